@@ -1,0 +1,1 @@
+"""The control plane: faces the network, holds no data."""

@@ -1,0 +1,1 @@
+"""Who may ask what: the only maker of an admitted query."""

@@ -1,0 +1,1 @@
+"""Privacy budget: composition, legal transitions, the durable ledger."""

@@ -1,0 +1,1 @@
+"""The policy language, shared by both sides, and the policies that ship."""

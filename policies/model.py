@@ -1,0 +1,164 @@
+"""A policy as frozen, checked values: what may be asked of a dataset, and at what price.
+
+`load.py` is the only maker. Numbers of privacy and bounds are Decimal or int, never float. An object of this module is
+consistent: every link resolves, every table leads to the unit or is public, every bound has low <= high.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Literal
+
+from policies.types import Type, Value
+
+Supply = Literal["open", "shared", "authorised", "withheld"]
+Mode = Literal["dp", "aggregate", "open"]
+Accountant = Literal["zcdp", "pure"]
+Role = Literal["unit", "key", "dimension", "measure", "hidden"]
+FilterGrant = Literal["none", "equality", "range"]
+Via = Literal["year", "quarter", "month", "week", "day", "decade"]
+AggregateName = Literal[
+    "count", "count_distinct", "sum", "avg", "var", "stddev", "covar", "corr", "median", "quantile", "min", "max"
+]
+Bound = Decimal | date | datetime
+"""An edge of a declared range: Decimal for numbers, date or datetime for times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One listed column. Defaults of the format are already filled in (`filter`, `aggregates`, `step`)."""
+
+    name: str
+    type: Type
+    role: Role
+    filter: FilterGrant
+    aggregates: frozenset[AggregateName]
+    values: tuple[Value, ...] | None = None
+    range: tuple[Bound, Bound] | None = None
+    step: Decimal | None = None
+    """Grid of fixed-point sums; None when the column is not numeric or has no range."""
+    via: tuple[Via, ...] = ()
+    bins: tuple[Decimal, ...] | None = None
+    sensitive: bool = False
+    nullable: bool = False
+    total_per_unit_max: Decimal | None = None
+    joins: tuple[tuple[str, str], ...] = ()
+    """(table, column) pairs of public tables that a `key` column may be joined to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """`column` of the linked table equals `to_column` of `to_table`, whose values are then declared unique."""
+
+    column: str
+    to_table: str
+    to_column: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A private table (`link` or the unit's own) or a public one (`public`)."""
+
+    name: str
+    public: bool
+    columns: Mapping[str, Column]
+    key: str | None = None
+    """The unique key of a public table, checked at ingest."""
+    link: Link | None = None
+    rows_per_unit_max: int | None = None
+    """Most rows of one unit; None for public tables."""
+    fan_out: Mapping[str, int] = field(default_factory=dict)
+    """Public tables: most rows per value of a column that is not the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Whom the policy protects. Neighbouring datasets differ in one unit and all its rows."""
+
+    name: str
+    table: str
+    column: str
+    count_max: int
+    count_about: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dp:
+    accountant: Accountant
+    epsilon: Decimal
+    delta: Decimal
+    epsilon_per_query: Decimal
+    epsilon_per_query_max: Decimal
+    delta_per_query: Decimal
+    groups_per_unit_max: int
+    units_min: int
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    units_min: int
+    dominance_units: int
+    dominance_share: Decimal
+    p_percent: Decimal
+    rounding: int
+    difference_units_min: int
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    modes: tuple[Mode, ...]
+    reuse_across_operators: bool
+    dp: Dp | None
+    aggregate: Aggregate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """An example of the policy with its verdict; `code` only narrows a refusal."""
+
+    name: str
+    sql: str
+    expect: Literal["answer", "refuse"]
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    dataset: str
+    version: str
+    title: Mapping[str, str]
+    owner: str
+    supply: Supply
+    grade: str
+    purposes: tuple[str, ...]
+    unit: Unit | None
+    """None only where every table is public."""
+    release: Release
+    tables: Mapping[str, Table]
+    digest: str
+    """Hex SHA-256 of the document's canonical form (RFC 8785): layout and comments do not count."""
+
+    def own_table(self, name: str) -> bool:
+        """Whether `name` is the unit's own table."""
+        return self.unit is not None and self.unit.table == name
+
+
+@dataclass(frozen=True, slots=True)
+class Licence:
+    """Who may ask, for what, until when, with which share of the budget."""
+
+    licence: str
+    operator: str
+    datasets: tuple[str, ...]
+    purposes: tuple[str, ...]
+    valid_from: date
+    valid_until: date
+    """Last valid day, UTC."""
+    budget: Mapping[str, Decimal]
+    """dataset -> epsilon for life; a dataset without an entry has the dataset's own cap."""
+
+    def valid_on(self, day: date) -> bool:
+        return self.valid_from <= day <= self.valid_until

@@ -1,0 +1,1 @@
+"""The data domain: raw data, and everything that may touch it."""

@@ -1,0 +1,209 @@
+"""What crosses the data domain's door: a question in, released values out. Frozen, versioned, nothing else.
+
+HTTP/JSON over a Unix socket. Bodies are `codec.dumps` of these records. Routes of the door:
+
+    POST /v1/prepare   Prepare            -> Prepared | Refused
+    POST /v1/run       Run                -> Released | Failed | Refused (the ticket was not accepted: nothing was read)
+    POST /v1/fetch     Fetch              -> Released | Refused
+    POST /v1/cancel    Cancel             -> Cancelled
+    GET  /v1/status                       -> Status
+
+The status of the HTTP reply is 200 whenever a record comes back, 400 when the body is none of ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from policies.model import Mode
+from policies.types import Type, Value
+from sandbox.codec import digest
+from sandbox.relational.expressions import Position
+from sandbox.relational.nodes import Output, find_release
+
+VERSION = 1
+ColumnKind = Literal["key", "noisy", "protected", "exact"]
+Interval = tuple[Value, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Privacy loss in integers: rho and epsilon in 1e-12, delta in 1e-24.
+
+    Under `zcdp`, `rho` and `delta` compose and `epsilon` is what the operator asked for; under `pure`, `epsilon`
+    composes and rho is 0. `delta` is 0 unless private keys are selected.
+    """
+
+    epsilon: int
+    delta: int
+    rho: int
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question, and all that its meaning depends on. `epsilon` is in 1e-12."""
+
+    dataset: str
+    policy_digest: str
+    mode: Mode
+    epsilon: int
+    plan: Output
+    version: int = VERSION
+
+    @property
+    def plan_digest(self) -> str:
+        """The digest of the private part: post-processing and names do not count, so they are free to differ."""
+        return digest(find_release(self.plan))
+
+
+@dataclass(frozen=True, slots=True)
+class OutputColumn:
+    name: str
+    type: Type
+    kind: ColumnKind
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """With `reserve`, a warm worker is held for 10 s, or Refused(code="busy")."""
+
+    question: Question
+    reserve: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The price, fixed. Functions of question, policy and public metadata only."""
+
+    plan_digest: str
+    price: Price
+    columns: tuple[OutputColumn, ...]
+    expected: tuple[Value, ...]
+    """Expected half-width of the 95 % interval per column, from declared counts; None where there is none."""
+    steps: tuple[str, ...]
+    """The plan in words, one step each."""
+    snapshot: str
+    """Salted commitment to the snapshot's bytes (hex SHA-256)."""
+    release: str | None
+    """A stored release that answers this question at no cost."""
+    release_hash: str | None
+    reservation: str | None
+    degraded: tuple[str, ...]
+    """Isolation layers that the custodian does without."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """The gateway's word that `price` was charged for this very question. Single use, 60 s."""
+
+    id: str
+    query: str
+    dataset: str
+    plan_digest: str
+    policy_digest: str
+    snapshot: str
+    mode: Mode
+    price: Price
+    issued: int
+    """UTC, ms since 1970."""
+    expires: int
+    audience: Literal["baopingkou-domain"] = "baopingkou-domain"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    ticket: Ticket
+    signature: str
+    """Hex Ed25519 over `b"bpk-ticket-v1\\n" + codec.dumps(ticket)`."""
+    question: Question
+    reservation: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """A stored release again, with this question's post-processing, uncharged."""
+
+    release: str
+    question: Question
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    ticket: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Says nothing of whether anything ran."""
+
+    ticket: str
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What may leave. `rows`, `intervals` and `notes` are parallel, after post-processing."""
+
+    release: str
+    """Id of the stored release: `rel_` and 32 hex digits."""
+    release_hash: str
+    """Hex SHA-256 over the stored release's canonical bytes and its salt."""
+    price: Price
+    """What the stored release cost when it was made."""
+    columns: tuple[OutputColumn, ...]
+    rows: tuple[tuple[Value, ...], ...]
+    intervals: tuple[tuple[Interval | None, ...], ...]
+    notes: tuple[tuple[tuple[str, ...] | None, ...], ...]
+    confidence: str = "0.95"
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The one failure after the charge, whatever caused it."""
+
+    code: Literal["query_failed"] = "query_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nothing was read and nothing spent. `detail` and `hint` are in the operator's words."""
+
+    code: str
+    detail: str
+    hint: str | None = None
+    at: Position | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    name: str
+    required: bool
+    active: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetStatus:
+    dataset: str
+    state: Literal["ready", "ingesting", "refused"]
+    reason: str
+    snapshot_name: str
+    snapshot: str | None
+    policy_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    ready: bool
+    datasets: tuple[DatasetStatus, ...]
+    layers: tuple[Layer, ...]
+    degraded: tuple[str, ...]
+    version: int = VERSION
+
+
+Reply = Prepared | Released | Failed | Refused | Cancelled | Status
+Request = Prepare | Run | Fetch | Cancel
+
+TICKET_CONTEXT = b"bpk-ticket-v1\n"
+RESERVATION_S = 10
+TICKET_S = 60

@@ -1,0 +1,1 @@
+"""From exact integers to what may leave: intake, noise, post-processing, the store of releases."""
