@@ -1,0 +1,159 @@
+"""The home directory: where everything of a deployment lies, and how a new one is made."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from uuid import uuid4
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from gateway import settings
+from gateway.errors import Misconfigured
+from gateway.settings import Settings
+
+KEY_BYTES_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A complete home. `open_home` is the only maker, apart from `init`."""
+
+    root: Path
+    settings: Settings
+
+    @property
+    def policies(self) -> Path:
+        return self.root / "policies"
+
+    @property
+    def ledger_file(self) -> Path:
+        return self.root / "state" / "gateway" / "ledger.sqlite"
+
+    @property
+    def address_file(self) -> Path:
+        return self.root / "state" / "gateway" / "address.json"
+
+    def path(self, written: str) -> Path:
+        """A path of the settings: relative to the home, or absolute."""
+        return self.root / written
+
+
+def open_home(root: Path) -> Home:
+    """Raises Misconfigured, telling all that is missing and the way out."""
+    root = root.expanduser().resolve()
+    if not root.is_dir():
+        raise Misconfigured(f"{root}: no such folder; `bpk init {root}` makes a home there")
+    if not (root / "gateway.toml").is_file():
+        raise Misconfigured(
+            f"{root}: not a home, `gateway.toml` is missing; `bpk init` makes a new home in an empty folder"
+        )
+    read = settings.load(root / "gateway.toml")
+    home = Home(root, read)
+    needed = [
+        root / "domain.toml",
+        home.policies,
+        home.path(read.audit.checkpoint_key),
+        home.path(read.domain.ticket_key),
+        *(home.path(key.file) for key in read.tokens.keys),
+    ]
+    if read.domain.socket is not None:  # the data domain is somewhere else, and so is its file
+        needed.pop(0)
+    if missing := [str(path) for path in needed if not path.exists()]:
+        listed = "\n".join(f"  {path}" for path in missing)
+        raise Misconfigured(
+            f"{root}: this home is incomplete, it has no\n{listed}\n"
+            "put them back from a copy, name other places in gateway.toml, or make a new home with `bpk init`"
+        )
+    return home
+
+
+def init(root: Path) -> Home:
+    """A new home at `root`: built beside it and moved there in one step, so nothing is ever half-written.
+
+    Raises Misconfigured where something is in the way. An existing complete home is left as it is.
+    """
+    root = root.expanduser().absolute()
+    if root.exists() and not root.is_dir():
+        raise Misconfigured(f"{root}: is a file; name a folder that is empty or does not exist")
+    if root.is_dir() and any(root.iterdir()):
+        if (root / "gateway.toml").exists():
+            return open_home(root)
+        raise Misconfigured(
+            f"{root}: holds other files and is not a home; name a folder that is empty or does not exist"
+        )
+    beside: Path | None = None
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
+        _write(beside)
+        if root.is_symlink():
+            root = root.resolve()
+        os.rename(beside, root)  # replaces an empty folder, and only an empty one
+    except OSError as error:
+        raise Misconfigured(f"{root}: cannot be written ({error.strerror})") from error
+    finally:
+        if beside is not None:
+            shutil.rmtree(beside, ignore_errors=True)
+    return open_home(root)
+
+
+def _write(root: Path) -> None:
+    root.chmod(0o700)
+    for folder in ("keys", "state", "state/gateway", "state/domain"):
+        (root / folder).mkdir(mode=0o700)
+    for folder in ("policies", "policies/licences", "data"):
+        (root / folder).mkdir(mode=0o755)
+    name = uuid4().hex[:12]
+    fill = {"@ISSUER@": f"urn:baopingkou:home:{name}", "@ORIGIN@": f"baopingkou/{name}"}
+    for source, target in (
+        ("gateway.toml", "gateway.toml"),
+        ("domain.toml", "domain.toml"),
+        ("policies.md", "policies/README.md"),
+    ):
+        text = (files("gateway") / "template" / source).read_text(encoding="utf-8")
+        for mark, value in fill.items():
+            text = text.replace(mark, value)
+        (root / target).write_text(text, encoding="utf-8")
+    for key in ("token", "ticket", "log"):
+        _write_key_pair(root / "keys", key)
+
+
+def _write_key_pair(folder: Path, name: str) -> None:
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    for file, content in ((folder / f"{name}.key", private), (folder / f"{name}.pub", public)):
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as out:
+            out.write(content)
+
+
+def read_private_key(file: Path) -> Ed25519PrivateKey:
+    """An Ed25519 private key in PEM (PKCS#8). Raises Misconfigured, also when others may read the file."""
+    try:
+        if file.stat().st_mode & 0o077:
+            raise Misconfigured(f"{file}: others may read this private key; `chmod 600` it")
+        content = file.read_bytes()
+    except OSError as error:
+        raise Misconfigured(f"{file}: cannot be read ({error.strerror})") from error
+    try:
+        if len(content) > KEY_BYTES_MAX:
+            raise ValueError("too long")
+        key = load_pem_private_key(content, password=None)
+    except (ValueError, TypeError) as error:
+        raise Misconfigured(f"{file}: not a private key in PEM without a password") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise Misconfigured(f"{file}: not an Ed25519 key")
+    return key

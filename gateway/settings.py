@@ -1,0 +1,115 @@
+"""The gateway's settings: `gateway.toml`, read once and strictly: what is unknown or of a wrong type is named."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from gateway.errors import Misconfigured
+
+Algorithm = Literal["EdDSA", "ES256"]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+RelativePath = Annotated[str, Field(min_length=1, max_length=1000)]
+"""A path as written in the file: relative to the home, or absolute."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Server(_Section):
+    host: Name = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+
+
+class TokenKey(_Section):
+    """A key that tokens may be signed with, and the one algorithm it is for."""
+
+    kid: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,100}$")]
+    alg: Algorithm
+    file: RelativePath
+
+
+class Tokens(_Section):
+    issuer: Name
+    audience: Name = "baopingkou"
+    roles_claim: Annotated[str, Field(pattern=r"^[A-Za-z0-9_:/-]+(\.[A-Za-z0-9_:/-]+){0,4}$")] = "roles"
+    """Dotted where the issuer nests its roles: `realm_access.roles`."""
+    leeway_s: Annotated[int, Field(ge=0, le=300)] = 30
+    lifetime_s_max: Annotated[int, Field(ge=60, le=31_622_400)] = 86_400
+    keys: Annotated[list[TokenKey], Field(min_length=1, max_length=50)]
+
+    @model_validator(mode="after")
+    def _kids_are_unique(self) -> Tokens:
+        kids = [key.kid for key in self.keys]
+        if len(set(kids)) != len(kids):
+            raise ValueError("two keys have the same `kid`")
+        return self
+
+
+class Limits(_Section):
+    sql_bytes_max: Annotated[int, Field(ge=100, le=1_000_000)] = 20_000
+    body_bytes_max: Annotated[int, Field(ge=1_000, le=10_000_000)] = 65_536
+    running_max: Annotated[int, Field(ge=1, le=256)] = 16
+    """Queries that are worked on at once; the next one is refused as `busy`."""
+    requests_per_minute_max: Annotated[int, Field(ge=1, le=10_000_000)] = 30_000
+    """Per caller. The budget is what limits questions; this limits load."""
+
+
+class Audit(_Section):
+    checkpoint_key: RelativePath = "keys/log.key"
+    origin: Annotated[str, Field(pattern=r"^[\x21-\x2a\x2c-\x7e]{1,200}$")] = "baopingkou/home"
+    """The name in the checkpoint's first line and of its signer."""
+
+
+class Domain(_Section):
+    ticket_key: RelativePath = "keys/ticket.key"
+    socket: RelativePath | None = None
+    """Where a sandbox service that is started elsewhere listens; without it `bpk serve` starts its own."""
+    prepare_s_max: Annotated[int, Field(ge=1, le=120)] = 10
+    run_s_max: Annotated[int, Field(ge=1, le=3600)] = 120
+
+
+class Settings(_Section):
+    """All of `gateway.toml`. Paths are resolved by `gateway.home.Home`."""
+
+    server: Server = Server()
+    tokens: Tokens
+    limits: Limits = Limits()
+    audit: Audit = Audit()
+    domain: Domain = Domain()
+
+
+def load(file: Path) -> Settings:
+    """Raises Misconfigured, naming the file, the key and what is wrong with it."""
+    try:
+        text = file.read_bytes().decode("utf-8")
+        document = tomllib.loads(text)
+    except OSError as error:
+        raise Misconfigured(f"{file}: cannot be read ({error.strerror})") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise Misconfigured(f"{file}: not TOML: {error}") from error
+    except RecursionError as error:
+        raise Misconfigured(f"{file}: nested too deeply") from error
+    try:
+        return Settings.model_validate(document)
+    except ValidationError as error:
+        raise Misconfigured("\n".join(f"{file}: {_in_words(problem)}" for problem in error.errors())) from error
+
+
+def _in_words(problem: object) -> str:
+    if not isinstance(problem, dict):  # pragma: no cover - pydantic's errors are mappings
+        raise TypeError("not a problem of pydantic")
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"]).lstrip(".")
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind == "extra_forbidden":
+        return f"unknown key `{place}`"
+    if kind == "missing":
+        return f"`{place}` is missing"
+    if kind == "value_error":
+        return f"`{place}`: {context['error']}"
+    text = str(problem["msg"])
+    return f"`{place}`: {text[:1].lower()}{text[1:]}"
