@@ -24,15 +24,15 @@ NORM_MAX = 2**52
 """Norms stay where doubles are exact and squares fit the engine's 128 bits."""
 STEPS_MAX = 2**40
 
-Part = Literal["rows", "present", "value", "centred", "units"]
+Part = Literal["rows", "present", "finite", "value", "centred", "units"]
 
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One integer per row (`rows`, `present`, `value`, `centred`) or per unit and group (`units`).
+    """One integer per row, or per unit and group where `part` is `units`.
 
-    `rows` is `grid` for every row, `present` is `grid` where the argument is not null, `value` is the clamped argument
-    in steps of `step`, `centred` is the clamped argument mapped from [low, high] to [-grid, grid].
+    `rows` is `grid` for every row, `present` where the argument is not null, `finite` where it is a number; `value` is
+    the clamped argument in steps of `step`, `centred` the clamped argument mapped from [low, high] to [-grid, grid].
     """
 
     part: Part
@@ -129,7 +129,7 @@ def _mean(measure: Measure, facts: Facts, shape: Shape) -> Vector:
     _, low, high = _bounded(argument, measure, facts)
     grid = CENTRED_GRID
     components = (
-        Component("present", grid, argument, low, high),
+        Component("finite", grid, argument, low, high),
         Component("centred", grid, argument, low, high),
     )
     _norm(2 * grid * shape.rows, measure)

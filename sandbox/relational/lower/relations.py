@@ -1,4 +1,4 @@
-"""Relations as DuckDB SQL: each node a SELECT that offers the model's own column names, and `__unit` where rows have one."""
+"""Relations as DuckDB SQL: each node a SELECT that offers the model's own column names, and the hidden `__unit`."""
 
 from __future__ import annotations
 

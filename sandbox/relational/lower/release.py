@@ -10,6 +10,7 @@ Source: docs/explanation/guarantees/bounding.md
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from policies.model import Accountant
@@ -44,8 +45,8 @@ def key_type(key: KeyPlan) -> Type:
 def lower_keys(plan: ReleasePlan, schema: Schema, seed: bytes, units_min: int) -> Lowered:
     """Units per key, at most `groups` keys of each unit, keys with fewer than `units_min` units left out.
 
-    A unit in too many keys keeps those with the least keyed digest: a function of its own rows and of a secret that stays
-    in the domain, so an outsider cannot choose which.
+    A unit in too many keys keeps those with the least keyed digest: a function of its own rows and of a secret that
+    stays in the domain, so an outsider cannot choose which.
     """
     names = [f"g{i}" for i in range(len(plan.keys))]
     shown = ", ".join(names)
@@ -121,7 +122,7 @@ def _admitted(key: KeyPlan, name: str) -> str | None:
     return f"({known} OR {name} IS NULL)" if None in key.keys else known
 
 
-def _contiguous(values: list[Value]) -> bool:
+def _contiguous(values: Sequence[Value]) -> bool:
     """Whether whole numbers without a gap."""
     whole = [value for value in values if type(value) is int]
     return len(whole) == len(values) and whole == list(range(whole[0], whole[0] + len(whole)))
@@ -135,11 +136,10 @@ def _row_integer(component: Component, facts: Facts) -> str:
     """The integer that a row adds. Null, NaN and infinite arguments add 0; values outside the bounds are clamped."""
     if component.argument is None:
         return str(component.grid)
-    x = number(component.argument, facts)
     if component.part == "present":
-        if component.low == component.high == 0:  # COUNT(x): any type, only null does not count
-            written = scalar(component.argument, facts)
-            return f"CASE WHEN {written} IS NULL THEN 0 ELSE {component.grid} END"
+        return f"CASE WHEN {scalar(component.argument, facts)} IS NULL THEN 0 ELSE {component.grid} END"
+    x = number(component.argument, facts)
+    if component.part == "finite":
         return f"CASE WHEN isfinite({x}) THEN {component.grid} ELSE 0 END"
     clamped = f"least(greatest({x}, {double(component.low)}), {double(component.high)})"
     if component.part == "centred":

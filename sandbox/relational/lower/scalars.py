@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 from typing import assert_never
 
 from policies.types import Type
@@ -189,7 +190,7 @@ def _bin(call: Call, facts: Facts) -> str:
     edges = (declared.bins if declared is not None else None) or ()
     x = number(call.arguments[0], facts)
     body = ""
-    for i, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for i, (low, high) in enumerate(pairwise(edges)):
         upper = "<=" if i == len(edges) - 2 else "<"
         body += f" WHEN {x} >= {double(low)} AND {x} {upper} {double(high)} THEN {double(low)}"
     return f"CASE{body} ELSE NULL END"
