@@ -1,0 +1,59 @@
+"""Signed checkpoints: C2SP signed notes over tlog-checkpoint bodies, Ed25519.
+
+<origin>\\n<number of records>\\n<base64 of the root>\\n\\n— <origin> <base64 of key id and signature>\\n
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from gateway.errors import Misconfigured
+
+_ED25519: Final = b"\x01"
+_ORIGIN: Final = re.compile(r"[!-*,-~]{1,200}")
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """The log's name and key. Raises Misconfigured for an origin with spaces, `+` or anything but plain ASCII."""
+
+    origin: str
+    key: Ed25519PrivateKey
+
+    def __post_init__(self) -> None:
+        if not _ORIGIN.fullmatch(self.origin):
+            raise Misconfigured("the log's origin must be plain ASCII without spaces or `+`")
+
+    def __repr__(self) -> str:
+        return f"Signer({self.origin})"
+
+    @property
+    def public(self) -> bytes:
+        """The type byte and the 32 bytes of the key."""
+        return _ED25519 + self.key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+    @property
+    def vkey(self) -> str:
+        """The verifier key as C2SP writes it: `origin+key id+base64`."""
+        return f"{self.origin}+{self._key_id().hex()}+{base64.b64encode(self.public).decode()}"
+
+    @property
+    def key_hash(self) -> str:
+        """What the genesis record commits to: hex SHA-256 of `public`."""
+        return hashlib.sha256(self.public).hexdigest()
+
+    def sign(self, size: int, root: bytes) -> str:
+        """The note for the first `size` records. Ed25519 is deterministic: the same tree gives the same note."""
+        text = f"{self.origin}\n{size}\n{base64.b64encode(root).decode()}\n"
+        signature = self._key_id() + self.key.sign(text.encode())
+        return f"{text}\n— {self.origin} {base64.b64encode(signature).decode()}\n"
+
+    def _key_id(self) -> bytes:
+        return hashlib.sha256(self.origin.encode() + b"\n" + self.public).digest()[:4]

@@ -1,0 +1,258 @@
+"""The append-only log: records enter inside the transaction of the change they record.
+
+Receipts and checkpoints read only what is durable, so nothing is signed that a crash could take back.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final
+
+from gateway.audit import record as records
+from gateway.audit import tree
+from gateway.audit.checkpoint import Signer
+from gateway.audit.record import Decision, Entry, Kind
+from gateway.errors import Fault, Misconfigured, Refusal
+from gateway.store import Reading, Store, Transaction
+
+PAGE_MAX: Final = 1000
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which records an auditor wants; None is any. Times as in records, `since` included, `until` not."""
+
+    actor: str | None = None
+    dataset: str | None = None
+    kind: str | None = None
+    decision: str | None = None
+    code: str | None = None
+    query_id: str | None = None
+    since: str | None = None
+    until: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Records in order, oldest first, and the cursor of the next page, None at the end."""
+
+    records: tuple[dict[str, Any], ...]
+    cursor: str | None
+
+
+class Log:
+    """Opens the log of `signer.origin` in `store`, with its genesis record if it is new.
+
+    Raises Misconfigured when the file holds the log of another origin or key.
+    """
+
+    def __init__(self, store: Store, signer: Signer, clock: Callable[[], datetime] = utc_now) -> None:
+        self._store = store
+        self._signer = signer
+        self._clock = clock
+        self._signed: tuple[int, bytes] = (0, tree.EMPTY_ROOT)
+        self._signing = threading.Lock()
+        with store.reading() as view:
+            empty = self.size(view) == 0
+        if empty:
+            self._begin()
+        self._check_genesis()
+
+    @property
+    def origin(self) -> str:
+        return self._signer.origin
+
+    @property
+    def vkey(self) -> str:
+        """The key that verifies checkpoints, in C2SP's form."""
+        return self._signer.vkey
+
+    def append(  # noqa: PLR0913  # the fields of a record
+        self,
+        tx: Transaction,
+        *,
+        kind: Kind,
+        actor: str | None = None,
+        query_id: str | None = None,
+        dataset: str | None = None,
+        policy_digest: str | None = None,
+        snapshot: str | None = None,
+        decision: Decision | None = None,
+        code: str | None = None,
+        charges: Sequence[Mapping[str, str]] | None = None,
+        texts: Mapping[str, str] | None = None,
+        hashes: Mapping[str, str] | None = None,
+    ) -> int:
+        """The record's index. `texts` are committed to with fresh salts and kept apart; `hashes` are such already.
+
+        A null `actor` is the gateway itself. Durable with `tx`, not before.
+        """
+        entry = Entry(
+            kind=kind,
+            actor=actor,
+            query_id=query_id,
+            dataset=dataset,
+            policy_digest=policy_digest,
+            snapshot=snapshot,
+            decision=decision,
+            code=code,
+            charges=None if charges is None else tuple(charges),
+            secrets=records.commit(texts or {}),
+            hashes=tuple(sorted((hashes or {}).items())),
+        )
+        return self._write(tx, entry)
+
+    def size(self, view: Reading) -> int:
+        row = view.one("SELECT max(seq) FROM record")
+        return 0 if row is None or row[0] is None else int(row[0]) + 1
+
+    def checkpoint(self) -> str:
+        """A signed note over every record that is durable now."""
+        with self._signing, self._store.reading() as view:
+            return self._sign(view, self.size(view))
+
+    def receipt(self, index: int) -> dict[str, Any]:
+        """`{index, record, leaf_hash, proof, checkpoint}`: proves a durable record offline. Hashes are hex.
+
+        Raises Fault when there is no such record.
+        """
+        with self._signing, self._store.reading() as view:
+            size = self.size(view)
+            row = view.one("SELECT body FROM record WHERE seq = ?", (index,))
+            if row is None:
+                raise Fault("a receipt for a record that is not durable")
+            path = tree.inclusion(index, size, partial(_node, view))
+            note = self._sign(view, size)
+        return {
+            "index": index,
+            "record": json.loads(row[0]),
+            "leaf_hash": tree.leaf_hash(row[0]).hex(),
+            "proof": [step.hex() for step in path],
+            "checkpoint": note,
+        }
+
+    def inclusion(self, index: int, size: int) -> list[str]:
+        """The audit path, hex. Raises Refusal(not_found)."""
+        return self._proof(tree.inclusion, index, size)
+
+    def consistency(self, old: int, new: int) -> list[str]:
+        """The consistency proof, hex. Raises Refusal(not_found)."""
+        return self._proof(tree.consistency, old, new)
+
+    def records(self, view: Reading, wanted: Filter, *, limit: int = 100, cursor: str | None = None) -> Page:
+        """A page of records. Raises Refusal(parameter_invalid) for a cursor or a limit that is none."""
+        if not 1 <= limit <= PAGE_MAX:
+            raise Refusal("parameter_invalid", f"`limit` must be from 1 to {PAGE_MAX}")
+        conditions = {
+            "actor = ?": wanted.actor,
+            "dataset = ?": wanted.dataset,
+            "kind = ?": wanted.kind,
+            "decision = ?": wanted.decision,
+            "code = ?": wanted.code,
+            "query = ?": wanted.query_id,
+            "time >= ?": wanted.since,
+            "time < ?": wanted.until,
+            "seq >= ?": _start(cursor),
+        }
+        chosen = {text: value for text, value in conditions.items() if value is not None}
+        sql = f"SELECT seq, body FROM record WHERE {' AND '.join(chosen)} ORDER BY seq LIMIT ?"  # noqa: S608  # our own texts
+        rows = view.all(sql, (*chosen.values(), limit + 1))
+        following = str(rows[limit][0]) if len(rows) > limit else None
+        return Page(tuple(json.loads(content) for _, content in rows[:limit]), following)
+
+    def bodies(self, start: int, end: int) -> list[bytes]:
+        """The exact bytes of records start..end-1; at most PAGE_MAX of them."""
+        with self._store.reading() as view:
+            rows = view.all(
+                "SELECT body FROM record WHERE seq >= ? AND seq < ? ORDER BY seq LIMIT ?", (start, end, PAGE_MAX)
+            )
+        return [row[0] for row in rows]
+
+    def note_read(self, tx: Transaction, actor: str | None, what: str, wanted: Mapping[str, str] | None = None) -> int:
+        """Records that somebody reads the log: `what` is the act (`records`, `export`), `wanted` its parameters."""
+        texts = {"wanted": json.dumps(dict(wanted), sort_keys=True, ensure_ascii=False)} if wanted else None
+        return self.append(tx, kind="read", actor=actor, code=what, texts=texts)
+
+    def opened(self, view: Reading, index: int) -> dict[str, tuple[str, str]]:
+        """The texts behind a record's commitments that were not erased: name -> (hex salt, text)."""
+        rows = view.all("SELECT name, salt, text FROM secret WHERE seq = ?", (index,))
+        return {name: (salt.hex(), text) for name, salt, text in rows}
+
+    def erase(self, tx: Transaction, index: int, actor: str | None) -> int:
+        """Erases the texts and salts behind a record for ever; the tree stays whole. Leaves an `admin` record."""
+        if not tx.write("DELETE FROM secret WHERE seq = ?", (index,)):
+            raise Refusal("not_found", "there is nothing to erase")
+        return self.append(tx, kind="admin", actor=actor, code="texts_erased", texts={"record": str(index)})
+
+    def _begin(self) -> None:
+        with self._store.transaction() as tx:
+            if self.size(tx) == 0:
+                self.append(tx, kind="genesis", hashes={"key": self._signer.key_hash})
+
+    def _check_genesis(self) -> None:
+        genesis = records.read(self.bodies(0, 1)[0])
+        if genesis["ledger"] != self._signer.origin:
+            raise Misconfigured(f"the log in {self._store.path} is that of `{genesis['ledger']}`, not `{self.origin}`")
+        if (genesis["commitments"] or {}).get("key") != self._signer.key_hash:
+            raise Misconfigured(f"the log in {self._store.path} was begun with another key; put that key back")
+
+    def _write(self, tx: Transaction, entry: Entry) -> int:
+        last = tx.one("SELECT seq, time FROM record ORDER BY seq DESC LIMIT 1")
+        seq, time = (0, "") if last is None else (last[0] + 1, last[1])
+        time = max(time, records.stamp(self._clock()))  # a clock that was set back does not turn the order of records
+        content = records.body(entry, ledger=self._signer.origin, seq=seq, time=time)
+        tx.write(
+            "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (seq, time, entry.kind, entry.actor, entry.query_id, entry.dataset, entry.decision, entry.code, content),
+        )
+        for level, place, value in tree.appended(seq, tree.leaf_hash(content), partial(_node, tx)):
+            tx.write("INSERT INTO node VALUES (?, ?, ?)", (level, place, value))
+        for secret in entry.secrets:
+            tx.write("INSERT INTO secret VALUES (?, ?, ?, ?)", (seq, secret.name, secret.salt, secret.text))
+        return int(seq)
+
+    def _sign(self, view: Reading, size: int) -> str:
+        """Signs the tree of `size`, but never one that does not extend what this process signed before.
+
+        Under `_signing`, taken before the view was opened, so that views come in order.
+        """
+        node = partial(_node, view)
+        signed_size, signed_root = self._signed
+        if size < signed_size or (signed_size and tree.root(signed_size, node) != signed_root):
+            raise Fault("the log no longer extends what was signed before")
+        root = tree.root(size, node)
+        self._signed = (size, root)
+        return self._signer.sign(size, root)
+
+    def _proof(self, prove: Callable[[int, int, tree.Node], list[bytes]], first: int, size: int) -> list[str]:
+        with self._store.reading() as view:
+            if size > self.size(view):
+                raise Refusal("not_found", f"the log has no {size} records")
+            try:
+                return [step.hex() for step in prove(first, size, partial(_node, view))]
+            except ValueError as error:
+                raise Refusal("not_found", str(error)) from error
+
+
+def _node(view: Reading, level: int, place: int) -> bytes:
+    row = view.one("SELECT hash FROM node WHERE level = ? AND place = ?", (level, place))
+    if row is None:
+        raise Fault("the log's tree has a hole")
+    return bytes(row[0])
+
+
+def _start(cursor: str | None) -> int:
+    if cursor is None:
+        return 0
+    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 18:
+        raise Refusal("parameter_invalid", "`cursor` is not one of ours")
+    return int(cursor)

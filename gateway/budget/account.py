@@ -1,0 +1,148 @@
+"""What may happen to an account and to a query. Pure: the ledger asks here, then writes.
+
+There is no refund and no reservation, so nothing can leak, be stuck or be swept: a query is charged, then it runs, and
+from there it ends exactly once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from gateway.budget.loss import Cap, Loss, answers, as_epsilon, cap, counted, left, words
+from gateway.errors import Fault
+from policies.model import Licence, Policy
+from policies.privacy_loss import EPSILON_UNIT, text
+from sandbox.protocol import Price
+
+State = Literal["running", "answered", "failed", "cancelled"]
+_NEXT: Final[Mapping[State, frozenset[State]]] = {
+    "running": frozenset({"answered", "failed", "cancelled"}),
+    "answered": frozenset(),
+    "failed": frozenset(),
+    "cancelled": frozenset(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose budget is charged, with the cap in force. `operator` is None for the dataset's own scope."""
+
+    dataset: str
+    operator: str | None
+    cap: Cap
+
+    @property
+    def id(self) -> str:
+        return f"dataset:{self.dataset}" if self.operator is None else f"operator:{self.operator}/{self.dataset}"
+
+
+class Shortfall(Exception):
+    """The account does not hold the price. `fits` is the largest epsilon (1e-12) that it still holds."""
+
+    def __init__(self, scope: Scope, fits: int, *, delta_only: bool) -> None:
+        super().__init__(scope.id)
+        self.scope = scope
+        self.fits = fits
+        self.delta_only = delta_only
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A scope and what was charged to it."""
+
+    scope: Scope
+    spent: Loss
+
+    def charge(self, price: Price) -> Loss:
+        """What `price` adds to what is spent. Raises Shortfall, and ValueError for a price that is none.
+
+        Guarantee: the result is not negative, and `spent` with it is within the cap.
+        """
+        each = counted(self.scope.cap.accountant, price)
+        if not self.scope.cap.admits(self.spent + each):
+            rest = self.left
+            only_delta = rest.rho >= each.rho and rest.epsilon >= each.epsilon
+            raise Shortfall(self.scope, as_epsilon(self.scope.cap, rest), delta_only=only_delta)
+        return each
+
+    @property
+    def left(self) -> Loss:
+        return left(self.scope.cap, self.spent)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A scope as its owner may see it. Integers in the units of Price."""
+
+    scope: Scope
+    spent: Loss
+    left: Loss
+    epsilon_left: int
+    """The largest epsilon that one more query may have."""
+    answers_left: int | None
+    """Further answers at the price asked about; None without one."""
+
+    def as_json(self) -> dict[str, Any]:
+        """`{scope, dataset, accountant, cap, spent, left, epsilon_left, answers_left}`, amounts as decimal strings."""
+        return {
+            "scope": self.scope.id,
+            "dataset": self.scope.dataset,
+            "accountant": self.scope.cap.accountant,
+            "cap": words(self.scope.cap),
+            "spent": self._words(self.spent),
+            "left": self._words(self.left),
+            "epsilon_left": text(self.epsilon_left, EPSILON_UNIT),
+            "answers_left": self.answers_left,
+        }
+
+    def _words(self, loss: Loss) -> dict[str, str]:
+        """Under `zcdp` the epsilon is what the rho is worth; such epsilons do not add up, the rho does."""
+        return {**words(loss), "epsilon": text(as_epsilon(self.scope.cap, loss), EPSILON_UNIT)}
+
+
+def scopes_for(policy: Policy, operator: str, licence: Licence | None) -> tuple[Scope, ...]:
+    """The scopes that one query of `operator` is charged to, with the caps in force; none where nothing is dp.
+
+    A licence that names no share of its own, or no licence (open data), has the dataset's cap.
+    """
+    if policy.release.dp is None:
+        return ()
+    share = None if licence is None else licence.budget.get(policy.dataset)
+    return (*dataset_scopes(policy), Scope(policy.dataset, operator, cap(policy.release.dp, share)))
+
+
+def dataset_scopes(policy: Policy) -> tuple[Scope, ...]:
+    """The lifetime scope of all operators together; none where nothing is dp."""
+    return () if policy.release.dp is None else (Scope(policy.dataset, None, cap(policy.release.dp)),)
+
+
+def budget_of(account: Account, price: Price | None) -> Budget:
+    limit, rest = account.scope.cap, account.left
+    further = None if price is None else answers(limit.accountant, rest, price)
+    return Budget(account.scope, account.spent, rest, as_epsilon(limit, rest), further)
+
+
+def advance(state: State, to: State) -> State:
+    """`to`, if a query may go there. Raises Fault."""
+    if to not in _NEXT[state]:
+        raise Fault(f"a query that is {state} cannot become {to}")
+    return to
+
+
+def shortfall_words(short: Shortfall) -> tuple[str, str]:
+    """Message and hint of the refusal."""
+    whose = "the dataset's budget" if short.scope.operator is None else "your licence's budget"
+    name = f"`{short.scope.dataset}`"
+    if short.delta_only:
+        return (
+            f"{whose} for {name} has no delta left for a question with private group keys",
+            "group by keys that the policy lists, or leave the private keys out",
+        )
+    if short.fits <= 0:
+        return f"{whose} for {name} is used up", "stored answers stay free: ask a question that was answered before"
+    return (
+        f"{whose} for {name} does not hold this question: epsilon {text(short.fits, EPSILON_UNIT)} is left",
+        f"the largest epsilon that still fits is {text(short.fits, EPSILON_UNIT)}; stored answers stay free",
+    )

@@ -1,0 +1,280 @@
+"""The durable ledger: caps, charges and the way of a query. Every change appends its record in the same transaction.
+
+A query is charged (durable before anything runs) and then ends exactly once: `answer`, `fail` or `cancel`. Or it is
+answered by a stored release (`reuse`), heard before (`repeat`), or refused (`refuse`). Nothing gives budget back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+from gateway.budget import queries
+from gateway.budget.account import Account, Budget, Scope, Shortfall, State, advance, budget_of, shortfall_words
+from gateway.budget.loss import Loss, words
+from gateway.budget.queries import Asked, QueryRow, Stored
+from gateway.errors import Fault, Misconfigured, Refusal
+from gateway.store import Reading, Transaction
+from sandbox.protocol import Price
+
+_FREE: Final = Price(0, 0, 0)
+
+
+class Journal(Protocol):
+    """What the ledger needs of the log."""
+
+    def append(  # noqa: PLR0913  # the fields of a record
+        self,
+        tx: Transaction,
+        *,
+        kind: Any,
+        actor: str | None = None,
+        query_id: str | None = None,
+        dataset: str | None = None,
+        policy_digest: str | None = None,
+        snapshot: str | None = None,
+        decision: Any = None,
+        code: str | None = None,
+        charges: Sequence[Mapping[str, str]] | None = None,
+        texts: Mapping[str, str] | None = None,
+        hashes: Mapping[str, str] | None = None,
+    ) -> int:
+        """The record's index."""
+        ...
+
+
+class Ledger:
+    """Reads through a Reading, writes through a Transaction of the same store. `now` gives UTC."""
+
+    def __init__(self, journal: Journal, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._journal = journal
+        self._now = now
+        self._frozen: dict[str, str] = {}
+
+    def freeze(self, dataset: str, why: str) -> None:
+        """Grants nothing more of `dataset` in this process: its ledger and its log disagree. `why` is for the log."""
+        self._frozen[dataset] = why
+
+    @property
+    def frozen(self) -> Mapping[str, str]:
+        return dict(self._frozen)
+
+    def declare(self, tx: Transaction, scopes: Sequence[Scope], policy_digest: str) -> None:
+        """Opens scopes and puts changed caps in force, each with an `admin` record. What is spent stays spent.
+
+        Raises Misconfigured when a scope would change its accountant: sums of rho and of epsilon do not mix.
+        """
+        for scope in scopes:
+            self._declare(tx, scope, policy_digest)
+
+    def charge(
+        self,
+        tx: Transaction,
+        asked: Asked,
+        scopes: Sequence[Scope],
+        price: Price,
+        *,
+        texts: Mapping[str, str] | None = None,
+    ) -> QueryRow:
+        """Charges `price` to every scope, or to none. Nothing may run before `tx` is durable.
+
+        Appends the `decision` record (run, with commitments to `texts`) and the `charge` record. `scopes` are those of
+        `account.scopes_for`; none where the mode spends no budget.
+        Raises Refusal(budget_exhausted, idempotency_conflict, dataset_not_ready), Repeated, and Fault for no price.
+        Guarantee: in every scope all charges together stay within the cap in force.
+        """
+        self._refuse_frozen(asked.dataset)
+        _check_scopes(asked, scopes)
+        queries.raise_repeated(tx, asked)
+        self.declare(tx, scopes, asked.policy_digest)
+        charged = [(scope, self._fitting(tx, scope, price)) for scope in scopes]
+        seq = self._decide(tx, asked, "run", texts=texts)
+        queries.insert(tx, self._row(asked, price if scopes else _FREE, seq, None))
+        for scope, amount in charged:
+            _book(tx, asked.id, scope, amount)
+        lines = [{"scope": scope.id, **words(price)} for scope in scopes]
+        self._journal.append(tx, kind="charge", **_about(asked), charges=lines)
+        return queries.get(tx, asked.id)
+
+    def reuse(
+        self, tx: Transaction, asked: Asked, stored: Stored, *, texts: Mapping[str, str] | None = None
+    ) -> QueryRow:
+        """A stored release answers: free, and recorded as a decision. Raises as `charge` does, but never for budget."""
+        self._refuse_frozen(asked.dataset)
+        queries.raise_repeated(tx, asked)
+        seq = self._decide(tx, asked, "reused", texts=texts, hashes={"release": stored.release_hash})
+        queries.insert(tx, self._row(asked, _FREE, seq, stored))
+        return queries.get(tx, asked.id)
+
+    def repeat(self, tx: Transaction, row: QueryRow) -> int:
+        """Records that the same request came again and got the outcome of `row`; the record's index."""
+        return self._decide(tx, row, "repeated")
+
+    def refuse(  # noqa: PLR0913  # the fields of a record; most are unknown in an early refusal
+        self,
+        tx: Transaction,
+        *,
+        query_id: str,
+        actor: str,
+        code: str,
+        dataset: str | None = None,
+        policy_digest: str | None = None,
+        snapshot: str | None = None,
+        texts: Mapping[str, str] | None = None,
+    ) -> int:
+        """Records a refusal: nothing was read, nothing is spent, no row is kept. The record's index."""
+        return self._journal.append(
+            tx,
+            kind="decision",
+            decision="refused",
+            actor=actor,
+            query_id=query_id,
+            dataset=dataset,
+            policy_digest=policy_digest,
+            snapshot=snapshot,
+            code=code,
+            texts=texts,
+        )
+
+    def answer(self, tx: Transaction, query_id: str, stored: Stored) -> QueryRow:
+        """running -> answered, with the `release` record. Raises Fault for a query that has ended."""
+        row = queries.get(tx, query_id)
+        advance(row.state, "answered")
+        seq = self._journal.append(tx, kind="release", **_about(row), hashes={"release": stored.release_hash})
+        queries.end(tx, query_id, "answered", seq, stored)
+        return queries.get(tx, query_id)
+
+    def fail(self, tx: Transaction, query_id: str, code: str = "query_failed") -> QueryRow:
+        """running -> failed, with the `failure` record; the charge stays. Raises Fault for a query that has ended."""
+        return self._lose(tx, query_id, "failed", code)
+
+    def cancel(self, tx: Transaction, query_id: str) -> QueryRow:
+        """running -> cancelled, with the `failure` record; the charge stays. Raises Fault as `fail` does."""
+        return self._lose(tx, query_id, "cancelled", "query_cancelled")
+
+    def account(self, view: Reading, scope: Scope) -> Account:
+        """What was charged to the scope so far, under the cap that `scope` carries. Raises Misconfigured."""
+        row = view.one(
+            "SELECT accountant, charged_rho, charged_epsilon, charged_delta FROM scope WHERE id = ?", (scope.id,)
+        )
+        if row is None:
+            return Account(scope, Loss())
+        if row[0] != scope.cap.accountant:
+            raise Misconfigured(
+                f"`{scope.dataset}` counts its budget as {row[0]} for life; its policy now says {scope.cap.accountant}"
+            )
+        return Account(scope, Loss(*row[1:]))
+
+    def budgets(self, view: Reading, scopes: Sequence[Scope], price: Price | None = None) -> tuple[Budget, ...]:
+        """What is spent and left in each scope, and how many answers at `price`."""
+        return tuple(budget_of(self.account(view, scope), price) for scope in scopes)
+
+    def _declare(self, tx: Transaction, scope: Scope, policy_digest: str) -> None:
+        self.account(tx, scope)  # refuses another accountant
+        limit = scope.cap
+        new = (limit.rho, limit.epsilon, limit.delta)
+        row = tx.one("SELECT cap_rho, cap_epsilon, cap_delta FROM scope WHERE id = ?", (scope.id,))
+        if row == new:
+            return
+        if row is None:
+            tx.write(
+                "INSERT INTO scope (id, dataset, operator, accountant, cap_rho, cap_epsilon, cap_delta)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (scope.id, scope.dataset, scope.operator, limit.accountant, *new),
+            )
+        else:
+            tx.write("UPDATE scope SET cap_rho = ?, cap_epsilon = ?, cap_delta = ? WHERE id = ?", (*new, scope.id))
+        self._journal.append(
+            tx,
+            kind="admin",
+            dataset=scope.dataset,
+            policy_digest=policy_digest,
+            code=f"cap_{limit.accountant}",
+            charges=[{"scope": scope.id, **words(limit)}],
+        )
+
+    def _fitting(self, tx: Transaction, scope: Scope, price: Price) -> Loss:
+        """What `price` adds to the scope. Raises Refusal(budget_exhausted) when it does not fit."""
+        try:
+            return self.account(tx, scope).charge(price)
+        except ValueError as error:
+            raise Fault(str(error)) from error
+        except Shortfall as short:
+            message, hint = shortfall_words(short)
+            raise Refusal("budget_exhausted", message, hint=hint) from short
+
+    def _row(self, asked: Asked, cost: Price, record: int, stored: Stored | None) -> QueryRow:
+        return QueryRow(
+            id=asked.id,
+            operator=asked.operator,
+            key=asked.key,
+            request_hash=asked.request_hash,
+            dataset=asked.dataset,
+            mode=asked.mode,
+            policy_digest=asked.policy_digest,
+            snapshot=asked.snapshot,
+            question=asked.question,
+            created=int(self._now().timestamp() * 1000),
+            cost=cost,
+            state="running" if stored is None else "answered",
+            reused=stored is not None,
+            release=None if stored is None else stored.release,
+            release_hash=None if stored is None else stored.release_hash,
+            record=record,
+        )
+
+    def _lose(self, tx: Transaction, query_id: str, state: State, code: str) -> QueryRow:
+        row = queries.get(tx, query_id)
+        advance(row.state, state)
+        seq = self._journal.append(tx, kind="failure", **_about(row), code=code)
+        queries.end(tx, query_id, state, seq, None)
+        return queries.get(tx, query_id)
+
+    def _decide(
+        self,
+        tx: Transaction,
+        about: Asked | QueryRow,
+        decision: str,
+        *,
+        texts: Mapping[str, str] | None = None,
+        hashes: Mapping[str, str] | None = None,
+    ) -> int:
+        return self._journal.append(tx, kind="decision", decision=decision, **_about(about), texts=texts, hashes=hashes)
+
+    def _refuse_frozen(self, dataset: str) -> None:
+        if dataset in self._frozen:
+            raise Refusal("dataset_not_ready", f"`{dataset}` is closed until its custodian has checked its ledger")
+
+
+def _about(query: Asked | QueryRow) -> dict[str, Any]:
+    return {
+        "actor": query.operator,
+        "query_id": query.id,
+        "dataset": query.dataset,
+        "policy_digest": query.policy_digest,
+        "snapshot": query.snapshot,
+    }
+
+
+def _check_scopes(asked: Asked, scopes: Sequence[Scope]) -> None:
+    """A charge names the dataset's scope and the operator's, or spends nothing at all."""
+    needed = [(asked.dataset, None), (asked.dataset, asked.operator)]
+    if scopes and [(scope.dataset, scope.operator) for scope in scopes] != needed:
+        raise Fault("a charge to other scopes than the dataset's and the operator's")
+    if not scopes and asked.mode == "dp":
+        raise Fault("a dp question without a scope")
+
+
+def _book(tx: Transaction, query_id: str, scope: Scope, amount: Loss) -> None:
+    """The second fence: the statement itself adds only below the cap, whatever was computed before."""
+    each = (amount.rho, amount.epsilon, amount.delta)
+    grown = tx.write(
+        "UPDATE scope SET charged_rho = charged_rho + ?1, charged_epsilon = charged_epsilon + ?2,"
+        " charged_delta = charged_delta + ?3 WHERE id = ?4 AND charged_delta + ?3 <= cap_delta AND CASE accountant"
+        " WHEN 'zcdp' THEN charged_rho + ?1 <= cap_rho ELSE charged_epsilon + ?2 <= cap_epsilon END",
+        (*each, scope.id),
+    )
+    if grown != 1:
+        raise Fault("the ledger and its own arithmetic disagree")
+    tx.write("INSERT INTO charge VALUES (?, ?, ?, ?, ?)", (query_id, scope.id, *each))
