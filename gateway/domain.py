@@ -1,0 +1,141 @@
+"""The client to the data domain's door: records of `sandbox.protocol` over HTTP on a Unix socket.
+
+The other side is trusted with data, not with our process: replies are bounded in size and decoded strictly.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Final, TypeVar
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from gateway.errors import STATUS, NotReady, Refusal
+from sandbox import codec
+from sandbox.protocol import (
+    TICKET_CONTEXT,
+    Cancel,
+    Cancelled,
+    Fetch,
+    Prepare,
+    Prepared,
+    Question,
+    Refused,
+    Released,
+    Request,
+    Run,
+    Status,
+    Ticket,
+)
+
+REPLY_BYTES_MAX: Final = 64 * 2**20
+CONNECT_S: Final = 2
+STATUS_S: Final = 5
+R = TypeVar("R")
+
+
+class Unreachable(NotReady):
+    """The data domain did not answer, or not in our language."""
+
+
+class Domain:
+    """Thread-safe. `prepare_s_max` and `run_s_max` bound the waiting in seconds."""
+
+    def __init__(self, socket: Path, key: Ed25519PrivateKey, *, prepare_s_max: int, run_s_max: int) -> None:
+        self._key = key
+        self._prepare_s = prepare_s_max
+        self._run_s = run_s_max
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=30)
+        transport = httpx.HTTPTransport(uds=str(socket), limits=limits)
+        self._client = httpx.Client(transport=transport, base_url="http://domain", trust_env=False)
+
+    def prepare(self, question: Question, *, reserve: bool) -> Prepared:
+        """Free. Raises Refusal in the domain's words, Unreachable."""
+        prepared = self._ask("/v1/prepare", Prepare(question, reserve), self._prepare_s, Prepared)
+        if prepared.plan_digest != question.plan_digest:
+            raise Unreachable("the data domain priced another question")
+        return prepared
+
+    def run(self, ticket: Ticket, question: Question, reservation: str | None) -> Released | None:
+        """After the charge. None is the one constant failure, whatever caused it."""
+        signature = self._key.sign(TICKET_CONTEXT + codec.dumps(ticket)).hex()
+        try:
+            return self._ask("/v1/run", Run(ticket, signature, question, reservation), self._run_s, Released)
+        except (Unreachable, Refusal):
+            return None
+
+    def fetch(self, release: str, question: Question) -> Released:
+        """A stored release again. Raises Refusal, Unreachable."""
+        return self._ask("/v1/fetch", Fetch(release, question), self._run_s, Released)
+
+    def cancel(self, ticket: str) -> None:
+        """Raises Unreachable."""
+        self._ask("/v1/cancel", Cancel(ticket), self._prepare_s, Cancelled)
+
+    def status(self) -> Status:
+        """Raises Unreachable."""
+        return self._ask("/v1/status", None, STATUS_S, Status)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _ask(self, route: str, request: Request | None, seconds: float, expected: type[R]) -> R:
+        plain = self._exchange(route, request, seconds)
+        try:
+            if isinstance(plain, dict) and plain.get("@") == "Refused":
+                raise _refusal(codec.decode(plain, Refused))
+            return codec.decode(plain, expected)
+        except codec.CodecError as error:
+            raise Unreachable(f"the data domain's reply to {route} is none of ours: {error}") from error
+
+    def _exchange(self, route: str, request: Request | None, seconds: float) -> object:
+        timeout = httpx.Timeout(seconds, connect=CONNECT_S)
+        content = None if request is None else codec.dumps(request)
+        method = "GET" if request is None else "POST"
+        headers = {"Content-Type": "application/json"}
+        sent = self._client.build_request(method, route, content=content, headers=headers, timeout=timeout)
+        try:
+            status, body = self._send(sent)
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
+            if isinstance(request, Run):  # it may have been heard; a ticket is for one try
+                raise Unreachable("the data domain broke off") from error
+            status, body = self._once_more(sent)
+        except (httpx.HTTPError, OSError) as error:
+            raise Unreachable(f"the data domain does not answer ({type(error).__name__})") from error
+        if status != 200:
+            raise Unreachable(f"the data domain answered {route} with HTTP {status}")
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise Unreachable(f"the data domain's reply to {route} is not JSON") from error
+
+    def _send(self, request: httpx.Request) -> tuple[int, bytes]:
+        reply = self._client.send(request, stream=True)
+        try:
+            return reply.status_code, _bounded(reply)
+        finally:
+            reply.close()
+
+    def _once_more(self, request: httpx.Request) -> tuple[int, bytes]:
+        """A service that was restarted leaves connections behind that are dead; the next one is new."""
+        try:
+            return self._send(request)
+        except (httpx.HTTPError, OSError) as error:
+            raise Unreachable(f"the data domain does not answer ({type(error).__name__})") from error
+
+
+def _bounded(reply: httpx.Response) -> bytes:
+    body = bytearray()
+    for part in reply.iter_bytes():
+        body += part
+        if len(body) > REPLY_BYTES_MAX:
+            raise Unreachable("the data domain's reply is too long")
+    return bytes(body)
+
+
+def _refusal(refused: Refused) -> Exception:
+    if refused.code not in STATUS:
+        return Unreachable("the data domain refused with a code that is none")
+    return Refusal(refused.code, refused.detail, hint=refused.hint, at=refused.at)

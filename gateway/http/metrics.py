@@ -1,0 +1,43 @@
+"""Counters for /metrics in Prometheus' text format. Requests and verdicts only: nothing that data had a part in."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import Final
+
+_HELP: Final = {
+    "bpk_requests_total": "HTTP requests by route, method and status.",
+    "bpk_queries_total": "Questions by verdict.",
+}
+_ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+
+
+class Metrics:
+    """Thread-safe counters. Labels come from closed sets (route templates, codes), so their number is bounded."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, tuple[tuple[str, str], ...]]] = Counter()
+        self._lock = threading.Lock()
+
+    def request(self, route: str, method: str, status: int) -> None:
+        self._add("bpk_requests_total", route=route, method=method, status=str(status))
+
+    def query(self, verdict: str) -> None:
+        self._add("bpk_queries_total", verdict=verdict)
+
+    def text(self) -> str:
+        with self._lock:
+            counts = sorted(self._counts.items())
+        lines: list[str] = []
+        for name, words in _HELP.items():
+            lines += [f"# HELP {name} {words}", f"# TYPE {name} counter"]
+            for (counted, labels), count in counts:
+                if counted == name:
+                    inside = ",".join(f'{label}="{value.translate(_ESCAPES)}"' for label, value in labels)
+                    lines.append(f"{name}{{{inside}}} {count}")
+        return "\n".join(lines) + "\n"
+
+    def _add(self, name: str, **labels: str) -> None:
+        with self._lock:
+            self._counts[(name, tuple(labels.items()))] += 1

@@ -1,0 +1,98 @@
+"""Errors -> RFC 9457 `application/problem+json`. Every error of every route leaves through here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from starlette.responses import Response
+
+from gateway.errors import STATUS, Refusal
+from policies.model import Policy
+
+MEDIA_TYPE: Final = "application/problem+json"
+TITLES: Final[dict[int, str]] = {
+    400: "The request cannot be read",
+    401: "Who are you?",
+    403: "The policy or your licence does not allow this",
+    404: "Nothing here under this name",
+    405: "This address does not take this method",
+    409: "This idempotency key belongs to another request",
+    422: "The request is readable, but wrong",
+    429: "The budget or the rate is used up",
+    500: "Something broke on our side",
+    503: "Not ready, nothing was charged",
+}
+RETRY_AFTER_S: Final = {"rate_limited": "1", "busy": "1", "not_ready": "5", "dataset_not_ready": "5"}
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What is known of the query that was refused."""
+
+    policy: Policy | None = None
+    query_id: str | None = None
+
+
+def problem(
+    refusal: Refusal, context: Context | None = None, places: list[dict[str, str]] | None = None
+) -> dict[str, Any]:
+    """The members of the problem document; what does not apply is left out."""
+    context = context or Context()
+    body: dict[str, Any] = {
+        "type": f"urn:baopingkou:error:{refusal.code}",
+        "title": TITLES[refusal.status],
+        "status": refusal.status,
+        "detail": refusal.message,
+        "code": refusal.code,
+    }
+    if refusal.hint is not None:
+        body["hint"] = refusal.hint
+    if refusal.at is not None:
+        body["position"] = {"line": refusal.at.line, "column": refusal.at.column, "length": refusal.at.length}
+    if refusal.alternatives:
+        body["alternatives"] = [{"sql": other.sql, "why": other.why} for other in refusal.alternatives]
+    if context.policy is not None:
+        policy = context.policy
+        body["policy"] = {"dataset": policy.dataset, "version": policy.version, "digest": policy.digest}
+    if context.query_id is not None:
+        body["query_id"] = context.query_id
+    if places:
+        body["errors"] = places
+    return body
+
+
+def respond(body: Mapping[str, Any]) -> Response:
+    """The response of a problem document."""
+    headers = {}
+    if body["status"] == 401:
+        error = "" if body["code"] == "token_missing" else ', error="invalid_token"'
+        headers["WWW-Authenticate"] = f'Bearer realm="baopingkou"{error}'
+    if body["code"] in RETRY_AFTER_S:
+        headers["Retry-After"] = RETRY_AFTER_S[body["code"]]
+    content = json.dumps(body, ensure_ascii=False).encode()
+    return Response(content, body["status"], headers, MEDIA_TYPE)
+
+
+def of_status(status: int) -> Refusal:
+    """The refusal for what the web framework turns away by itself."""
+    if status == 404:
+        return Refusal("not_found", "there is nothing at this address", hint="the addresses are listed at /docs")
+    if status == 405:
+        return Refusal("method_not_allowed", "this address does not take this method", hint="see /docs")
+    if status in STATUS.values() and status < 500:
+        return Refusal("body_unreadable", "the request cannot be read")
+    return internal()
+
+
+def internal() -> Refusal:
+    return Refusal(
+        "internal_error",
+        "something broke on our side; whoever runs this gateway finds the cause in its log",
+    )
+
+
+def not_ready(what: str = "the gateway") -> Refusal:
+    return Refusal("not_ready", f"{what} is not ready", hint="nothing was charged; ask again in a moment")

@@ -1,0 +1,326 @@
+"""Bodies of requests and answers, as they look on the wire. Requests are strict: nothing unknown, nothing guessed."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from gateway.errors import Refusal
+
+EPSILON_TEXT_MAX: Final = 40
+DEPTH_MAX: Final = 20
+_WORDS: Final = {
+    "extra_forbidden": "is not known here",
+    "missing": "is missing",
+    "string_type": "must be text",
+    "bool_type": "must be true or false",
+    "int_type": "must be a whole number",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "decimal_type": "must be a number",
+    "literal_error": "is none of the allowed words",
+}
+
+
+def _number(value: object) -> Decimal:
+    """A JSON number or a decimal string, exactly as written."""
+    if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
+        raise ValueError("must be a number or a decimal string")
+    text = str(value)
+    if len(text) > EPSILON_TEXT_MAX or not _PLAIN.issuperset(text):
+        raise ValueError("must be a number or a decimal string")
+    try:
+        number = Decimal(text)
+    except ArithmeticError as error:
+        raise ValueError("must be a number or a decimal string") from error
+    if not number.is_finite() or abs(number.adjusted()) > 100:
+        raise ValueError("must be a number of an ordinary size")
+    return number
+
+
+def _literal(value: object) -> object:
+    """A parameter's value: text, whole number, decimal, true, false or null."""
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, int) and abs(value) < 10**38:
+        return value
+    if isinstance(value, Decimal):
+        return _number(value)
+    raise ValueError("must be text, a number, true, false or null")
+
+
+_PLAIN: Final = frozenset("0123456789+-.eE")
+Number = Annotated[
+    Any,
+    BeforeValidator(_number),
+    Field(
+        json_schema_extra={"type": ["number", "string"], "description": "A number or a decimal string, taken exactly."}
+    ),
+]
+Scalar = Annotated[
+    Any,
+    BeforeValidator(_literal),
+    Field(json_schema_extra={"type": ["string", "number", "boolean", "null"]}),
+]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Accuracy(_Body):
+    """The accuracy asked for, in place of a price."""
+
+    relative: Number | None = None
+    absolute: Number | None = None
+    confidence: Number | None = None
+
+
+class AskBody(_Body):
+    """A question."""
+
+    sql: Annotated[str, Field(description="One SELECT. `$name` stands for a parameter.")]
+    purpose: Annotated[
+        str | None,
+        Field(max_length=200, description="What the answer is for; may be left out where your licences name one only."),
+    ] = None
+    mode: Annotated[
+        Literal["dp", "aggregate", "open"] | None, Field(description="One of the policy's modes; its first by default.")
+    ] = None
+    parameters: Annotated[dict[str, Scalar] | None, Field(max_length=100)] = None
+    epsilon: Annotated[Number | None, Field(description="What the question may cost; the policy's by default.")] = None
+    accuracy: Accuracy | None = None
+    wait_s: Annotated[Number | None, Field(description="How long to wait for the answer, 0 to 60; 30 by default.")] = (
+        None
+    )
+
+
+def read_json(content: bytes) -> object:
+    """Strict JSON: UTF-8, no member twice, no NaN, numbers exact. Raises Refusal(`body_unreadable`)."""
+    try:
+        value = json.loads(
+            content.decode("utf-8"), parse_float=Decimal, parse_constant=_no_constant, object_pairs_hook=_members
+        )
+    except (ValueError, ArithmeticError, RecursionError):
+        raise Refusal(
+            "body_unreadable", "the body is not JSON", hint="send UTF-8 JSON in which no member is named twice"
+        ) from None
+    if _depth(value) > DEPTH_MAX:
+        raise Refusal("body_unreadable", f"the body is nested more than {DEPTH_MAX} levels deep")
+    return value
+
+
+def read_ask(content: bytes) -> AskBody:
+    """Raises Refusal(`body_unreadable`) or Invalid(`body_invalid`) with the places."""
+    value = read_json(content)
+    if not isinstance(value, dict):
+        raise Invalid([{"at": "", "problem": "the body must be an object"}])
+    try:
+        body = AskBody.model_validate(value)
+    except ValidationError as error:
+        raise Invalid([_place(item) for item in error.errors(include_url=False, include_context=False)]) from None
+    if body.wait_s is not None and not 0 <= body.wait_s <= 60:
+        raise Invalid([{"at": "wait_s", "problem": "must be from 0 to 60"}])
+    return body
+
+
+class Invalid(Refusal):
+    """422, with every place of the body that is wrong."""
+
+    def __init__(self, places: list[dict[str, str]]) -> None:
+        named = "; ".join(
+            f"`{place['at']}` {place['problem']}" if place["at"] else place["problem"] for place in places
+        )
+        super().__init__("body_invalid", named[:2000], hint="see /docs for what the body may hold")
+        self.places = places
+
+
+def _place(item: Any) -> dict[str, str]:
+    at = ".".join(str(part)[:100] for part in item["loc"])
+    text = str(item["msg"])
+    words = _WORDS.get(item["type"]) or text.removeprefix("Value error, ").replace("Input should", "should")
+    return {"at": at, "problem": f"{words[:1].lower()}{words[1:]}"}
+
+
+def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a member twice")
+    return found
+
+
+def _no_constant(_: str) -> object:
+    raise ValueError("not JSON")
+
+
+def _depth(value: object) -> int:
+    level, depth = [value], 0
+    while level and depth <= DEPTH_MAX:
+        depth += 1
+        inner: list[object] = []
+        for item in level:
+            inner.extend(item.values() if isinstance(item, dict) else item if isinstance(item, list) else ())
+        level = inner
+    return depth
+
+
+# Answers. These describe what the gateway writes; they are read by nobody here but the API's document.
+
+
+class Cost(BaseModel):
+    epsilon: str
+    delta: str
+    rho: str
+
+
+class AnswerColumn(BaseModel):
+    name: str
+    type: str
+    kind: Literal["key", "noisy", "protected", "exact"]
+
+
+class DatasetBudgetLeft(BaseModel):
+    name: str
+    epsilon_left: str
+    answers_left: int
+
+
+class OperatorBudgetLeft(BaseModel):
+    epsilon_left: str
+    answers_left: int
+
+
+class BudgetLeft(BaseModel):
+    dataset: DatasetBudgetLeft
+    operator: OperatorBudgetLeft
+
+
+class Receipt(BaseModel):
+    """Proves the answer's record under a signed checkpoint, offline."""
+
+    index: int
+    record: dict[str, Any]
+    leaf_hash: str
+    proof: list[str]
+    checkpoint: str
+
+
+class Answer(BaseModel):
+    """An answered question. Decimals are strings, dates ISO 8601."""
+
+    id: str
+    status: Literal["answered"]
+    mode: Literal["dp", "aggregate", "open"]
+    columns: list[AnswerColumn]
+    rows: list[list[Any]]
+    intervals: list[list[list[Any] | None]]
+    confidence: float
+    notes: list[list[list[str] | None]]
+    cost: Cost
+    budget: BudgetLeft
+    reused: bool
+    receipt: Receipt
+
+
+class Failure(BaseModel):
+    """The one failure after the charge, whatever caused it."""
+
+    id: str
+    status: Literal["failed"]
+    code: Literal["query_failed"]
+
+
+class Unfinished(BaseModel):
+    """A question that is worked on, or was cancelled."""
+
+    id: str
+    status: Literal["running", "cancelled"]
+
+
+class Problem(BaseModel):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    hint: str | None = None
+    position: dict[str, int] | None = None
+    alternatives: list[dict[str, str]] | None = None
+    policy: dict[str, str] | None = None
+    query_id: str | None = None
+    errors: list[dict[str, str]] | None = None
+
+
+class Check(BaseModel):
+    """What a question would cost and give. No data was read."""
+
+    verdict: Literal["answer", "refuse"]
+    problem: Problem | None = None
+    mode: str | None = None
+    plan: list[str] | None = None
+    columns: list[AnswerColumn] | None = None
+    cost: Cost | None = None
+    intervals_expected: list[Any] | None = None
+    budget: BudgetLeft | None = None
+
+
+class QueryLine(BaseModel):
+    id: str
+    status: Literal["running", "answered", "failed", "cancelled"]
+    dataset: str
+    mode: str
+    created: str
+    cost: Cost
+    reused: bool
+
+
+class History(BaseModel):
+    queries: list[QueryLine]
+    cursor: str | None
+
+
+class DatasetLine(BaseModel):
+    name: str
+    title: dict[str, str]
+    owner: str
+    version: str
+    tables: list[str]
+    modes: list[str]
+    purposes: list[str]
+    supply: str
+    grade: str
+    state: str
+
+
+class Datasets(BaseModel):
+    datasets: list[DatasetLine]
+
+
+class Budgets(BaseModel):
+    budgets: list[dict[str, Any]]
+
+
+class Records(BaseModel):
+    records: list[dict[str, Any]]
+    cursor: str | None
+
+
+class Checkpoint(BaseModel):
+    checkpoint: str
+    key: str
+
+
+class Ready(BaseModel):
+    ready: bool
+    isolation: list[dict[str, Any]]
+    degraded: list[str]
+    datasets: list[dict[str, Any]]
+
+
+class Health(BaseModel):
+    status: Literal["ok"]
