@@ -1,8 +1,8 @@
 """What an epsilon in a policy, a licence or a query means, in exact integers.
 
-Under `zcdp` an epsilon stands for (epsilon, delta/2)-differential privacy and is turned into rho by the tight conversion;
-under `pure` it composes as it is. Both sides of the door need the same integers, so the conversion lives here and not with
-a mechanism. Units: rho and epsilon in 1e-12, delta in 1e-24.
+Under `zcdp` an epsilon stands for (epsilon, delta/2)-differential privacy and is turned into rho by the tight
+conversion; under `pure` it composes as it is. Both sides of the door need the same integers, so the conversion lives
+here and not with a mechanism. Units: rho and epsilon in 1e-12, delta in 1e-24.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def rho_for(epsilon: int, delta: int) -> int:
     """The largest rho such that rho-zCDP implies (epsilon, delta)-differential privacy; 0 where none is.
 
     Guarantee: whatever is released under the result is (epsilon, delta)-DP. The search is in floats, but its result is
-    accepted only if the bound holds in 60-digit arithmetic at one explicit order alpha; any order gives a valid bound, so
-    a poor search can only make the result smaller.
+    accepted only if the bound holds in 60-digit arithmetic at one explicit order alpha; any order gives a valid bound,
+    so a poor search can only make the result smaller.
     Source: docs/explanation/guarantees/accounting.md (Canonne, Kamath, Steinke 2020, proposition 12).
     """
     if epsilon <= 0 or delta <= 0:
