@@ -1,0 +1,182 @@
+"""The data domain's own settings (`domain.toml`): where each table lies, ceilings, worker limits, required isolation.
+
+Only the sandbox service reads it. Paths in the file are relative to the file.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+FILE_NAME = "domain.toml"
+FILE_BYTES_MAX = 1_000_000
+
+
+class DomainError(ValueError):
+    """A `domain.toml` that cannot be served. The text names the file, the key and what would do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """The most that the domain releases of a dataset for life, whatever the gateway says. None: the policy's cap."""
+
+    epsilon: Decimal | None
+    delta: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSource:
+    """Where a dataset's tables lie, and what the custodian calls this state of them."""
+
+    name: str
+    engine: Literal["duckdb"]
+    tables: Mapping[str, tuple[str, ...]]
+    """table -> paths or globs, as written in the file."""
+    snapshot: str
+    ceiling: Ceiling
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLimits:
+    threads: int
+    memory_mb: int
+    wall_s: int
+    warm: int
+    """Workers that stand ready per dataset."""
+    max: int
+    """Workers at a time, over all datasets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    home: Path
+    datasets: Mapping[str, DatasetSource]
+    allow_degraded: frozenset[str]
+    """Isolation layers that the custodian does without, by name."""
+    ticket_key: Path
+    worker: WorkerLimits
+
+    @property
+    def state(self) -> Path:
+        """The domain's own state: snapshots, releases, tickets."""
+        return self.home / "state" / "domain"
+
+    @classmethod
+    def load(cls, home: Path) -> Domain:
+        """Reads `home/domain.toml`. Raises DomainError."""
+        home = home.absolute()
+        file = home / FILE_NAME
+        document = _parse(file)
+        datasets = {name: _source(name, entry) for name, entry in document.datasets.items()}
+        return cls(
+            home=home,
+            datasets=datasets,
+            allow_degraded=frozenset(document.isolation.allow_degraded),
+            ticket_key=home / document.gateway.ticket_key,
+            worker=WorkerLimits(**document.worker.model_dump()),
+        )
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+_Name = Annotated[str, StringConstraints(pattern=r"^\w[\w.-]*$", max_length=100)]
+"""A dataset's name also names a folder of the state: no separators, no leading dot."""
+_Path = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+
+
+class _Ceiling(_Part):
+    epsilon: Decimal | None = Field(default=None, gt=0, allow_inf_nan=False)
+    delta: Decimal | None = Field(default=None, ge=0, lt=1, allow_inf_nan=False)
+
+
+class _Dataset(_Part):
+    engine: Literal["duckdb"] = "duckdb"
+    tables: dict[str, _Path | list[_Path]] = Field(min_length=1)
+    snapshot: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+    ceiling: _Ceiling = _Ceiling()
+
+
+class _Isolation(_Part):
+    allow_degraded: list[str] = []
+
+
+class _Gateway(_Part):
+    ticket_key: _Path = "keys/ticket.pub"
+
+
+class _Worker(_Part):
+    threads: int = Field(default=2, ge=1, le=256)
+    memory_mb: int = Field(default=1024, ge=128)
+    wall_s: int = Field(default=60, ge=1, le=86_400)
+    warm: int = Field(default=2, ge=0, le=64)
+    max: int = Field(default=4, ge=1, le=256)
+
+
+class _Document(_Part):
+    datasets: dict[_Name, _Dataset] = {}
+    isolation: _Isolation = _Isolation()
+    gateway: _Gateway = _Gateway()
+    worker: _Worker = _Worker()
+
+
+def _parse(file: Path) -> _Document:
+    try:
+        with file.open("rb") as stream:
+            text = stream.read(FILE_BYTES_MAX + 1)
+    except FileNotFoundError:
+        raise DomainError(f"{file}: there is no such file; `bpk init` writes one") from None
+    except OSError as error:
+        raise DomainError(f"{file}: cannot be read ({error.strerror})") from error
+    if len(text) > FILE_BYTES_MAX:
+        raise DomainError(f"{file}: larger than {FILE_BYTES_MAX} bytes")
+    try:
+        plain = tomllib.loads(text.decode(), parse_float=Decimal)
+    except UnicodeDecodeError as error:
+        raise DomainError(f"{file}: not UTF-8") from error
+    except (ValueError, RecursionError) as error:
+        raise DomainError(f"{file}: not TOML: {error}") from error
+    return _validate(file, plain)
+
+
+def _validate(file: Path, plain: dict[str, object]) -> _Document:
+    try:
+        return _Document.model_validate(_whole_numbers_as_decimals(plain))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        key = ".".join(str(part) for part in first["loc"] if part != "[key]")
+        raise DomainError(f"{file}: `{key}`: {_words(first['type'], first['msg'])}") from error
+
+
+def _whole_numbers_as_decimals(plain: dict[str, object]) -> dict[str, object]:
+    """`ceiling = { epsilon = 8 }` is an exact decimal too; the strict model would refuse the integer."""
+    datasets = plain.get("datasets")
+    for entry in datasets.values() if isinstance(datasets, dict) else ():
+        ceiling = entry.get("ceiling") if isinstance(entry, dict) else None
+        if isinstance(ceiling, dict):
+            exact = {key: Decimal(value) if type(value) is int else value for key, value in ceiling.items()}
+            entry["ceiling"] = exact
+    return plain
+
+
+def _words(kind: str, message: str) -> str:
+    if kind == "extra_forbidden":
+        return "there is no such key"
+    if kind == "missing":
+        return "is missing"
+    if kind == "string_pattern_mismatch":
+        return "names are letters, digits, `_`, `-` and dots"
+    return message[:1].lower() + message[1:]
+
+
+def _source(name: str, entry: _Dataset) -> DatasetSource:
+    tables = {table: (paths,) if isinstance(paths, str) else tuple(paths) for table, paths in entry.tables.items()}
+    ceiling = Ceiling(entry.ceiling.epsilon, entry.ceiling.delta)
+    return DatasetSource(name, entry.engine, tables, entry.snapshot, ceiling)

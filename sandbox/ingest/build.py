@@ -1,0 +1,113 @@
+"""A build: files staged, truths checked, units numbered, tables finished and sorted, counts for the custodian."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import duckdb
+
+from policies.types import Value
+from sandbox.ingest import truths
+from sandbox.ingest.job import UNIT_COLUMN, Built, IngestColumn, IngestTable, Job, PublicKeys, Report, TableReport
+from sandbox.ingest.readers import literal, quoted
+from sandbox.ingest.refused import IngestRefused
+from sandbox.ingest.report import report_table
+from sandbox.ingest.stage import Staged, stage
+from sandbox.ingest.units import number_units, with_unit
+
+DATA = "data.duckdb"
+STAGE = "stage.duckdb"
+SPILL = "spill"
+PUBLIC_KEYS_MAX = 10_000
+
+
+def build(job: Job) -> Built:
+    """Writes `data.duckdb` into the build folder. Raises IngestRefused."""
+    folder = Path(job.build)
+    con = _connect(job, folder)
+    try:
+        con.execute(f"ATTACH {literal(str(folder / DATA))} AS out")
+        staged = _stage_all(con, job)
+        truths.check(con, job, staged)
+        if job.unit_table is not None:
+            number_units(con, job, staged)
+        reports = tuple(_finish(con, job, staged[table.name], staged) for table in job.tables)
+        keys = tuple(keys for table in job.tables if table.public for keys in _public_keys(con, table))
+        con.execute("CHECKPOINT out")
+        con.execute("DETACH out")
+    except duckdb.OutOfMemoryException:
+        raise IngestRefused("the build needs more memory or disk than it may use") from None
+    except duckdb.IOException:
+        raise IngestRefused("the snapshot cannot be written: the disk is full, or its folder is gone") from None
+    finally:
+        con.close()
+    if (folder / f"{DATA}.wal").exists():
+        raise IngestRefused("the snapshot cannot be written: its changes were not checkpointed")
+    return Built(keys, Report(reports))
+
+
+def _connect(job: Job, folder: Path) -> duckdb.DuckDBPyConnection:
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "threads": job.threads,
+        "async_threads": "1",
+        "memory_limit": f"{job.memory_mb}MB",
+        "temp_directory": str(folder / SPILL),
+        "autoload_known_extensions": False,
+        "autoinstall_known_extensions": False,
+        "allow_community_extensions": False,
+        "allow_unsigned_extensions": False,
+        "allow_extension_repositories": "forbidden",
+        "allow_persistent_secrets": False,
+        "python_enable_replacements": False,
+        "preserve_insertion_order": False,
+    }
+    con = duckdb.connect(str(folder / STAGE), config=config)
+    con.execute("SET TimeZone = 'UTC'")
+    con.execute("SET lock_configuration = true")
+    return con
+
+
+def _stage_all(con: duckdb.DuckDBPyConnection, job: Job) -> dict[str, Staged]:
+    needed: dict[str, set[str]] = {table.name: set() for table in job.tables}
+    if job.unit_table is not None:
+        needed[job.unit_table].add(str(job.unit_column))
+    for table in job.tables:
+        if table.link is not None:
+            needed[table.name].add(table.link.column)
+            needed[table.link.to_table].add(table.link.to_column)
+    return {
+        table.name: stage(con, table, number, frozenset(needed[table.name])) for number, table in enumerate(job.tables)
+    }
+
+
+def _shown(table: IngestTable) -> list[IngestColumn]:
+    """The columns that the snapshot holds: never a hidden one; of a private table not the unit's either."""
+    return [column for column in table.columns if column.role not in ("hidden", "unit")]
+
+
+def _finish(con: duckdb.DuckDBPyConnection, job: Job, staged: Staged, all_staged: Mapping[str, Staged]) -> TableReport:
+    table = staged.table
+    out = f"out.main.{quoted(table.name)}"
+    names = [quoted(column.name) for column in _shown(table)]
+    if table.public:
+        order = f" ORDER BY {', '.join(names)}" if names else ""
+        con.execute(f"CREATE TABLE {out} AS SELECT {', '.join(names) or 'NULL AS __none'} FROM {staged.sql}{order}")
+        return report_table(con, staged, out, None)
+    rows = with_unit(job, table, all_staged)
+    columns = ", ".join([f"u.id AS {UNIT_COLUMN}", *(f"s.{name}" for name in names)])
+    con.execute(f"CREATE TABLE {out} AS SELECT {columns} FROM {rows.sql} ORDER BY {UNIT_COLUMN}")
+    return report_table(con, staged, out, rows.link)
+
+
+def _public_keys(con: duckdb.DuckDBPyConnection, table: IngestTable) -> list[PublicKeys]:
+    found = []
+    for column in _shown(table):
+        name = quoted(column.name)
+        rows: list[tuple[Value]] = con.execute(
+            f"SELECT DISTINCT {name} FROM out.main.{quoted(table.name)} ORDER BY 1 NULLS LAST"
+            f" LIMIT {PUBLIC_KEYS_MAX + 1}"
+        ).fetchall()
+        if len(rows) <= PUBLIC_KEYS_MAX:
+            found.append(PublicKeys(table.name, column.name, tuple(value for (value,) in rows)))
+    return found

@@ -1,0 +1,63 @@
+"""The confined reader: one Job on standard input, one Built or NotBuilt on standard output, nothing else anywhere.
+
+Run as `python -I -m sandbox.ingest.child`. Everything is imported before the walls go up: behind them no code loads.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from sandbox import codec
+from sandbox.ingest import build
+from sandbox.ingest.job import Built, ChildReply, Job, NotBuilt
+from sandbox.ingest.refused import IngestRefused
+from sandbox.lockdown import Confinement, IsolationMissing, confine
+
+ENGINE_LOOKS_AT = (Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
+"""Memory limits of a container: the engine ends the process when they are there but closed to it."""
+JOB_BYTES_MAX = 16 << 20
+CPU_S = 24 * 3600
+OPEN_FILES = 1024
+FILE_BYTES = 1 << 42
+HEADROOM_BYTES = 1 << 30
+"""Of memory, over what the engine is told: thread stacks, CSV buffers, the interpreter."""
+
+
+def main() -> None:
+    """One build. The exit code says nothing; the reply does."""
+    job = codec.loads(sys.stdin.buffer.read(JOB_BYTES_MAX), Job)
+    sys.stdout.buffer.write(codec.dumps(ChildReply(_answer(job))))
+    sys.stdout.buffer.flush()
+
+
+def _answer(job: Job) -> Built | NotBuilt:
+    try:
+        confine(_confinement(job))
+        return build.build(job)
+    except IngestRefused as refused:
+        return NotBuilt(refused.message)
+    except IsolationMissing as missing:
+        return NotBuilt(f"the data files are not read: {missing}")
+    except MemoryError:
+        return NotBuilt("the build needs more memory than it may use")
+    except Exception as error:
+        return NotBuilt(f"reading the data files failed inside the confined reader ({type(error).__name__})")
+
+
+def _confinement(job: Job) -> Confinement:
+    files = {Path(file).resolve() for table in job.tables for file in table.files}
+    return Confinement(
+        read=(*sorted(files), *(path for path in ENGINE_LOOKS_AT if path.exists())),
+        write=(Path(job.build),),
+        memory_bytes=(job.memory_mb << 20) + HEADROOM_BYTES,
+        file_bytes=FILE_BYTES,
+        cpu_s=CPU_S,
+        open_files=OPEN_FILES,
+        allow_degraded=frozenset(job.allow_degraded),
+        renames=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

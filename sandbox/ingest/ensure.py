@@ -1,0 +1,159 @@
+"""The way in: a dataset's snapshot, built if it is not there yet.
+
+Never imports the engine: rows are read in a confined child (`child.py`), whose word is taken for a file and its counts.
+"""
+
+from __future__ import annotations
+
+import errno
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from policies.model import Policy
+from sandbox import codec
+from sandbox.domain import Domain
+from sandbox.ingest import snapshot as snapshots
+from sandbox.ingest import sources
+from sandbox.ingest.job import Built, ChildReply, Job, NotBuilt, schema_digest, tables_of
+from sandbox.ingest.refused import IngestRefused
+from sandbox.ingest.snapshot import Manifest, Snapshot
+from sandbox.ingest.sources import RecordedFile, SourceFile
+
+CHILD_REPLY_BYTES_MAX = 64 << 20
+BUILD_MEMORY_MB_MIN = 2048
+"""Sorting wants more than answering does; a build runs alone."""
+
+
+def ensure(domain: Domain, policies: Mapping[str, Policy], dataset: str) -> Snapshot:
+    """The snapshot of `dataset` under the name that domain.toml gives it, built if need be.
+
+    Raises IngestRefused: the files do not match the policy, or changed under a name that is already published.
+    """
+    policy = policies.get(dataset)
+    source = domain.datasets.get(dataset)
+    if policy is None or source is None:
+        missing = "policy" if policy is None else "entry in domain.toml"
+        raise IngestRefused(f"dataset `{dataset}` has no {missing}")
+    folder = snapshots.folder_of(domain.state, dataset)
+    with _disk_trouble_told(dataset), snapshots.locked(folder):
+        snapshots.clear_leftovers(folder)
+        files = sources.find(domain.home, source)
+        _refuse_changed_files(domain.state, dataset, source.snapshot, files)
+        standing = snapshots.published(domain.state, dataset)
+        if standing is not None and standing.name == source.snapshot:
+            same_schema = standing.manifest.schema_digest == schema_digest(policy)
+            if same_schema and snapshots.intact(standing):
+                return standing
+        return _build(domain, policy, source.snapshot, files, folder)
+
+
+def _refuse_changed_files(state: Path, dataset: str, name: str, files: tuple[SourceFile, ...]) -> None:
+    before = snapshots.remembered(state, dataset, name)
+    if before is not None and (path := sources.changed(files, before.sources)) is not None:
+        raise IngestRefused(
+            f"file `{path}` of dataset `{dataset}` is not what it was when snapshot `{name}` was published; "
+            "give the new state a new `snapshot` name in domain.toml, or put the file back"
+        )
+
+
+def _build(domain: Domain, policy: Policy, name: str, files: tuple[SourceFile, ...], folder: Path) -> Snapshot:
+    recorded = tuple(sources.record(file) for file in files)
+    build = folder / f"{snapshots.BUILD_PREFIX}{secrets.token_hex(16)}"
+    build.mkdir(mode=0o700)
+    try:
+        built = _run_child(_job(domain, policy, files, build))
+        _refuse_files_in_motion(files)
+        return snapshots.publish(build, _manifest(policy, name, recorded, build, built), built.report)
+    finally:
+        snapshots.clear_leftovers(folder)
+
+
+def _job(domain: Domain, policy: Policy, files: tuple[SourceFile, ...], build: Path) -> Job:
+    by_table: dict[str, tuple[str, ...]] = {}
+    for file in files:
+        by_table[file.table] = (*by_table.get(file.table, ()), str(file.absolute))
+    return Job(
+        tables=tables_of(policy, by_table),
+        unit_table=policy.unit.table if policy.unit else None,
+        unit_column=policy.unit.column if policy.unit else None,
+        count_max=policy.unit.count_max if policy.unit else 0,
+        build=str(build),
+        threads=domain.worker.threads,
+        memory_mb=max(domain.worker.memory_mb, BUILD_MEMORY_MB_MIN),
+        allow_degraded=tuple(sorted(domain.allow_degraded)),
+    )
+
+
+def _run_child(job: Job) -> Built:
+    command = [sys.executable, "-I", "-m", "sandbox.ingest.child"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={}, cwd=job.build
+    ) as child:
+        try:
+            return _reply(child, job)
+        finally:
+            child.kill()
+
+
+def _reply(child: subprocess.Popen[bytes], job: Job) -> Built:
+    assert child.stdin is not None  # noqa: S101 - both were asked for as pipes
+    assert child.stdout is not None  # noqa: S101
+    try:
+        child.stdin.write(codec.dumps(job))
+        child.stdin.close()
+    except BrokenPipeError:
+        pass  # it died at once; the reply below is empty and says so
+    reply = child.stdout.read(CHILD_REPLY_BYTES_MAX + 1)
+    if not reply or len(reply) > CHILD_REPLY_BYTES_MAX:
+        raise IngestRefused("reading the data files failed: the confined reader ended without a result")
+    try:
+        record = codec.loads(reply, ChildReply).outcome
+    except codec.CodecError as error:
+        raise IngestRefused("reading the data files failed: the confined reader's result is unreadable") from error
+    if isinstance(record, NotBuilt):
+        raise IngestRefused(record.message)
+    return record
+
+
+def _refuse_files_in_motion(files: tuple[SourceFile, ...]) -> None:
+    for file in files:
+        try:
+            status = file.absolute.stat()
+        except OSError:
+            status = None
+        if status is None or (status.st_size, status.st_mtime_ns) != (file.bytes, file.mtime_ns):
+            raise IngestRefused(f"file `{file.path}` of table `{file.table}` changed while it was read; try again")
+
+
+def _manifest(policy: Policy, name: str, recorded: tuple[RecordedFile, ...], build: Path, built: Built) -> Manifest:
+    data = build / snapshots.DATA
+    if not snapshots.is_plain_file(data):
+        raise IngestRefused("reading the data files failed: the confined reader left no snapshot")
+    for leftover in build.iterdir():
+        if leftover != data:
+            snapshots.remove(leftover)
+    salt = secrets.token_hex(32)
+    return Manifest(
+        dataset=policy.dataset,
+        snapshot_name=name,
+        schema_digest=schema_digest(policy),
+        sources=recorded,
+        salt=salt,
+        commitment=snapshots.commitment_of(salt, sources.sha256_of(data)),
+        public_keys=built.public_keys,
+    )
+
+
+@contextmanager
+def _disk_trouble_told(dataset: str) -> Iterator[None]:
+    """Turns trouble with the state folder into words for the custodian."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        what = "the disk is full" if full else str(error.strerror)
+        raise IngestRefused(f"the snapshot of dataset `{dataset}` cannot be written: {what}") from error
