@@ -96,14 +96,13 @@ def _decode_union(plain: object, options: tuple[Any, ...], place: str, depth: in
             if getattr(option, "__name__", None) == tag or _ATOM_TAGS.get(option) == tag:
                 return _decode(plain, option, place, depth)
         raise CodecError(f"{place}: `{tag[:40]}` is not allowed here")
+    if plain is None and type(None) in options:
+        return None
     for option in options:
-        if option is type(None):
-            if plain is None:
-                return None
-        elif option in (bool, int, str):
+        if option in (bool, int, str):
             if type(plain) is option:
                 return plain
-        elif not dataclasses.is_dataclass(option) and option not in _ATOM_TAGS:
+        elif option is not type(None) and not dataclasses.is_dataclass(option) and option not in _ATOM_TAGS:
             return _decode(plain, option, place, depth)
     raise CodecError(f"{place}: a value of another type")
 
