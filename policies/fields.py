@@ -1,0 +1,134 @@
+"""The kinds of value that a key of a document may have, checked as they are read. Messages are an author's words."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+
+from policies.problems import shown
+from policies.types import Type
+
+NAME_LENGTH_MAX = 63
+DIGITS_MAX = 38
+LIST_MAX = 10_000
+RESERVED_PREFIX = "__"
+"""Names that begin so are the data domain's own, as the column of unit ids is."""
+
+_NAME_PATTERN = r"^[^\W\d]\w{0,62}$"
+_QUALIFIED_PATTERN = r"^[^\W\d]\w{0,62}\.[^\W\d]\w{0,62}$"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+class Document(BaseModel):
+    """Base of every table of a document: nothing is converted, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def identifier(name: str) -> str:
+    """`name` of a dataset, table or column. One spelling only, so that no two names look or fold alike by encoding."""
+    if not name.isidentifier():
+        raise ValueError(f"{shown(name)} is not a name; names have letters, digits and `_`, and begin with a letter")
+    if len(name) > NAME_LENGTH_MAX:
+        raise ValueError(f"{shown(name)} is longer than {NAME_LENGTH_MAX} characters")
+    if name.startswith(RESERVED_PREFIX):
+        raise ValueError(f"{shown(name)} begins with `__`, and such names are reserved")
+    if unicodedata.normalize("NFKC", name) != name:
+        raise ValueError(f"{shown(name)} holds characters with a second spelling; write {shown(_plain(name))}")
+    return name
+
+
+def folded(name: str) -> str:
+    """What the engine tells names apart by: letter case does not count there."""
+    return unicodedata.normalize("NFKC", name).casefold()
+
+
+def qualified(name: str) -> str:
+    """`table.column`."""
+    table, dot, column = name.partition(".")
+    if not dot:
+        raise ValueError(f"{shown(name)} does not name a column; write `table.column`")
+    identifier(table)
+    identifier(column)
+    return name
+
+
+def line(text: str) -> str:
+    """One line of text for people: not empty, no control characters."""
+    if not text.strip():
+        raise ValueError("this may not be empty")
+    if _CONTROL.search(text):
+        raise ValueError("this must be one line without control characters")
+    return text
+
+
+def finite(raw: object) -> Decimal:
+    """An exact number. Digits and exponent are limited, so that arithmetic on it stays exact and cheap."""
+    if isinstance(raw, bool) or not isinstance(raw, int | Decimal):
+        raise ValueError("a number is expected")
+    if isinstance(raw, int) and abs(raw) >= 10**DIGITS_MAX:
+        raise ValueError(f"this number has more than {DIGITS_MAX} digits")
+    number = Decimal(raw)
+    if not number.is_finite():
+        raise ValueError("infinity and `nan` are no numbers here; write a finite number")
+    exponent = number.as_tuple().exponent
+    if number and (len(number.as_tuple().digits) > DIGITS_MAX or number.adjusted() >= DIGITS_MAX):
+        raise ValueError(f"this number has more than {DIGITS_MAX} digits")
+    if not isinstance(exponent, int) or abs(exponent) > DIGITS_MAX:
+        raise ValueError(f"this number has more than {DIGITS_MAX} digits")
+    return number
+
+
+def day(raw: object) -> date:
+    if isinstance(raw, datetime) or not isinstance(raw, date):
+        raise ValueError("a date without quotes is expected, such as 2026-12-31")
+    return raw
+
+
+def scalar(raw: object) -> Any:
+    """A bound or value, whose kind is checked later against the column's type."""
+    if isinstance(raw, bool | str | date):
+        return raw
+    if isinstance(raw, int | Decimal):
+        finite(raw)
+        return raw
+    raise ValueError("a number, a text in quotes, a date or `true`/`false` is expected")
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFKC", name)
+
+
+def _type(raw: object) -> Type:
+    if not isinstance(raw, str):
+        raise ValueError('a type in quotes is expected, such as "integer"')
+    return Type.parse(raw)
+
+
+Name = Annotated[
+    str, AfterValidator(identifier), WithJsonSchema({"type": "string", "pattern": _NAME_PATTERN, "maxLength": 63})
+]
+ColumnName = Annotated[
+    str, AfterValidator(qualified), WithJsonSchema({"type": "string", "pattern": _QUALIFIED_PATTERN})
+]
+Line = Annotated[str, Field(max_length=500), AfterValidator(line)]
+Number = Annotated[Decimal, PlainValidator(finite), WithJsonSchema({"type": "number"})]
+Day = Annotated[date, PlainValidator(day), WithJsonSchema({"type": "string", "format": "date"})]
+Scalar = Annotated[Any, PlainValidator(scalar), WithJsonSchema({"type": ["number", "string", "boolean"]})]
+Edge = Annotated[Any, PlainValidator(scalar), WithJsonSchema({"type": ["number", "string"]})]
+TypeName = Annotated[
+    Type,
+    PlainValidator(_type),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^(integer|bigint|double|text|boolean|date|timestamp|decimal\(\d{1,2},\s*\d{1,2}\))$",
+        }
+    ),
+]
+Share = Annotated[Decimal, PlainValidator(finite), WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1})]
