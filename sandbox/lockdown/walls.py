@@ -29,14 +29,14 @@ class Wall:
 
 
 WALLS = (
-    Wall("cgroup", False, cgroup.raise_wall),
-    Wall("own_uid", False, account.raise_wall),
-    Wall("namespaces", False, namespaces.raise_wall),
-    Wall("no_new_privs", True, privileges.raise_wall),
-    Wall("capabilities", False, capabilities.raise_wall),
-    Wall("rlimits", True, rlimits.raise_wall),
-    Wall("landlock", True, landlock.raise_wall),
-    Wall("seccomp", True, seccomp.raise_wall),
+    Wall("cgroup", required=False, build=cgroup.raise_wall),
+    Wall("own_uid", required=False, build=account.raise_wall),
+    Wall("namespaces", required=False, build=namespaces.raise_wall),
+    Wall("no_new_privs", required=True, build=privileges.raise_wall),
+    Wall("capabilities", required=False, build=capabilities.raise_wall),
+    Wall("rlimits", required=True, build=rlimits.raise_wall),
+    Wall("landlock", required=True, build=landlock.raise_wall),
+    Wall("seccomp", required=True, build=seccomp.raise_wall),
 )
 """In working order: credentials change before the parent-death signal is set; the filter comes last."""
 

@@ -1,0 +1,348 @@
+"""The pool: warm workers per dataset, one job each, behind walls that were read back.
+
+Synchronous and thread-safe. One thread of its own starts the zygote, warms workers, lets reservations expire.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.jobs import SelfTest, Start
+from sandbox.lockdown.attacks import LAYER_OF
+from sandbox.protocol import RESERVATION_S, Layer
+from sandbox.spawn import Zygote, ZygoteGone
+from sandbox.spill import SpillRoot
+from sandbox.supervised import Worker, WorkerFailed, WorkerLimits
+
+__all__ = ["Pool", "PoolSettings", "Worker", "WorkerFailed"]
+
+_LOOK_S = 1.0
+_RETRY_S = 1.0
+_ZYGOTE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """`spill` is a folder for the pool alone. Sizes in MiB; `wall_ms` is what one job's queries may take together.
+
+    `memory_mb` is the engine's; the process is stopped at one and a half times that and 256 MiB. `warm` counts waiting
+    workers per dataset, `workers_max` all workers that are alive (0: twice the processors).
+    """
+
+    spill: Path
+    threads: int = 2
+    memory_mb: int = 1024
+    spill_mb: int = 4096
+    wall_ms: int = 30_000
+    warm: int = 1
+    workers_max: int = 0
+    allow_degraded: frozenset[str] = frozenset()
+    result_bytes_max: int = 16 << 20
+
+    @property
+    def places(self) -> int:
+        return self.workers_max or 2 * (os.cpu_count() or 1)
+
+    @property
+    def process_bytes(self) -> int:
+        return (self.memory_mb * 3 // 2 + 256) << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    worker: Worker
+    until: float
+
+
+class Pool:
+    """Give it the datasets' files by `serve`; then `reserve`, `take`, `Worker.query`, `Worker.close`."""
+
+    def __init__(self, settings: PoolSettings) -> None:
+        self._settings = settings
+        self._spill = SpillRoot(settings.spill)
+        self._lock = threading.Condition()
+        self._files: dict[str, Path] = {}
+        self._warm: dict[str, list[Worker]] = {}
+        self._held: dict[str, _Held] = {}
+        self._workers: dict[Worker, Path] = {}
+        self._starting = 0
+        self._warm_from = 0.0
+        self._layers: tuple[Layer, ...] = ()
+        self._zygote: Zygote | None = None
+        self._closed = False
+        self._thread = threading.Thread(target=self._supervise, name="bpk-pool", daemon=True)
+        self._thread.start()
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """What stood around the worker that was started last; empty before the first."""
+        with self._lock:
+            return self._layers
+
+    def serve(self, dataset: str, snapshot_path: Path) -> None:
+        """Declares or replaces the file that the dataset's workers open. Jobs under way keep the old one."""
+        with self._lock:
+            self._files[dataset] = snapshot_path
+            old = self._warm.pop(dataset, [])
+            self._lock.notify_all()
+        for worker in old:
+            worker.close()
+
+    def reserve(self, dataset: str) -> str | None:
+        """Holds a worker for 10 s and gives a token for `take`; None when there is no free place."""
+        worker = self._acquire(dataset)
+        if worker is None:
+            return None
+        token = secrets.token_hex(16)
+        with self._lock:
+            self._held[token] = _Held(worker, time.monotonic() + RESERVATION_S)
+            self._lock.notify_all()
+        return token
+
+    def take(self, token: str | None, dataset: str) -> Worker | None:
+        """The worker that was reserved, or without a token any that is free. None: expired, unknown, or no place."""
+        if token is None:
+            return self._acquire(dataset)
+        with self._lock:
+            held = self._held.pop(token, None)
+        if held is None:
+            return None
+        if held.until > time.monotonic() and held.worker.dataset == dataset and held.worker.idle:
+            return held.worker
+        self._give_back(held.worker)
+        return None
+
+    def selftest(self) -> tuple[Layer, ...]:
+        """Starts one worker and lets it attack from inside; a layer whose attack got through is reported inactive.
+
+        Needs a served dataset and a free place. Takes about 0.1 s. The service must not answer while a required layer
+        is inactive and not in `allow_degraded`.
+        """
+        with self._lock:
+            dataset = next(iter(self._files), None)
+        worker = self._acquire(dataset) if dataset is not None else None
+        if worker is None:
+            return self.layers or (Layer("engine", required=True, active=False, reason="no worker could be started"),)
+        try:
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                test = SelfTest(
+                    os.getpid(), listener.getsockname()[1], str(worker.snapshot.parent), self._settings.process_bytes
+                )
+                through = worker.attack(test).through
+        except (WorkerFailed, OSError):
+            return tuple(_broken(layer, "the self-test did not finish") for layer in worker.layers)
+        finally:
+            worker.close()
+        return tuple(_judged(layer, through) for layer in worker.layers)
+
+    def close(self) -> None:
+        """Ends all workers and the zygote, and wipes the spill folders. Safe to call twice."""
+        with self._lock:
+            self._closed = True
+            workers = list(self._workers)
+            self._lock.notify_all()
+        for worker in workers:
+            worker.close()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+        self._spill.close()
+
+    def _acquire(self, dataset: str) -> Worker | None:
+        while True:
+            with self._lock:
+                waiting = self._warm.get(dataset, [])
+                worker = waiting.pop() if waiting else None
+                if worker is not None:
+                    self._lock.notify_all()
+            if worker is None:
+                return self._start(dataset) if self._make_room(dataset) else None
+            if worker.idle:
+                return worker
+            worker.close()
+
+    def _make_room(self, dataset: str) -> bool:
+        """Books a place for a start, if need be that of another dataset's waiting worker."""
+        with self._lock:
+            if self._closed or dataset not in self._files:
+                return False
+            if self._used < self._settings.places:
+                self._starting += 1
+                return True
+            idle = next((waiting.pop() for waiting in self._warm.values() if waiting), None)
+        if idle is None:
+            return False
+        idle.close()
+        return self._make_room(dataset)
+
+    @property
+    def _used(self) -> int:
+        return len(self._workers) + self._starting
+
+    def _start(self, dataset: str) -> Worker | None:
+        """A fresh worker in a place that was booked; None when it does not come up."""
+        worker: Worker | None = None
+        try:
+            worker = self._fork(dataset)
+            ready = worker.wait_ready()
+        except (ZygoteGone, OSError):
+            ready = None
+        finally:
+            with self._lock:
+                self._starting -= 1
+        if worker is None:
+            return None
+        with self._lock:
+            if worker.layers:
+                self._layers = worker.layers
+            stale = self._closed or self._files.get(dataset) != worker.snapshot
+        if ready is None or not ready.open or stale:
+            worker.close()
+            return None
+        return worker
+
+    def _fork(self, dataset: str) -> Worker:
+        zygote = self._await_zygote()
+        settings = self._settings
+        snapshot = self._files[dataset]
+        spill = self._spill.make()
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                process = zygote.fork(self._start_message(snapshot, spill), theirs)
+        except ZygoteGone:
+            ours.close()
+            SpillRoot.wipe(spill)
+            raise
+        worker = Worker(
+            dataset,
+            snapshot,
+            ours,
+            process,
+            WorkerLimits(settings.wall_ms, settings.result_bytes_max, settings.process_bytes),
+            self._retire,
+        )
+        with self._lock:
+            self._workers[worker] = spill
+        return worker
+
+    def _start_message(self, snapshot: Path, spill: Path) -> Start:
+        settings = self._settings
+        return Start(
+            snapshot=str(snapshot.resolve()),
+            spill=str(spill.resolve()),
+            threads=settings.threads,
+            memory_mb=settings.memory_mb,
+            spill_mb=settings.spill_mb,
+            wall_ms=settings.wall_ms,
+            # A backstop behind the wall clock, for a worker whose service was stopped: all threads busy all the time.
+            jobs_cpu_s=(settings.threads + 2) * (settings.wall_ms // 1000 + 1) + 2,
+            result_bytes_max=settings.result_bytes_max,
+            allow_degraded=tuple(sorted(settings.allow_degraded)),
+        )
+
+    def _await_zygote(self) -> Zygote:
+        with self._lock:
+            self._lock.notify_all()
+            self._lock.wait_for(lambda: self._closed or (self._zygote is not None and self._zygote.alive), _ZYGOTE_S)
+            if self._zygote is None or self._closed:
+                raise ZygoteGone
+            return self._zygote
+
+    def _retire(self, worker: Worker) -> None:
+        worker.end()
+        with self._lock:
+            spill = self._workers.pop(worker, None)
+            self._lock.notify_all()
+        if spill is not None:
+            SpillRoot.wipe(spill)
+
+    def _give_back(self, worker: Worker) -> None:
+        """A worker that served nothing may wait again."""
+        with self._lock:
+            waiting = self._warm.setdefault(worker.dataset, [])
+            current = self._files.get(worker.dataset) == worker.snapshot and not self._closed
+            if current and worker.idle and len(waiting) < self._settings.warm:
+                waiting.append(worker)
+                return
+        worker.close()
+
+    def _supervise(self) -> None:
+        """The pool's thread. The zygote is started here: its parent-death signal follows the thread that started it."""
+        while True:
+            self._keep_zygote()
+            self._expire()
+            self._refill()
+            with self._lock:
+                if self._closed:
+                    break
+                self._lock.wait(self._pause())
+        if self._zygote is not None:
+            self._zygote.close()
+
+    def _keep_zygote(self) -> None:
+        if self._zygote is not None and self._zygote.alive:
+            return
+        if self._zygote is not None:
+            self._zygote.close()
+        try:
+            fresh = Zygote()
+        except (ZygoteGone, OSError):
+            fresh = None
+        with self._lock:
+            self._zygote = fresh
+            self._lock.notify_all()
+
+    def _pause(self) -> float:
+        """Until the next reservation expires, or a second. Called with the lock held."""
+        now = time.monotonic()
+        if self._missing() is not None and self._zygote is not None:
+            return max(0.0, min(_LOOK_S, self._warm_from - now))
+        ends = [held.until - now for held in self._held.values()]
+        return max(0.0, min([_LOOK_S, *ends]))
+
+    def _expire(self) -> None:
+        now = time.monotonic()
+        with self._lock:
+            over = [token for token, held in self._held.items() if held.until <= now]
+            expired = [self._held.pop(token).worker for token in over]
+            dead = [worker for waiting in self._warm.values() for worker in waiting if not worker.idle]
+            for worker in dead:
+                self._warm[worker.dataset].remove(worker)
+        for worker in expired:
+            self._give_back(worker)
+        for worker in dead:
+            worker.close()
+
+    def _missing(self) -> str | None:
+        """A dataset that has fewer waiting workers than it should, if there is room. Called with the lock held."""
+        if self._closed or self._used >= self._settings.places:
+            return None
+        return next((name for name in self._files if len(self._warm.get(name, [])) < self._settings.warm), None)
+
+    def _refill(self) -> None:
+        """One worker per round; a pause after a start that failed, so that a broken machine is not kept busy."""
+        with self._lock:
+            dataset = self._missing() if time.monotonic() >= self._warm_from else None
+            if dataset is None or self._zygote is None:
+                return
+            self._starting += 1
+        worker = self._start(dataset)
+        if worker is None:
+            self._warm_from = time.monotonic() + _RETRY_S
+            return
+        self._give_back(worker)
+
+
+def _judged(layer: Layer, through: tuple[str, ...]) -> Layer:
+    broken = [name for name in through if LAYER_OF.get(name) == layer.name]
+    return _broken(layer, f"the self-test got through: {', '.join(broken)}") if broken else layer
+
+
+def _broken(layer: Layer, reason: str) -> Layer:
+    return Layer(layer.name, layer.required, active=False, reason=reason if layer.active else layer.reason)
