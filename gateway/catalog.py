@@ -101,11 +101,9 @@ def _cases(folder: Path, problems: list[str]) -> tuple[Case, ...]:
     except PolicyError as error:
         problems.append(str(error))
         return ()
-    problems.extend(
-        f"{path}: case.{number}.code: there is no refusal `{case.code}`"
-        for number, case in enumerate(cases, start=1)
-        if case.code is not None and case.code not in STATUS
-    )
+    numbered = enumerate(cases, start=1)
+    unknown = ((number, case.code) for number, case in numbered if case.code is not None and case.code not in STATUS)
+    problems.extend(f"{path}: case.{number}.code: there is no refusal `{code}`" for number, code in unknown)
     return cases
 
 

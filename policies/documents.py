@@ -6,7 +6,6 @@ These classes say which keys there are and of which kind. Whether facts contradi
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -92,13 +91,13 @@ class AggregateDocument(Document):
     """Exact answers under disclosure control, or none."""
 
     units_min: int = Field(ge=2, le=1_000_000, description="Distinct units behind every released cell.")
-    dominance: DominanceDocument = Field(
-        default=DominanceDocument(units=2, share=Decimal("0.85")),
+    dominance: DominanceDocument | None = Field(
+        default=None,
         description="The largest `units` units hold less than `share` of a sum. Default: 2 and 0.85.",
     )
-    p_percent: Number = Field(
-        default=Decimal(10),
-        description="No unit's contribution can be estimated to within this many percent. From 0 to 100.",
+    p_percent: Number | None = Field(
+        default=None,
+        description="No unit's contribution can be estimated to within this many percent. From 0 to 100. Default: 10.",
     )
     rounding: int = Field(
         default=5, ge=0, le=1_000_000, description="Base that released counts are rounded to; 0 is no rounding."

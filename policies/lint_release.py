@@ -26,7 +26,7 @@ def lint_release(policy: Policy) -> Iterator[Finding]:
         if getattr(release, mode) is not None and mode not in release.modes:
             message = f"the rules of mode `{mode}` are written down, but the mode is not on offer"
             yield Finding(
-                "note", "section_unused", f"release.{mode}", message, "add it to `modes` when it is meant to be"
+                "note", "section_unused", f"release.{mode}", message, "if it is meant to be, add it to `modes`"
             )
     if release.dp is not None and policy.unit is not None:
         yield from _budget(release.dp, policy.unit)
@@ -84,7 +84,7 @@ def _noise(policy: Policy, dp: Dp, unit: Unit) -> Iterator[Finding]:
 
 
 def count_noise(dp: Dp, rows: int) -> float:
-    """Standard deviation of a count at the default price, where a unit has up to `rows` rows. For people's eyes only."""
+    """Standard deviation of a count at the default price, where a unit has up to `rows` rows. For people to read."""
     epsilon = units_down(dp.epsilon_per_query, EPSILON_UNIT)
     if dp.accountant == "pure":
         return math.sqrt(2) * rows * EPSILON_UNIT / epsilon

@@ -15,6 +15,8 @@ DELTA_MIN: Final = Decimal("1e-18")
 """Below this a query's share of delta is lost in rounding."""
 KEY_QUERIES: Final = 2000
 """Into how many queries with private keys half of delta is cut by default, times two."""
+DOMINANCE: Final = (2, Decimal("0.85"))
+P_PERCENT: Final = Decimal(10)
 _EXACT: Final = Context(prec=60, rounding=ROUND_FLOOR)
 _EPSILON_MAX: Final = Decimal(EPSILON_MAX // EPSILON_UNIT)
 
@@ -112,16 +114,18 @@ def _too_small(document: DpDocument, per_query: Decimal, delta: Decimal) -> bool
 
 def _aggregate(document: AggregateDocument, report: Report) -> Aggregate:
     place = "release.aggregate"
-    if not 0 < document.dominance.share <= 1:
+    units, share = DOMINANCE if document.dominance is None else (document.dominance.units, document.dominance.share)
+    p_percent = P_PERCENT if document.p_percent is None else document.p_percent
+    if not 0 < share <= 1:
         report.add(join(place, "dominance.share"), "a share is above 0 and at most 1")
-    if not 0 <= document.p_percent <= 100:
+    if not 0 <= p_percent <= 100:
         report.add(join(place, "p_percent"), "a percentage is from 0 to 100")
     difference = document.difference_units_min
     return Aggregate(
         units_min=document.units_min,
-        dominance_units=document.dominance.units,
-        dominance_share=document.dominance.share,
-        p_percent=document.p_percent,
+        dominance_units=units,
+        dominance_share=share,
+        p_percent=p_percent,
         rounding=document.rounding,
         difference_units_min=document.units_min if difference is None else difference,
     )
