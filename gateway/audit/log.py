@@ -6,11 +6,13 @@ Receipts and checkpoints read only what is durable, so nothing is signed that a 
 from __future__ import annotations
 
 import json
+import secrets
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from gateway.audit import record as records
@@ -177,6 +179,31 @@ class Log:
             )
         return [row[0] for row in rows]
 
+    def moves(self, view: Reading) -> Iterator[dict[str, Any]]:
+        """The records that move budgets (charges, caps), in order, with every record checked against the tree.
+
+        Raises Misconfigured when the log is damaged, or older than the last checkpoint that was signed over it: a
+        restored backup gives no budget back.
+        """
+        size = self.size(view)
+        self._check_anchor(view, size)
+        start = 0
+        while start < size:
+            rows = view.all(
+                "SELECT r.seq, r.kind, r.code, r.body, n.hash FROM record r"
+                " JOIN node n ON n.level = 0 AND n.place = r.seq WHERE r.seq >= ? ORDER BY r.seq LIMIT ?",
+                (start, PAGE_MAX),
+            )
+            for seq, kind, code, content, leaf in rows:
+                if seq != start or tree.leaf_hash(content) != leaf:
+                    raise Misconfigured(f"{self._store.path}: the log is damaged at record {start}")
+                start += 1
+                if kind == "charge" or (kind == "admin" and code.startswith("cap_")):
+                    yield records.read(content)
+            if not rows:
+                raise Misconfigured(f"{self._store.path}: the log is damaged at record {start}")
+        self._check_tree(view, size)
+
     def note_read(self, tx: Transaction, actor: str | None, what: str, wanted: Mapping[str, str] | None = None) -> int:
         """Records that somebody reads the log: `what` is the act (`records`, `export`), `wanted` its parameters."""
         texts = {"wanted": json.dumps(dict(wanted), sort_keys=True, ensure_ascii=False)} if wanted else None
@@ -220,6 +247,48 @@ class Log:
             tx.write("INSERT INTO secret VALUES (?, ?, ?, ?)", (seq, secret.name, secret.salt, secret.text))
         return int(seq)
 
+    def _check_tree(self, view: Reading, size: int) -> None:
+        """The stored subtrees must be those of the leaves."""
+        level, width = 0, size
+        while width > 1:
+            hashes = view.all("SELECT hash FROM node WHERE level = ? AND place < ? ORDER BY place", (level, width))
+            above = view.all("SELECT hash FROM node WHERE level = ? ORDER BY place", (level + 1,))
+            pairs = [(tree.parent_hash(hashes[i][0], hashes[i + 1][0]),) for i in range(0, width - 1, 2)]
+            if len(hashes) != width or above != pairs:
+                raise Misconfigured(f"{self._store.path}: the log's tree is damaged")
+            level, width = level + 1, width // 2
+
+    @property
+    def _anchor(self) -> Path:
+        """The last checkpoint, outside the database: a database put back from a copy is older than it."""
+        return self._store.path.with_suffix(".checkpoint")
+
+    def _check_anchor(self, view: Reading, size: int) -> None:
+        try:
+            note = self._anchor.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return
+        except (OSError, UnicodeError) as error:
+            raise Misconfigured(f"{self._anchor}: cannot be read") from error
+        if not note:
+            return  # power was lost just after the file was replaced; the database holds the records
+        lines = note.split("\n")
+        signed = int(lines[1]) if len(lines) > 1 and lines[1].isascii() and lines[1].isdigit() else size + 1
+        if signed > size or self._signer.sign(signed, tree.root(signed, partial(_node, view))) != note:
+            raise Misconfigured(
+                f"{self._store.path}: older than the checkpoint in {self._anchor.name}, or another log; put the newest "
+                "copy of the database back. Removing that file gives up the proof that no charge was lost"
+            )
+
+    def _keep(self, note: str) -> None:
+        beside = self._anchor.with_suffix(f".{secrets.token_hex(4)}")
+        try:
+            beside.write_text(note, encoding="utf-8")
+            beside.replace(self._anchor)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            raise Fault(f"{self._anchor}: not written ({error.strerror})") from error
+
     def _sign(self, view: Reading, size: int) -> str:
         """Signs the tree of `size`, but never one that does not extend what this process signed before.
 
@@ -230,8 +299,11 @@ class Log:
         if size < signed_size or (signed_size and tree.root(signed_size, node) != signed_root):
             raise Fault("the log no longer extends what was signed before")
         root = tree.root(size, node)
-        self._signed = (size, root)
-        return self._signer.sign(size, root)
+        note = self._signer.sign(size, root)
+        if size > signed_size:
+            self._keep(note)
+            self._signed = (size, root)
+        return note
 
     def _proof(self, prove: Callable[[int, int, tree.Node], list[bytes]], first: int, size: int) -> list[str]:
         with self._store.reading() as view:

@@ -1,0 +1,46 @@
+"""The log as a file that anybody can verify: NDJSON, records in order, the signed checkpoint with its key last."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from gateway.audit.log import Log
+from gateway.audit.record import canonical
+from gateway.errors import Fault
+
+
+def lines(log: Log) -> Iterator[bytes]:
+    """The records that are durable now, then their checkpoint. In short reads, so that nobody's commit waits for it."""
+    checkpoint = log.checkpoint()
+    size = int(checkpoint.split("\n", 2)[1])
+    start = 0
+    while start < size:
+        bodies = log.bodies(start, size)
+        if not bodies:
+            raise Fault("the log ends before its checkpoint")
+        for content in bodies:
+            yield content + b"\n"
+        start += len(bodies)
+    yield canonical({"checkpoint": checkpoint, "key": log.vkey}) + b"\n"
+
+
+def write(log: Log, target: Path) -> None:
+    """The export as a file (mode 0600), whole or not at all. Raises Fault."""
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    except OSError as error:
+        raise Fault(f"{target}: cannot be written ({error.strerror})") from error
+    beside = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.writelines(lines(log))
+            out.flush()
+            os.fsync(out.fileno())
+        beside.replace(target)
+    except OSError as error:
+        raise Fault(f"{target}: cannot be written ({error.strerror})") from error
+    finally:
+        beside.unlink(missing_ok=True)

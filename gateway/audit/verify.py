@@ -1,0 +1,452 @@
+"""The offline verifier: an export and nothing else. Standard library and `cryptography`, nothing of the writer.
+
+It finds any record that was changed, dropped, added, swapped or cut off, a checkpoint that does not fit or was signed
+by another key, and any charge beyond its cap. What it cannot see alone is a log rewritten as a whole by the holder of the
+key: give it an older checkpoint or a receipt, and it sees that too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from gateway.audit.replay import Broken, Replay, amount_text
+
+LINE_BYTES_MAX: Final = 65_536
+PROBLEMS_MAX: Final = 100
+"""How many problems a report spells out; all are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong, and at which record (None: with the export as a whole)."""
+
+    code: str
+    record: int | None
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A signed note, read; `signed` is what its signature covers."""
+
+    origin: str
+    size: int
+    root: bytes
+    signed: bytes
+    signatures: tuple[tuple[str, bytes], ...]
+
+
+@dataclass(slots=True)
+class Report:
+    """What the verifier found. `ok` only if there is no problem at all."""
+
+    size: int = 0
+    root: str = ""
+    ledger: str = ""
+    key: str = ""
+    problems_total: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    scopes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    unsettled: int = 0
+    without_budget: int = 0
+    reused_from_elsewhere: int = 0
+    consistent_with: int = 0
+    """How many older checkpoints and receipts were checked."""
+
+    @property
+    def ok(self) -> bool:
+        return self.problems_total == 0
+
+    def add(self, code: str, record: int | None, words: str) -> None:
+        self.problems_total += 1
+        if len(self.problems) < PROBLEMS_MAX:
+            self.problems.append(Problem(code, record, words))
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "ok": self.ok,
+            "records": self.size,
+            "root": self.root,
+            "ledger": self.ledger,
+            "key": self.key,
+            "counts": self.counts,
+            "scopes": self.scopes,
+            "unsettled": self.unsettled,
+            "without_budget": self.without_budget,
+            "reused_from_elsewhere": self.reused_from_elsewhere,
+            "consistent_with": self.consistent_with,
+            "problems_total": self.problems_total,
+            "problems": [{"code": p.code, "record": p.record, "detail": p.words} for p in self.problems],
+        }
+
+    def text(self) -> str:
+        """The report for people."""
+        verdict = "sound" if self.ok else f"NOT SOUND: {self.problems_total} problem(s)"
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.counts.items()))
+        lines = [f"log {self.ledger}: {verdict}", f"{self.size} records ({kinds})", f"root {self.root}"]
+        lines += [f"signed by {self.key}"] if self.key else []
+        for name, scope in self.scopes.items():
+            unit = "rho" if scope["accountant"] == "zcdp" else "epsilon"
+            lines.append(
+                f"{name}: {unit} {scope['spent'][unit]} of {scope['cap'][unit]}, "
+                f"delta {scope['spent']['delta']} of {scope['cap']['delta']}, in {scope['charges']} charges"
+                + (f", cap changed {scope['cap_changes']} times" if scope["cap_changes"] else "")
+            )
+        notes = (
+            (self.unsettled, "charged queries without an outcome yet"),
+            (self.without_budget, "queries run in modes that spend no budget"),
+            (self.reused_from_elsewhere, "reused answers whose release is not in this log"),
+            (self.consistent_with, "older checkpoints and receipts checked"),
+        )
+        lines += [f"{count} {words}" for count, words in notes if count]
+        for problem in self.problems:
+            where = "export" if problem.record is None else f"record {problem.record}"
+            lines.append(f"  {where}: {problem.words} [{problem.code}]")
+        return "\n".join(lines)
+
+
+def verify_file(
+    path: Path, *, key: str | None = None, since: Sequence[str] = (), receipts: Sequence[Mapping[str, Any]] = ()
+) -> Report:
+    """As `verify`, of a file. Raises OSError."""
+    with path.open("rb") as lines:
+        return verify(lines, key=key, since=since, receipts=receipts)
+
+
+def verify(
+    lines: Iterable[bytes],
+    *,
+    key: str | None = None,
+    since: Sequence[str] = (),
+    receipts: Sequence[Mapping[str, Any]] = (),
+) -> Report:
+    """Checks an export line by line. Nothing in it is trusted but what `key` signed.
+
+    `key` is the verifier key one expects, by default the export's own; `since` are older checkpoints and `receipts` old
+    receipts that the log must still contain.
+    """
+    report = Report()
+    replay = Replay()
+    tree = _Tree()
+    older = _read_older(report, since, receipts)
+    sizes = {checkpoint.size for checkpoint, _ in older}
+    roots = {0: tree.root()}
+    leaves: dict[int, bytes] = {}
+    wanted = {receipt["index"] for _, receipt in older if receipt is not None}
+    last: bytes | None = None
+    for line in lines:
+        if last is not None:
+            _take_record(report, replay, tree, last)
+            if tree.size in sizes:
+                roots[tree.size] = tree.root()
+            if tree.size - 1 in wanted:
+                leaves[tree.size - 1] = tree.latest
+        last = line
+    _finish_replay(report, replay)
+    report.size, report.root, report.ledger = tree.size, tree.root().hex(), replay.ledger or ""
+    vkey = _check_end(report, replay, tree, last, key)
+    if vkey is not None:
+        _check_older(report, vkey, older, roots, leaves)
+    _summarise(report, replay)
+    return report
+
+
+def verify_receipt(receipt: Mapping[str, Any], key: str) -> list[str]:
+    """What is wrong with a receipt under the verifier key `key`; empty when it proves its record."""
+    report = Report()
+    _check_receipt(report, receipt, key)
+    return [problem.words for problem in report.problems]
+
+
+def parse_checkpoint(note: str) -> Checkpoint:
+    """Reads a signed note. Raises ValueError for anything that is not exactly one."""
+    text, gap, tail = note.partition("\n\n")
+    head = text.split("\n")
+    if not gap or len(head) != 3 or not tail.endswith("\n"):
+        raise ValueError("not a signed checkpoint")
+    size = head[1]
+    if not size.isascii() or not size.isdigit() or (size != "0" and size.startswith("0")) or len(size) > 18:
+        raise ValueError("a checkpoint without a size")
+    root = _base64(head[2])
+    signatures = tuple(_signature_line(line) for line in tail[:-1].split("\n"))
+    if len(root) != 32:
+        raise ValueError("a checkpoint without a root")
+    return Checkpoint(head[0], int(size), root, f"{text}\n".encode(), signatures)
+
+
+def parse_key(vkey: str) -> tuple[str, bytes, bytes]:
+    """Name, key id and Ed25519 key of `name+hex id+base64`. Raises ValueError."""
+    name, _, rest = vkey.partition("+")
+    shown, _, encoded = rest.partition("+")
+    public = _base64(encoded)
+    key_id = hashlib.sha256(name.encode() + b"\n" + public).digest()[:4]
+    if not name or len(public) != 33 or public[0] != 1 or shown != key_id.hex():
+        raise ValueError("not an Ed25519 verifier key")
+    return name, key_id, public
+
+
+def signed_by(checkpoint: Checkpoint, vkey: str) -> bool:
+    """Whether the checkpoint carries this key's good signature, and its name is the origin."""
+    name, key_id, public = parse_key(vkey)
+    if checkpoint.origin != name:
+        return False
+    for signer, blob in checkpoint.signatures:
+        if signer == name and blob[:4] == key_id:
+            try:
+                Ed25519PublicKey.from_public_bytes(public[1:]).verify(blob[4:], checkpoint.signed)
+            except InvalidSignature:
+                return False
+            return True
+    return False
+
+
+def canonical(record: Any) -> bytes:
+    """RFC 8785 for what records are made of: ASCII keys, strings, small integers, null, lists."""
+    return json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+class _Tree:
+    """RFC 6962: the roots of the complete subtrees on the left, largest first."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.latest = b""
+        self._peaks: list[tuple[int, bytes]] = []
+
+    def add(self, content: bytes) -> None:
+        value = self.latest = hashlib.sha256(b"\x00" + content).digest()
+        count = 1
+        while self._peaks and self._peaks[-1][0] == count:
+            value = hashlib.sha256(b"\x01" + self._peaks.pop()[1] + value).digest()
+            count *= 2
+        self._peaks.append((count, value))
+        self.size += 1
+
+    def root(self) -> bytes:
+        if not self._peaks:
+            return hashlib.sha256(b"").digest()
+        value = self._peaks[-1][1]
+        for _, peak in reversed(self._peaks[:-1]):
+            value = hashlib.sha256(b"\x01" + peak + value).digest()
+        return value
+
+
+def _take_record(report: Report, replay: Replay, tree: _Tree, line: bytes) -> None:
+    seq, content = tree.size, line.removesuffix(b"\n")
+    tree.add(content)
+    try:
+        if len(line) > LINE_BYTES_MAX or not line.endswith(b"\n"):
+            raise Broken("unreadable", "is not one line")
+        replay.take(seq, _read_canonical(content))
+    except Broken as broken:
+        report.add(broken.code, seq, broken.words)
+
+
+def _read_canonical(content: bytes) -> Any:
+    """One text per record: no duplicate names, no other spelling of a string or a number."""
+    try:
+        read = json.loads(content.decode(), parse_float=_refuse, parse_constant=_refuse)
+        again = canonical(read)
+    except (ValueError, RecursionError) as error:
+        raise Broken("unreadable", "is not JSON as records are") from error
+    if again != content:
+        raise Broken("canonical", "is not in canonical form")
+    return read
+
+
+def _refuse(text: str) -> Any:
+    raise ValueError(text)
+
+
+def _finish_replay(report: Report, replay: Replay) -> None:
+    try:
+        replay.finish()
+    except Broken as broken:
+        report.add(broken.code, None, broken.words)
+    if replay.ledger is None:
+        report.add("empty", None, "there is no record")
+
+
+def _check_end(report: Report, replay: Replay, tree: _Tree, line: bytes | None, expected: str | None) -> str | None:
+    """The last line: the checkpoint over all records, under the key of the genesis record. The key to go on with."""
+    end = _end_line(line)
+    if end is None:
+        report.add("checkpoint_missing", None, "does not end with a signed checkpoint; it may be cut off")
+        return expected
+    vkey = str(end["key"])
+    report.key = vkey
+    if expected is not None and vkey != expected:
+        report.add("key_differs", None, "is signed with another key than the expected one")
+    try:
+        checkpoint = parse_checkpoint(str(end["checkpoint"]))
+        name, _, public = parse_key(vkey)
+        if not signed_by(checkpoint, expected or vkey):
+            report.add("signature", None, "the checkpoint's signature does not hold")
+    except (ValueError, UnicodeError):
+        report.add("checkpoint_unreadable", None, "the checkpoint or its key is unreadable")
+        return expected
+    if name != replay.ledger or hashlib.sha256(public).hexdigest() != replay.key_hash:
+        report.add("key_differs", None, "the key is not the one that the log was begun with")
+    if checkpoint.size != tree.size:
+        report.add("size_differs", None, f"the checkpoint covers {checkpoint.size} records, there are {tree.size}")
+    if checkpoint.root != tree.root():
+        report.add("root_differs", None, "the records are not those that the checkpoint was signed over")
+    return expected or vkey
+
+
+def _end_line(line: bytes | None) -> dict[str, Any] | None:
+    if line is None or not line.endswith(b"\n") or len(line) > LINE_BYTES_MAX:
+        return None
+    try:
+        end = _read_canonical(line[:-1])
+    except Broken:
+        return None
+    if not isinstance(end, dict) or set(end) != {"checkpoint", "key"}:
+        return None
+    return end if all(type(value) is str for value in end.values()) else None
+
+
+_Older = tuple[Checkpoint, Mapping[str, Any] | None]
+
+
+def _read_older(report: Report, since: Sequence[str], receipts: Sequence[Mapping[str, Any]]) -> list[_Older]:
+    older: list[_Older] = []
+    sources: list[tuple[Any, Mapping[str, Any] | None]] = [(note, None) for note in since]
+    sources += [(receipt.get("checkpoint"), receipt) for receipt in receipts]
+    for note, receipt in sources:
+        try:
+            if receipt is not None and type(receipt.get("index")) is not int:
+                raise ValueError("a receipt without an index")
+            older.append((parse_checkpoint(str(note)), receipt))
+        except (ValueError, UnicodeError):
+            report.add("older_unreadable", None, "an older checkpoint or receipt is unreadable")
+    return older
+
+
+def _check_older(
+    report: Report, vkey: str, older: Sequence[_Older], roots: Mapping[int, bytes], leaves: Mapping[int, bytes]
+) -> None:
+    for checkpoint, receipt in older:
+        report.consistent_with += 1
+        if not signed_by(checkpoint, vkey):
+            report.add("older_signature", None, "an older checkpoint or receipt was signed by another key")
+        elif checkpoint.size > report.size:
+            report.add("truncated", None, f"an older checkpoint covers {checkpoint.size} records, more than there are")
+        elif roots.get(checkpoint.size) != checkpoint.root:
+            report.add("fork", None, f"an older checkpoint covers other {checkpoint.size} records than these")
+        elif receipt is not None:
+            _check_receipt(report, receipt, vkey)
+            if leaves.get(receipt["index"], b"").hex() != receipt.get("leaf_hash"):
+                report.add("fork", receipt["index"], "is not the one that an older receipt proves")
+
+
+def _check_receipt(report: Report, receipt: Mapping[str, Any], vkey: str) -> None:
+    try:
+        checkpoint = parse_checkpoint(str(receipt["checkpoint"]))
+        proof = [bytes.fromhex(step) for step in receipt["proof"]]
+        leaf = hashlib.sha256(b"\x00" + canonical(receipt["record"])).digest()
+        index, shown, seq = receipt["index"], receipt["leaf_hash"], receipt["record"]["seq"]
+        signed = signed_by(checkpoint, vkey)
+    except (KeyError, TypeError, ValueError, UnicodeError):
+        report.add("receipt_unreadable", None, "a receipt is unreadable")
+        return
+    if not signed:
+        report.add("signature", None, "a receipt's checkpoint is not signed by this log")
+    if type(index) is not int or seq != index or shown != leaf.hex():
+        report.add("receipt_differs", None, "a receipt's record is not the one its hash names")
+    elif _climb(index, checkpoint.size, leaf, proof) != checkpoint.root:
+        report.add("receipt_unproven", index, "a receipt's proof does not lead to its checkpoint")
+
+
+def _climb(index: int, size: int, leaf: bytes, proof: Sequence[bytes]) -> bytes | None:
+    """The root that an audit path leads to, from the leaf up; None when the path has another length."""
+    sides = []
+    low, high = 0, size
+    while high - low > 1 and low <= index < high:
+        middle = low + (1 << (high - low - 1).bit_length() - 1)
+        sides.append(index < middle)
+        low, high = (low, middle) if index < middle else (middle, high)
+    if len(sides) != len(proof) or not 0 <= index < size:
+        return None
+    for is_left, sibling in zip(reversed(sides), proof, strict=True):
+        pair = leaf + sibling if is_left else sibling + leaf
+        leaf = hashlib.sha256(b"\x01" + pair).digest()
+    return leaf
+
+
+def _summarise(report: Report, replay: Replay) -> None:
+    report.counts = dict(replay.counts)
+    report.unsettled = replay.unsettled
+    report.without_budget = replay.without_budget
+    report.reused_from_elsewhere = replay.reused_from_elsewhere
+    for name, scope in sorted(replay.scopes.items()):
+        report.scopes[name] = {
+            "accountant": scope.accountant,
+            "cap": {unit: amount_text(amount, unit) for unit, amount in scope.cap.items()},
+            "spent": {unit: amount_text(amount, unit) for unit, amount in scope.spent.items()},
+            "charges": scope.charges,
+            "cap_changes": scope.cap_changes,
+        }
+
+
+def _signature_line(line: str) -> tuple[str, bytes]:
+    mark, _, rest = line.partition(" ")
+    name, _, encoded = rest.partition(" ")
+    blob = _base64(encoded)
+    if mark != "—" or not name or len(blob) < 5:
+        raise ValueError("not a signature line")
+    return name, blob
+
+
+def _base64(text: str) -> bytes:
+    """Strict and canonical, so that one note has one spelling."""
+    try:
+        content = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError("not base64") from error
+    if base64.b64encode(content).decode() != text:
+        raise ValueError("not canonical base64")
+    return content
+
+
+def _receipts(paths: Sequence[Path]) -> Iterator[Mapping[str, Any]]:
+    for path in paths:
+        content = json.loads(path.read_bytes())
+        inner = content.get("receipt", content) if isinstance(content, dict) else {}
+        yield inner if isinstance(inner, dict) else {}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0 sound, 1 not sound or unreadable, 2 wrong usage."""
+    parser = argparse.ArgumentParser(description="Verifies an exported audit log, offline.")
+    parser.add_argument("export", type=Path)
+    parser.add_argument("--key", help="the verifier key you expect")
+    parser.add_argument("--since", type=Path, action="append", default=[], help="file of an older checkpoint")
+    parser.add_argument("--receipt", type=Path, action="append", default=[], help="file of an old answer or receipt")
+    parser.add_argument("--json", action="store_true", help="the report as JSON")
+    chosen = parser.parse_args(arguments)
+    try:
+        since = [path.read_text(encoding="utf-8") for path in chosen.since]
+        report = verify_file(chosen.export, key=chosen.key, since=since, receipts=list(_receipts(chosen.receipt)))
+    except (OSError, ValueError) as error:
+        print(f"cannot be read: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(report.as_json(), indent=2) if chosen.json else report.text())
+    return 0 if report.ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

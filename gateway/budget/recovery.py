@@ -1,0 +1,142 @@
+"""At start: the log, added up again, must equal the tables; queries without an outcome have failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Protocol
+
+from gateway.budget import queries
+from gateway.budget.ledger import Ledger
+from gateway.store import Reading, Store
+from policies.privacy_loss import DELTA_UNIT, EPSILON_UNIT, RHO_UNIT, units_up
+
+INTERRUPTED = "query_interrupted"
+_Amounts = tuple[int, int, int]
+
+
+class Records(Protocol):
+    """What recovery needs of the log."""
+
+    def moves(self, view: Reading) -> Iterator[Mapping[str, Any]]:
+        """The records that move budgets, in order, with the whole log checked on the way."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What recovery did: datasets that are closed now (with the reason), and queries that failed."""
+
+    frozen: Mapping[str, str]
+    failed: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Fold:
+    caps: dict[str, tuple[str, _Amounts]] = field(default_factory=dict)
+    spent: dict[str, _Amounts] = field(default_factory=dict)
+    datasets: dict[str, str] = field(default_factory=dict)
+    charged: int = 0
+    wrong: dict[str, str] = field(default_factory=dict)
+
+
+def recover(store: Store, ledger: Ledger, log: Records) -> Recovered:
+    """Makes this process the one that serves the file, then settles what a crash left.
+
+    A dataset whose tables differ from the log is frozen: it answers nothing until its custodian has put the missing
+    part back. Raises Misconfigured when the log itself is damaged or older than its last checkpoint, NotReady when
+    another gateway serves the file.
+    """
+    store.serve_alone()
+    with store.reading() as view:
+        frozen = _differences(view, log)
+    for dataset, why in frozen.items():
+        ledger.freeze(dataset, why)
+    with store.transaction() as tx:
+        lost = tuple(row.id for row in queries.running(tx))
+        for query_id in lost:
+            ledger.fail(tx, query_id, INTERRUPTED)
+    return Recovered(frozen, lost)
+
+
+def _differences(view: Reading, log: Records) -> dict[str, str]:
+    fold = _Fold()
+    for record in log.moves(view):
+        if record["kind"] == "charge":
+            _fold_charge(view, fold, record)
+        else:
+            _fold_cap(fold, record)
+    _compare_scopes(view, fold)
+    _compare_queries(view, fold)
+    return fold.wrong
+
+
+def _fold_cap(fold: _Fold, record: Mapping[str, Any]) -> None:
+    (line,) = record["charges"]
+    accountant = record["code"].removeprefix("cap_")
+    fold.caps[line["scope"]] = (accountant, _amounts(line))
+    fold.datasets[line["scope"]] = record["dataset"]
+
+
+def _fold_charge(view: Reading, fold: _Fold, record: Mapping[str, Any]) -> None:
+    expected = {}
+    for line in record["charges"]:
+        scope = line["scope"]
+        rho, epsilon, delta = _amounts(line)
+        zcdp = fold.caps.get(scope, ("", (0, 0, 0)))[0] == "zcdp"
+        amounts = (rho, 0, delta) if zcdp else (0, epsilon, delta)
+        expected[scope] = amounts
+        before = fold.spent.get(scope, (0, 0, 0))
+        fold.spent[scope] = (before[0] + amounts[0], before[1] + amounts[1], before[2] + amounts[2])
+    rows = view.all("SELECT scope, rho, epsilon, delta FROM charge WHERE query = ?", (record["query_id"],))
+    fold.charged += len(rows)
+    if {row[0]: tuple(row[1:]) for row in rows} != expected:
+        fold.wrong[record["dataset"]] = f"the charge of {record['query_id']} differs from its record"
+
+
+def _compare_scopes(view: Reading, fold: _Fold) -> None:
+    seen = set()
+    for scope, dataset, accountant, *amounts in view.all(
+        "SELECT id, dataset, accountant, cap_rho, cap_epsilon, cap_delta,"
+        " charged_rho, charged_epsilon, charged_delta FROM scope"
+    ):
+        seen.add(scope)
+        if fold.caps.get(scope) != (accountant, tuple(amounts[:3])):
+            fold.wrong[dataset] = f"the cap of {scope} differs from the log"
+        if fold.spent.get(scope, (0, 0, 0)) != tuple(amounts[3:]):
+            fold.wrong[dataset] = f"what {scope} has spent differs from the log"
+    for scope in fold.caps.keys() - seen:
+        fold.wrong[fold.datasets[scope]] = f"{scope} is in the log and not in the ledger"
+
+
+def _compare_queries(view: Reading, fold: _Fold) -> None:
+    """Every charge has its record, and a query has ended exactly when its outcome is recorded."""
+    odd = view.all(
+        "SELECT q.dataset, q.id FROM query q"
+        " LEFT JOIN record c ON c.query = q.id AND c.kind = 'charge'"
+        " LEFT JOIN record o ON o.query = q.id AND o.kind IN ('release', 'failure')"
+        " WHERE NOT CASE WHEN q.reused THEN c.seq IS NULL AND o.seq IS NULL ELSE c.seq IS NOT NULL"
+        " AND CASE q.state WHEN 'running' THEN o.seq IS NULL WHEN 'answered' THEN o.kind IS 'release'"
+        " ELSE o.kind IS 'failure' END END"
+    )
+    odd += view.all(
+        "SELECT c.dataset, c.query FROM record c LEFT JOIN query q ON q.id = c.query"
+        " WHERE c.kind = 'charge' AND q.id IS NULL"
+    )
+    for dataset, query_id in odd:
+        fold.wrong[dataset] = f"the way of {query_id} differs from the log"
+    unrecorded = view.all(
+        "SELECT DISTINCT s.dataset FROM charge g JOIN scope s ON s.id = g.scope"
+        " LEFT JOIN record c ON c.query = g.query AND c.kind = 'charge' WHERE c.seq IS NULL"
+    )
+    for (dataset,) in unrecorded:
+        fold.wrong[dataset] = "a charge has no record"
+
+
+def _amounts(line: Mapping[str, str]) -> _Amounts:
+    return (
+        units_up(Decimal(line["rho"]), RHO_UNIT),
+        units_up(Decimal(line["epsilon"]), EPSILON_UNIT),
+        units_up(Decimal(line["delta"]), DELTA_UNIT),
+    )
