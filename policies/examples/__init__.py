@@ -1,0 +1,1 @@
+"""The datasets and policies that ship: real income data, a generated clinic, licences for the demo."""

@@ -1,0 +1,1 @@
+"""Incomes and benefits of US households, from a public-domain file."""
