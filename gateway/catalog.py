@@ -72,10 +72,14 @@ def _folders(policies_dir: Path, problems: list[str]) -> list[Path]:
     """The datasets' folders, by name. Two names that some file systems hold for one are a problem."""
     every = sorted(path for path in policies_dir.iterdir() if path.is_dir() and not path.name.startswith("."))
     folders = [path for path in every if path.name != FOLDER_OF_LICENCES]
-    seen: dict[str, Path] = {}
+    alike: dict[str, list[Path]] = {}
     for path in folders:
-        if (other := seen.setdefault(folded(path.name), path)) != path:
-            problems.append(f"{path}: this differs from `{other.name}` in letter case only")
+        alike.setdefault(folded(path.name), []).append(path)
+    problems.extend(
+        f"{path}: this differs from `{first.name}` in letter case only"
+        for first, *others in alike.values()
+        for path in others
+    )
     return folders
 
 

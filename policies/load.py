@@ -34,6 +34,7 @@ def load_text(text: str, name: str) -> Policy:
     if document is None:
         _judge_parts(raw, report)
     policy = _build(document, raw, report) if document is not None else None
+    report.problems.sort(key=lambda problem: _in_order(problem, raw))
     report.refuse_if_any(name)
     assert policy is not None  # noqa: S101  # without a document there is a report
     return policy
@@ -74,7 +75,6 @@ def _judge_parts(raw: Mapping[str, Any], report: Report) -> None:
             sound_column = validated(ColumnDocument, column, Report())
             if sound_column is not None:
                 build_column(name, sound_column, ("dp",), place, report)
-    report.problems.sort(key=_order_of(raw))
 
 
 def _whole(wrong: list[str], place: str) -> bool:
@@ -93,12 +93,12 @@ def _table(raw: object) -> Mapping[str, Any]:
     return raw if isinstance(raw, Mapping) else {}
 
 
-def _order_of(raw: Mapping[str, Any]) -> Any:
-    """Problems in order of the document's own sections; what is missing comes last."""
-    order = list(raw)
-
-    def key(problem: Problem) -> int:
-        section = problem.place.partition(".")[0]
-        return order.index(section) if section in order else len(order)
-
-    return key
+def _in_order(problem: Problem, raw: Mapping[str, Any]) -> tuple[int, ...]:
+    """Where a problem stands among the document's own keys; what is missing comes after what is there."""
+    order: list[int] = []
+    inner: object = raw
+    for part in problem.place.split("."):
+        keys = list(_table(inner))
+        order.append(keys.index(part) if part in keys else len(keys))
+        inner = _table(inner).get(part)
+    return tuple(order)

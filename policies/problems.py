@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 SHOWN_MAX = 60
 """Characters of the author's own words that a message repeats."""
@@ -53,8 +54,17 @@ class Report:
 
 def shown(words: object) -> str:
     """The author's words in backticks, cut where they are long."""
-    text = " ".join(str(words).split())
+    text = " ".join(_written(words).split())
     return f"`{text}`" if len(text) <= SHOWN_MAX else f"`{text[:SHOWN_MAX]}…`"
+
+
+def _written(words: object) -> str:
+    """As TOML writes it."""
+    if isinstance(words, bool):
+        return str(words).lower()
+    if isinstance(words, Decimal) and words.is_finite() and abs(words.adjusted()) < SHOWN_MAX:
+        return format(words, "f")
+    return str(words)
 
 
 def listed(words: Iterable[str]) -> str:
