@@ -240,6 +240,14 @@ class Unfinished(BaseModel):
     status: Literal["running", "cancelled"]
 
 
+class Ended(BaseModel):
+    """How a query stands after a cancel."""
+
+    id: str
+    status: Literal["running", "answered", "failed", "cancelled"]
+    code: str | None = None
+
+
 class Problem(BaseModel):
     """RFC 9457."""
 
@@ -267,6 +275,7 @@ class Check(BaseModel):
     cost: Cost | None = None
     intervals_expected: list[Any] | None = None
     budget: BudgetLeft | None = None
+    reused: bool | None = None
 
 
 class QueryLine(BaseModel):
@@ -297,6 +306,25 @@ class DatasetLine(BaseModel):
     state: str
 
 
+class DatasetDetail(BaseModel):
+    """A dataset with its tables; in each table its columns."""
+
+    name: str
+    title: dict[str, str]
+    owner: str
+    version: str
+    digest: str
+    modes: list[str]
+    purposes: list[str]
+    supply: str
+    grade: str
+    state: str
+    unit: dict[str, Any] | None
+    release: dict[str, Any]
+    tables: list[dict[str, Any]]
+    budgets: list[dict[str, Any]]
+
+
 class Datasets(BaseModel):
     datasets: list[DatasetLine]
 
@@ -317,6 +345,7 @@ class Checkpoint(BaseModel):
 
 class Ready(BaseModel):
     ready: bool
+    domain: str
     isolation: list[dict[str, Any]]
     degraded: list[str]
     datasets: list[dict[str, Any]]

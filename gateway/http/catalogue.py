@@ -1,0 +1,109 @@
+"""The catalogue in JSON: what a caller may see of a policy. Everything here is the author's own, public word."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+from typing import Any, Final
+
+from gateway.answer import value
+from policies.model import Column, Policy, Table
+
+_ROLES: Final = {
+    "unit": "names the protected unit: joins and COUNT(DISTINCT) only",
+    "key": "joins only, never shown",
+    "dimension": "group and filter",
+    "measure": "aggregate",
+    "hidden": "not available",
+}
+
+
+def line(policy: Policy, state: str) -> dict[str, Any]:
+    """A dataset in the list."""
+    return {
+        "name": policy.dataset,
+        "title": dict(policy.title),
+        "owner": policy.owner,
+        "version": policy.version,
+        "tables": list(policy.tables),
+        "modes": list(policy.release.modes),
+        "purposes": list(policy.purposes),
+        "supply": policy.supply,
+        "grade": policy.grade,
+        "state": state,
+    }
+
+
+def detail(policy: Policy, state: str, budgets: list[dict[str, Any]]) -> dict[str, Any]:
+    """One dataset with its tables and columns, and what is left to the caller."""
+    return {
+        **line(policy, state),
+        "digest": policy.digest,
+        "unit": None if policy.unit is None else _unit(policy),
+        "release": _release(policy),
+        "tables": [_table(table) for table in policy.tables.values()],
+        "budgets": budgets,
+    }
+
+
+def _unit(policy: Policy) -> dict[str, Any]:
+    unit = policy.unit
+    assert unit is not None  # noqa: S101  # the caller has looked
+    return {"name": unit.name, "column": f"{unit.table}.{unit.column}", "count_about": unit.count_about}
+
+
+def _release(policy: Policy) -> dict[str, Any]:
+    dp = policy.release.dp
+    if dp is None:
+        return {"modes": list(policy.release.modes)}
+    return {
+        "modes": list(policy.release.modes),
+        "accountant": dp.accountant,
+        "epsilon": _plain(dp.epsilon),
+        "delta": _plain(dp.delta),
+        "epsilon_per_query": _plain(dp.epsilon_per_query),
+        "epsilon_per_query_max": _plain(dp.epsilon_per_query_max),
+        "groups_per_unit_max": dp.groups_per_unit_max,
+        "units_min": dp.units_min,
+        "reuse_across_operators": policy.release.reuse_across_operators,
+    }
+
+
+def _table(table: Table) -> dict[str, Any]:
+    link = None if table.link is None else f"{table.link.column} = {table.link.to_table}.{table.link.to_column}"
+    return {
+        "name": table.name,
+        "public": table.public,
+        "key": table.key,
+        "link": link,
+        "rows_per_unit_max": table.rows_per_unit_max,
+        "columns": [_column(column) for column in table.columns.values()],
+    }
+
+
+def _column(column: Column) -> dict[str, Any]:
+    if column.role == "hidden":
+        return {"name": column.name, "role": "hidden", "use": _ROLES["hidden"]}
+    found: dict[str, Any] = {
+        "name": column.name,
+        "type": str(column.type),
+        "role": column.role,
+        "use": _ROLES[column.role],
+        "filter": column.filter,
+        "aggregates": sorted(column.aggregates),
+        "nullable": column.nullable,
+        "sensitive": column.sensitive,
+    }
+    optional: Mapping[str, Any] = {
+        "values": None if column.values is None else [value(item) for item in column.values],
+        "range": None if column.range is None else [_plain(edge) for edge in column.range],
+        "bins": None if column.bins is None else [_plain(edge) for edge in column.bins],
+        "via": list(column.via) or None,
+        "joins": [f"{table}.{name}" for table, name in column.joins] or None,
+    }
+    return found | {name: item for name, item in optional.items() if item is not None}
+
+
+def _plain(edge: Decimal | date) -> str:
+    return format(edge, "f") if isinstance(edge, Decimal) else edge.isoformat()

@@ -1,0 +1,169 @@
+"""The API's document (OpenAPI 3.1), made of the wire models and of the examples that the tests send."""
+
+from __future__ import annotations
+
+from functools import cache
+from http import HTTPStatus
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from gateway.http import wire
+from gateway.http.examples import EXAMPLES, Example
+from gateway.http.problems import MEDIA_TYPE, TITLES
+
+_REF: Final = "#/components/schemas/{model}"
+_TEXT: Final[dict[tuple[str, str], str]] = {
+    ("GET", "/v1/audit/export"): "application/x-ndjson",
+    ("GET", "/metrics"): "text/plain; version=0.0.4",
+    ("GET", "/docs"): "text/html; charset=utf-8",
+}
+_WORDS: Final[dict[tuple[str, str], tuple[str, str, str]]] = {
+    # route -> tag, summary, description
+    ("POST", "/v1/queries"): (
+        "Questions",
+        "Ask",
+        "200 when the answer is there within `wait_s`, else 202 with its address. Charged before it runs, never paid "
+        "back; the same question again is free. The same `Idempotency-Key` with the same body is the same query.",
+    ),
+    ("GET", "/v1/queries"): ("Questions", "Your own history, newest first", "No answers: those are at their ids."),
+    ("POST", "/v1/queries/check"): (
+        "Questions",
+        "Verdict, plan and price, free",
+        "The same body as a query. No data is read, and nothing is charged.",
+    ),
+    ("GET", "/v1/queries/{query_id}"): ("Questions", "The same answer again, free", ""),
+    ("DELETE", "/v1/queries/{query_id}"): ("Questions", "Cancel", "What was charged stays charged."),
+    ("GET", "/v1/datasets"): ("Catalogue", "The datasets you may ask", ""),
+    ("GET", "/v1/datasets/{name}"): ("Catalogue", "A dataset: tables, columns, what each is for, what is left", ""),
+    ("GET", "/v1/budgets"): ("Catalogue", "Caps, spent, left: per dataset and for you", ""),
+    ("GET", "/v1/audit/records"): ("Audit", "Records, oldest first", "Reading is itself recorded."),
+    ("GET", "/v1/audit/checkpoint"): ("Audit", "A signed checkpoint over every record", "Reading is itself recorded."),
+    ("GET", "/v1/audit/export"): ("Audit", "The whole log for `bpk audit verify`", "Reading is itself recorded."),
+    ("GET", "/healthz"): ("Operation", "The process is up", ""),
+    ("GET", "/readyz"): ("Operation", "Whether questions are answered, and what holds", ""),
+    ("GET", "/metrics"): ("Operation", "Counters in Prometheus' format", ""),
+    ("GET", "/openapi.json"): ("Operation", "This document", ""),
+    ("GET", "/docs"): ("Operation", "This document as a page", ""),
+}
+_MODELS: Final[dict[tuple[str, str], tuple[type[BaseModel], ...]]] = {
+    ("POST", "/v1/queries"): (wire.Answer, wire.Failure, wire.Unfinished),
+    ("GET", "/v1/queries/{query_id}"): (wire.Answer, wire.Failure, wire.Unfinished),
+    ("DELETE", "/v1/queries/{query_id}"): (wire.Ended,),
+    ("GET", "/v1/queries"): (wire.History,),
+    ("POST", "/v1/queries/check"): (wire.Check,),
+    ("GET", "/v1/datasets"): (wire.Datasets,),
+    ("GET", "/v1/datasets/{name}"): (wire.DatasetDetail,),
+    ("GET", "/v1/budgets"): (wire.Budgets,),
+    ("GET", "/v1/audit/records"): (wire.Records,),
+    ("GET", "/v1/audit/checkpoint"): (wire.Checkpoint,),
+    ("GET", "/healthz"): (wire.Health,),
+    ("GET", "/readyz"): (wire.Ready,),
+}
+_PARAMETERS: Final[dict[tuple[str, str], tuple[tuple[str, str], ...]]] = {
+    ("GET", "/v1/queries"): (("limit", "at most so many, up to 200"), ("cursor", "from the page before")),
+    ("GET", "/v1/audit/records"): (
+        ("limit", "at most so many, up to 1000"),
+        ("cursor", "from the page before"),
+        ("actor", "the token's subject"),
+        ("dataset", "name of a dataset"),
+        ("kind", "genesis, decision, charge, release, failure, admin, read"),
+        ("decision", "run, reused, repeated, refused"),
+        ("code", "the code of a refusal"),
+        ("query_id", "id of a query"),
+        ("since", "a day or UTC time, included"),
+        ("until", "a day or UTC time, not included"),
+    ),
+}
+_PATH_WORDS: Final = {"query_id": "id of a query, `qry_` and 32 hex digits", "name": "name of a dataset"}
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The whole document; the same for every caller, and free of anything of this home."""
+    paths: dict[str, dict[str, Any]] = {}
+    for method, path in _WORDS:
+        paths.setdefault(path, {})[method.lower()] = _operation((method, path))
+    used = {model for models in _MODELS.values() for model in models} | {wire.AskBody, wire.Problem}
+    pairs = [(model, "validation") for model in sorted(used, key=lambda model: model.__name__)]
+    _, definitions = models_json_schema(pairs, ref_template=_REF)  # type: ignore[arg-type]  # the literal "validation"
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Baopingkou",
+            "version": "1",
+            "description": "A privacy-preserving compute gateway: ask in SQL, get protected answers.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {
+            "schemas": definitions.get("$defs", {}),
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+        },
+    }
+
+
+def _operation(route: tuple[str, str]) -> dict[str, Any]:
+    tag, summary, words = _WORDS[route]
+    examples = [example for example in EXAMPLES if example.route == route]
+    found: dict[str, Any] = {"tags": [tag], "summary": summary, "operationId": _name(route)}
+    if words:
+        found["description"] = words
+    if route[1].startswith("/v1/"):
+        found["security"] = [{"bearer": []}]
+    if parameters := _parameters(route):
+        found["parameters"] = parameters
+    if route[0] == "POST":
+        bodies = {each.name: {"value": each.body} for each in examples if isinstance(each.body, dict)}
+        content = {"schema": _ref(wire.AskBody), "examples": bodies}
+        found["requestBody"] = {"required": True, "content": {"application/json": content}}
+    statuses = sorted({each.status for each in examples})
+    found["responses"] = {
+        str(status): _response(route, status, [each for each in examples if each.status == status])
+        for status in statuses
+    }
+    return found
+
+
+def _response(route: tuple[str, str], status: int, examples: list[Example]) -> dict[str, Any]:
+    shown = {each.name: {"value": each.reply} for each in examples}
+    words = TITLES.get(status, HTTPStatus(status).phrase)
+    if status >= 400 and route != ("GET", "/readyz"):
+        return {"description": words, "content": {MEDIA_TYPE: {"schema": _ref(wire.Problem), "examples": shown}}}
+    kind = _TEXT.get(route, "application/json")
+    content: dict[str, Any] = {
+        "examples": shown,
+        "schema": {"type": "string"} if route in _TEXT else {"type": "object"},
+    }
+    if route in _MODELS:
+        refs = [_ref(model) for model in _MODELS[route]]
+        content["schema"] = refs[0] if len(refs) == 1 else {"oneOf": refs}
+    found: dict[str, Any] = {"description": words, "content": {kind: content}}
+    if status == 202:
+        content["schema"] = _ref(wire.Unfinished)
+        found["headers"] = {"Location": {"description": "where the answer will be", "schema": {"type": "string"}}}
+    return found
+
+
+def _parameters(route: tuple[str, str]) -> list[dict[str, Any]]:
+    text = {"schema": {"type": "string"}}
+    found: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "description": words, **text}
+        for name, words in _PATH_WORDS.items()
+        if f"{{{name}}}" in route[1]
+    ]
+    found += [{"name": name, "in": "query", "description": words, **text} for name, words in _PARAMETERS.get(route, ())]
+    if route == ("POST", "/v1/queries"):
+        words = "the same key with the same body is the same query; 1 to 255 printable characters"
+        found.append({"name": "Idempotency-Key", "in": "header", "description": words, **text})
+    return found
+
+
+def _name(route: tuple[str, str]) -> str:
+    parts = [part.strip("{}") for part in route[1].removeprefix("/v1").replace(".", "_").split("/") if part]
+    return "_".join([route[0].lower(), *parts])
+
+
+def _ref(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": _REF.format(model=model.__name__)}

@@ -1,0 +1,239 @@
+"""The routes. Each one says who may, does one thing, and lets refusals through to `problems`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+from gateway import answer
+from gateway.budget.account import scopes_for
+from gateway.budget.queries import QueryRow
+from gateway.errors import NotReady, Refusal
+from gateway.http import audit, catalogue, describe, docs, problems, wire
+from gateway.http.problems import Context
+from gateway.http.request import admit, body_of, caller_of, key_of, limit, parameters, question_of, service_of
+from gateway.http.security import Envelope
+from gateway.http.service import Service
+from gateway.identity.roles import Caller
+from gateway.pipeline import NotAnswered
+
+WAIT_S: Final = 30.0
+_log = logging.getLogger("bpk.http")
+
+
+def create(service: Service) -> FastAPI:
+    """The HTTP application. Documentation and its document are served by our own routes, without any outside host."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(service.stop)
+
+    app = FastAPI(
+        title="Baopingkou",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
+    app.state.service = service
+    routes: list[tuple[str, str, Callable[..., Any]]] = [
+        ("POST", "/v1/queries", ask),
+        ("GET", "/v1/queries", history),
+        ("POST", "/v1/queries/check", check),
+        ("GET", "/v1/queries/{query_id}", again),
+        ("DELETE", "/v1/queries/{query_id}", cancel),
+        ("GET", "/v1/datasets", datasets),
+        ("GET", "/v1/datasets/{name}", dataset),
+        ("GET", "/v1/budgets", budgets),
+        ("GET", "/v1/audit/records", audit.records),
+        ("GET", "/v1/audit/checkpoint", audit.checkpoint),
+        ("GET", "/v1/audit/export", audit.export),
+        ("GET", "/healthz", healthz),
+        ("GET", "/readyz", readyz),
+        ("GET", "/metrics", metrics),
+        ("GET", "/openapi.json", openapi),
+        ("GET", "/docs", page),
+    ]
+    for method, path, handler in routes:
+        app.add_api_route(path, handler, methods=[method], include_in_schema=False, response_model=None)
+    app.add_exception_handler(Refusal, _on_refusal)
+    app.add_exception_handler(NotAnswered, _on_not_answered)
+    app.add_exception_handler(NotReady, _on_not_ready)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_middleware(Envelope, metrics=service.metrics)
+    return app
+
+
+async def ask(request: Request) -> Response:
+    """Every authenticated one leaves exactly one decision on record, whatever is wrong with it."""
+    service, caller = service_of(request), caller_of(request)
+    try:
+        admit(service, caller, "ask")
+        body = wire.read_ask(await body_of(request))
+        question = question_of(caller, body, key_of(request))
+    except Refusal as refusal:
+        service.metrics.query("refused")
+        raise await run_in_threadpool(service.pipeline.refused, caller, refusal) from refusal
+    try:
+        begun = await run_in_threadpool(service.pipeline.ask, question)
+    except NotAnswered:
+        service.metrics.query("refused")
+        raise
+    service.metrics.query(begun.verdict)
+    if isinstance(begun.result, dict):
+        return JSONResponse(begun.result)
+    wait = WAIT_S if body.wait_s is None else float(body.wait_s)
+    try:
+        return JSONResponse(await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(begun.result)), wait))
+    except TimeoutError:
+        return JSONResponse({"id": begun.id, "status": "running"}, 202, {"Location": f"/v1/queries/{begun.id}"})
+
+
+async def check(request: Request) -> Response:
+    service, caller = service_of(request), caller_of(request)
+    admit(service, caller, "ask")
+    body = wire.read_ask(await body_of(request))
+    try:
+        return JSONResponse(await run_in_threadpool(service.pipeline.check, question_of(caller, body, None)))
+    except NotAnswered as not_answered:
+        if not_answered.refusal.status >= 500:
+            raise
+        return JSONResponse({"verdict": "refuse", "problem": _problem(not_answered.refusal, not_answered)})
+
+
+async def again(request: Request) -> Response:
+    service, caller = service_of(request), caller_of(request)
+    admit(service, caller, "ask")
+    return JSONResponse(await run_in_threadpool(service.pipeline.again, caller, request.path_params["query_id"]))
+
+
+async def cancel(request: Request) -> Response:
+    service, caller = service_of(request), caller_of(request)
+    admit(service, caller, "ask")
+    return JSONResponse(await run_in_threadpool(service.pipeline.cancel, caller, request.path_params["query_id"]))
+
+
+async def history(request: Request) -> Response:
+    service, caller = service_of(request), caller_of(request)
+    admit(service, caller, "ask")
+    wanted = parameters(request, "limit", "cursor")
+    found = await run_in_threadpool(service.pipeline.history, caller, limit(wanted, 50), wanted.get("cursor"))
+    return JSONResponse({"queries": [_line(row) for row in found.rows], "cursor": found.cursor})
+
+
+async def datasets(request: Request) -> Response:
+    service, caller = service_of(request), caller_of(request)
+    admit(service, caller, "see the catalogue")
+    parameters(request)
+
+    def work() -> list[dict[str, Any]]:
+        visible = service.catalog.datasets_visible_to(caller.subject, service.today())
+        return [catalogue.line(service.catalog.policies[name], service.readiness.state(name)) for name in visible]
+
+    return JSONResponse({"datasets": await run_in_threadpool(work)})
+
+
+async def dataset(request: Request) -> Response:
+    service, caller = service_of(request), caller_of(request)
+    admit(service, caller, "see the catalogue")
+    parameters(request)
+    name = request.path_params["name"]
+    if name not in service.catalog.datasets_visible_to(caller.subject, service.today()):
+        raise Refusal("not_found", "you have no dataset of this name", hint="those you may ask: GET /v1/datasets")
+
+    def work() -> dict[str, Any]:
+        left = _budgets(service, caller, (name,)) if caller.may("see budgets") else []
+        return catalogue.detail(service.catalog.policies[name], service.readiness.state(name), left)
+
+    return JSONResponse(await run_in_threadpool(work))
+
+
+async def budgets(request: Request) -> Response:
+    service, caller = service_of(request), caller_of(request)
+    admit(service, caller, "see budgets")
+    parameters(request)
+    visible = service.catalog.datasets_visible_to(caller.subject, service.today())
+    return JSONResponse({"budgets": await run_in_threadpool(_budgets, service, caller, visible)})
+
+
+async def healthz(_: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def readyz(request: Request) -> Response:
+    found = await run_in_threadpool(service_of(request).readiness.look)
+    return JSONResponse(found.body, 200 if found.ready else 503)
+
+
+async def metrics(request: Request) -> Response:
+    return PlainTextResponse(service_of(request).metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+async def openapi(_: Request) -> Response:
+    return JSONResponse(describe.document())
+
+
+async def page(_: Request) -> Response:
+    return Response(docs.PAGE, media_type="text/html; charset=utf-8", headers={"Content-Security-Policy": docs.POLICY})
+
+
+def _line(row: QueryRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "status": row.state,
+        "dataset": row.dataset,
+        "mode": row.mode,
+        "created": datetime.fromtimestamp(row.created / 1000, UTC).isoformat(timespec="milliseconds"),
+        "cost": answer.cost(row.cost),
+        "reused": row.reused,
+    }
+
+
+def _budgets(service: Service, caller: Caller, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    found = []
+    for name in names:
+        policy = service.catalog.policies[name]
+        licence = service.catalog.licence_for(caller.subject, name, service.today())
+        with service.store.reading() as view:
+            scopes = scopes_for(policy, caller.subject, licence)
+            found += [budget.as_json() for budget in service.ledger.budgets(view, scopes)]
+    return found
+
+
+def _problem(refusal: Refusal, about: NotAnswered | None = None) -> dict[str, Any]:
+    places = refusal.places if isinstance(refusal, wire.Invalid) else None
+    context = None if about is None else Context(about.policy, about.query_id)
+    return problems.problem(refusal, context, places)
+
+
+async def _on_refusal(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal)  # noqa: S101  # registered for this type
+    return problems.respond(_problem(error))
+
+
+async def _on_not_answered(_: Request, error: Exception) -> Response:
+    assert isinstance(error, NotAnswered)  # noqa: S101  # registered for this type
+    return problems.respond(_problem(error.refusal, error))
+
+
+async def _on_not_ready(_: Request, error: Exception) -> Response:
+    _log.warning("not ready: %s", error)
+    return problems.respond(problems.problem(problems.not_ready()))
+
+
+async def _on_http(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101  # registered for this type
+    return problems.respond(problems.problem(problems.of_status(error.status_code)))

@@ -1,0 +1,35 @@
+"""What the routes need of the gateway. `app` builds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+
+from gateway.audit.log import Log
+from gateway.budget.ledger import Ledger
+from gateway.catalog import Catalog
+from gateway.http.health import Readiness
+from gateway.http.metrics import Metrics
+from gateway.http.security import Rate
+from gateway.identity.token import Verifier
+from gateway.pipeline import Pipeline
+from gateway.settings import Limits
+from gateway.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    verifier: Verifier
+    pipeline: Pipeline
+    catalog: Catalog
+    store: Store
+    ledger: Ledger
+    log: Log
+    readiness: Readiness
+    metrics: Metrics
+    rate: Rate
+    limits: Limits
+    today: Callable[[], date]
+    stop: Callable[[], None]
+    """Ends what runs beside the requests; called once, after the last one."""
