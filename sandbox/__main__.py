@@ -1,0 +1,111 @@
+"""`python -m sandbox`: the data's machine needs no gateway. serve · ingest · doctor.
+
+Imports stand inside the commands, so that each waits for its own alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sandbox.ingest.snapshot import Snapshot
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit codes: 0 done, 1 refused or failed check, 2 wrong usage."""
+    parser = argparse.ArgumentParser(prog="python -m sandbox", description="The data domain of Baopingkou.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, words in (
+        ("serve", "open the domain's door on a Unix socket"),
+        ("ingest", "publish the snapshots that domain.toml names, and print the custodian's report"),
+        ("doctor", "say which isolation layers hold here"),
+    ):
+        command = commands.add_parser(name, help=words)
+        command.add_argument("--home", type=Path, default=os.environ.get("BPK_HOME"), help="folder of the deployment")
+        if name == "serve":
+            command.add_argument("--socket", type=Path, required=True, help="path of the Unix socket, in a 0700 folder")
+            command.add_argument("--follow-parent", action="store_true", help="end when the starting process ends")
+        else:
+            command.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args(arguments)
+    if options.home is None and options.command != "doctor":
+        parser.error("name the home with --home or BPK_HOME")
+    logging.basicConfig(level=logging.INFO, format="%(name)s %(levelname)s %(message)s", stream=sys.stderr)
+    return {"serve": _serve, "ingest": _ingest, "doctor": _doctor}[options.command](options)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from sandbox.service import follow_parent, serve
+
+    if options.follow_parent:
+        follow_parent(os.getppid())
+    try:
+        serve(options.home, options.socket)
+    except (ValueError, OSError) as error:
+        print(f"the data domain cannot serve: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _ingest(options: argparse.Namespace) -> int:
+    from policies.load import load_policy
+    from sandbox.domain import Domain
+    from sandbox.ingest.ensure import ensure
+    from sandbox.ingest.refused import IngestRefused
+
+    failed = False
+    try:
+        domain = Domain.load(options.home)
+        names = list(domain.datasets)
+        policies = {name: load_policy(domain.home / "policies" / name / "policy.toml") for name in names}
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for name in names:
+        try:
+            snapshot = ensure(domain, policies, name)
+        except IngestRefused as refused:
+            failed = True
+            print(f"{name}: refused: {refused}", file=sys.stderr)
+            continue
+        _print_report(snapshot, as_json=options.json)
+    return 1 if failed else 0
+
+
+def _print_report(snapshot: Snapshot, *, as_json: bool) -> None:
+    """The custodian's report: names of columns and counts, never values."""
+    from sandbox.codec import encode
+    from sandbox.ingest.words import lines
+
+    if as_json:
+        print(json.dumps(encode(snapshot.report), ensure_ascii=False))
+        return
+    print(f"{snapshot.dataset}: snapshot `{snapshot.name}` is published, commitment {snapshot.commitment}")
+    for line in lines(snapshot.report):
+        print(f"  {line}")
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from sandbox.lockdown import probe
+
+    layers = probe()
+    if options.json:
+        rows = [{"name": y.name, "required": y.required, "active": y.active, "reason": y.reason} for y in layers]
+        print(json.dumps({"layers": rows}))
+    else:
+        for layer in layers:
+            need = "required" if layer.required else "optional"
+            state = "on " if layer.active else "OFF"
+            print(f"{state} {layer.name:<16} {need:<9} {layer.reason}")
+    return 0 if all(layer.active for layer in layers if layer.required) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""The datasets of a domain as the service holds them: policy, snapshot, shadow, ceiling, and whether they answer."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from policies import privacy_loss
+from policies.load import load_policy
+from policies.model import Dp, Policy
+from sandbox.domain import Ceiling as CustodiansCap
+from sandbox.domain import Domain
+from sandbox.engine.shadow import Shadow
+from sandbox.ingest.ensure import ensure
+from sandbox.ingest.refused import IngestRefused
+from sandbox.ingest.snapshot import Snapshot
+from sandbox.protocol import DatasetStatus
+from sandbox.relational.facts import Schema
+from sandbox.release.store import Ceiling
+
+log = logging.getLogger("bpk.domain")
+State = Literal["ready", "ingesting", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A dataset that may be asked."""
+
+    policy: Policy
+    dp: Dp
+    count_max: int
+    snapshot: Snapshot
+    schema: Schema
+    shadow: Shadow
+    ceiling: Ceiling
+
+
+class Datasets:
+    """Loads policies at once and ingests in a thread of its own; `status` says how far it is. Thread-safe."""
+
+    def __init__(self, domain: Domain) -> None:
+        self._domain = domain
+        self._lock = threading.Lock()
+        self._served: dict[str, Served] = {}
+        self._states: dict[str, tuple[State, str]] = {}
+        self._policies: dict[str, Policy] = {}
+        for name in domain.datasets:
+            path = domain.home / "policies" / name / "policy.toml"
+            try:
+                self._policies[name] = load_policy(path)
+                self._states[name] = ("ingesting", "not published yet")
+            except ValueError as error:
+                log.error("policy of %s: %s", name, error)
+                self._states[name] = ("refused", f"the policy of `{name}` cannot be read")
+
+    def ingest_all(self, publish: Callable[[str, Path], None]) -> None:
+        """Publishes every dataset in turn; `publish(name, path)` is told of each snapshot that is ready."""
+        for name, policy in self._policies.items():
+            try:
+                served = self._serve(name, policy)
+            except (IngestRefused, ValueError) as error:
+                log.error("ingest of %s: %s", name, error)
+                self._set(name, None, "refused", f"the data of `{name}` was not published")
+                continue
+            publish(name, served.snapshot.path)
+            self._set(name, served, "ready", "")
+
+    def _set(self, name: str, served: Served | None, state: State, reason: str) -> None:
+        with self._lock:
+            self._states[name] = (state, reason)
+            if served is not None:
+                self._served[name] = served
+
+    def _serve(self, name: str, policy: Policy) -> Served:
+        if policy.dataset != name:
+            raise ValueError(f"the policy in folder `{name}` is that of `{policy.dataset}`")
+        if policy.unit is None or policy.release.dp is None:
+            raise ValueError(f"`{name}` has no unit or no `dp` section, so nothing of it is answered")
+        snapshot = ensure(self._domain, self._policies, name)
+        schema = Schema(policy, snapshot.public_keys)
+        ceiling = _ceiling(policy.release.dp, self._domain.datasets[name].ceiling)
+        return Served(policy, policy.release.dp, policy.unit.count_max, snapshot, schema, Shadow(policy), ceiling)
+
+    def find(self, name: str) -> Served | None:
+        with self._lock:
+            return self._served.get(name)
+
+    def statuses(self) -> tuple[DatasetStatus, ...]:
+        with self._lock:
+            return tuple(self._status(name) for name in sorted(self._states))
+
+    def _status(self, name: str) -> DatasetStatus:
+        state, reason = self._states[name]
+        served, policy = self._served.get(name), self._policies.get(name)
+        return DatasetStatus(
+            dataset=name,
+            state=state,
+            reason=reason,
+            snapshot_name=self._domain.datasets[name].snapshot,
+            snapshot=served.snapshot.commitment if served else None,
+            policy_digest=policy.digest if policy else "",
+        )
+
+
+def _ceiling(dp: Dp, own: CustodiansCap) -> Ceiling:
+    """The custodian's cap in the accountant's own loss, rounded down; the policy's where the file names none."""
+    epsilon = min(dp.epsilon, own.epsilon) if own.epsilon is not None else dp.epsilon
+    delta = min(dp.delta, own.delta) if own.delta is not None else dp.delta
+    units = privacy_loss.units_down(epsilon, privacy_loss.EPSILON_UNIT)
+    half = privacy_loss.units_down(delta, privacy_loss.DELTA_UNIT) // 2
+    if dp.accountant == "zcdp":
+        return Ceiling("zcdp", privacy_loss.rho_for(units, half), half)
+    return Ceiling("pure", units, 0)

@@ -1,0 +1,238 @@
+"""What the door does with each request: prepare, run, fetch, cancel. HTTP lies outside, in `service.py`."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from policies import privacy_loss
+from policies.types import Type, Value
+from sandbox import words
+from sandbox.datasets import Datasets, Served
+from sandbox.pool import Pool, Worker
+from sandbox.protocol import (
+    Cancelled,
+    Failed,
+    Fetch,
+    Layer,
+    Prepare,
+    Prepared,
+    Question,
+    Refused,
+    Released,
+    Run,
+    Status,
+)
+from sandbox.relational import price as pricing
+from sandbox.relational.facts import Refuse
+from sandbox.relational.lower.release import Lowered
+from sandbox.relational.nodes import find_release
+from sandbox.relational.plan import plan_release
+from sandbox.release import expected, post
+from sandbox.release.answer import answer, output_columns
+from sandbox.release.make import Job, make, output_type
+from sandbox.release.released import Release
+from sandbox.release.store import Ceiling, Store, Stored, TicketRefused, loss_of
+from sandbox.tickets import TicketVerifier
+
+log = logging.getLogger("bpk.domain")
+PLAN_DEPTH_MAX: Final = 200
+
+
+@dataclass(slots=True)
+class _Running:
+    worker: Worker
+    cancelled: bool = False
+
+
+class Door:
+    """Thread-safe. Every method returns a record; whatever goes wrong after the charge is the one constant failure."""
+
+    def __init__(self, datasets: Datasets, store: Store, pool: Pool, verifier: TicketVerifier, seed: bytes) -> None:
+        self._datasets = datasets
+        self._store = store
+        self._pool = pool
+        self._verifier = verifier
+        self._seed = seed
+        self._lock = threading.Lock()
+        self._running: dict[str, _Running] = {}
+        self.layers: tuple[Layer, ...] = ()
+        self.degraded: tuple[str, ...] = ()
+
+    @property
+    def isolated(self) -> bool:
+        """Whether every required layer stands, but for those that the custodian does without in writing."""
+        return bool(self.layers) and all(
+            layer.active or not layer.required or layer.name in self.degraded for layer in self.layers
+        )
+
+    def prepare(self, request: Prepare) -> Prepared | Refused:
+        """Price, columns and refusals of a question. Reads no rows and spends nothing."""
+        try:
+            served = self._served(request.question.dataset)
+            job = self._job(request.question, served)
+            shown = self._shown(job)
+            stored = self._store.find(request.question, served.snapshot.commitment)
+            if stored is None:
+                self._under_ceiling(job, served.ceiling)
+            reservation = None
+            if request.reserve and stored is None:
+                reservation = self._pool.reserve(request.question.dataset)
+                if reservation is None:
+                    raise Refuse("busy", "every worker is busy", hint="ask again in a moment; nothing was charged")
+        except Refuse as refusal:
+            return refusal.refused
+        return Prepared(
+            plan_digest=request.question.plan_digest,
+            price=job.budget.price,
+            columns=tuple(output_columns(shown)),
+            expected=expected.half_widths(job, shown),
+            steps=words.steps(job, request.question.plan),
+            snapshot=served.snapshot.commitment,
+            release=stored[0] if stored else None,
+            release_hash=stored[1] if stored else None,
+            reservation=reservation,
+            degraded=self.degraded,
+        )
+
+    def run(self, request: Run) -> Released | Failed | Refused:
+        """Runs a charged question once. A replayed ticket gives what it gave before, or the constant failure."""
+        question = request.question
+        try:
+            served = self._served(question.dataset)
+            job = self._job(question, served)
+            self._verifier.verify(request, job.budget.price, served.snapshot.commitment)
+            loss = loss_of(job.budget.price, job.dp.accountant)
+            state = self._store.accept(request.ticket, loss, served.ceiling)
+        except Refuse as refusal:
+            return refusal.refused
+        except TicketRefused as refusal:
+            return Refused(refusal.code, str(refusal))
+        if state == "failed":
+            return Failed()
+        if state != "fresh":
+            return self._again(state, question)
+        return self._release(request, job)
+
+    def fetch(self, request: Fetch) -> Released | Refused:
+        """A stored release with this question's post-processing. The question must mean what the release answers."""
+        stored = self._store.load(request.release)
+        if stored is None or not _same_meaning(stored, request.question):
+            return Refused("not_found", "there is no such release for this question")
+        try:
+            return answer(stored.release, stored.id, stored.hash, request.question.plan)
+        except Refuse as refusal:
+            return refusal.refused
+
+    def cancel(self, ticket: str) -> Cancelled:
+        """Kills the worker of a running job. The charge stays."""
+        with self._lock:
+            running = self._running.get(ticket)
+            if running is not None:
+                running.cancelled = True
+        if running is not None:
+            running.worker.kill()
+        return Cancelled(ticket)
+
+    def status(self) -> Status:
+        found = self._datasets.statuses()
+        ready = all(d.state == "ready" for d in found) and (self.isolated or not found)
+        return Status(ready, found, self.layers, self.degraded)
+
+    def _served(self, dataset: str) -> Served:
+        served = self._datasets.find(dataset)
+        if served is None:
+            raise Refuse("dataset_not_ready", f"the data of `{dataset}` is not ready")
+        if not self.isolated:
+            raise Refuse("not_ready", "the data domain lacks a required isolation layer and answers nothing")
+        return served
+
+    def _job(self, question: Question, served: Served) -> Job:
+        """Everything that is fixed before data is touched. Raises Refuse."""
+        if question.policy_digest != served.policy.digest:
+            raise Refuse("policy_changed", "the data domain holds another version of this policy")
+        if question.mode != "dp" or "dp" not in served.policy.release.modes:
+            raise Refuse("mode_not_offered", f"the data domain does not answer in mode `{question.mode}`")
+        plan = plan_release(find_release(question.plan), served.schema)
+        budget = pricing.price(plan, served.dp, question.epsilon)
+        job = Job(question, plan, budget, served.schema, served.dp, served.count_max, served.snapshot.commitment)
+        for stage in (job.first_stage, job.later_stage()):
+            if stage is not None:
+                served.shadow.bind(stage.sql, stage.shape)
+        return job
+
+    def _shown(self, job: Job) -> tuple[post.Shown, ...]:
+        types: dict[str, Type] = {f"k{i}": key.type for i, key in enumerate(job.plan.keys)}
+        types |= {f"m{i}": output_type(vector, job.plan) for i, vector in enumerate(job.plan.vectors)}
+        return post.outputs(job.question.plan, types)
+
+    def _under_ceiling(self, job: Job, ceiling: Ceiling) -> None:
+        loss, delta = self._store.spent(job.question.dataset, ceiling.accountant)
+        price = job.budget.price
+        if loss + loss_of(price, ceiling.accountant) > ceiling.loss or delta + price.delta > ceiling.delta:
+            left = max(0, ceiling.loss - loss)
+            half = privacy_loss.units_down(job.dp.delta, privacy_loss.DELTA_UNIT) // 2
+            fits = privacy_loss.epsilon_left(left, half) if ceiling.accountant == "zcdp" else left
+            hint = f"an epsilon of at most {privacy_loss.text(fits, privacy_loss.EPSILON_UNIT)} still fits"
+            raise Refuse("budget_exhausted", "the custodian's ceiling for this dataset does not allow it", hint=hint)
+
+    def _again(self, release: str, question: Question) -> Released | Failed:
+        stored = self._store.load(release)
+        if stored is None or not _same_meaning(stored, question):
+            return Failed()
+        return answer(stored.release, stored.id, stored.hash, question.plan)
+
+    def _release(self, request: Run, job: Job) -> Released | Failed:
+        """After the charge whatever goes wrong looks the same; the cause stays in the domain's log, without data."""
+        ticket = request.ticket.id
+        try:
+            stored = self._store.seal(ticket, self._make(request, job))
+            return answer(stored.release, stored.id, stored.hash, request.question.plan)
+        except Exception as error:  # every cause must look the same; the class alone is logged
+            log.error("job %s failed: %s", ticket, type(error).__name__)
+            self._store.lose(ticket)
+            return Failed()
+
+    def _make(self, request: Run, job: Job) -> Release:
+        worker = self._pool.take(request.reservation, request.question.dataset)
+        if worker is None:
+            raise RuntimeError("the reserved place was lost")
+        running = _Running(worker)
+        with self._lock:
+            self._running[request.ticket.id] = running
+        try:
+
+            def query(lowered: Lowered, rows_max: int) -> list[tuple[Value, ...]]:
+                return worker.query(lowered.sql, lowered.shape, rows_max)
+
+            return make(job, query, self._seed)
+        finally:
+            with self._lock:
+                self._running.pop(request.ticket.id, None)
+            worker.close()
+
+
+def _same_meaning(stored: Stored, question: Question) -> bool:
+    release = stored.release
+    return (
+        release.dataset == question.dataset
+        and release.plan_digest == question.plan_digest
+        and release.policy_digest == question.policy_digest
+        and release.mode == question.mode
+    )
+
+
+def seed_of(state: Path) -> bytes:
+    """The secret that bounding is keyed with: made once per domain, never sent anywhere."""
+    path = state / "bounding.seed"
+    if not path.exists():
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        beside = path.with_suffix(".new")
+        beside.touch(mode=0o600)
+        beside.write_text(secrets.token_hex(32), encoding="ascii")
+        beside.replace(path)
+    return bytes.fromhex(path.read_text(encoding="ascii"))

@@ -1,0 +1,140 @@
+"""Noise, by OpenDP, on integers, from the operating system's randomness. Never seeded, never switched off.
+
+Guarantee: each function spends at most the loss it is given; the very measurement that runs is asked for its privacy
+map first, and refused if the map says more.
+Source: docs/explanation/guarantees/noise.md
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import opendp.prelude as dp
+
+from policies.model import Accountant
+from policies.privacy_loss import DELTA_UNIT, EPSILON_UNIT, RHO_UNIT
+from policies.types import Value
+from sandbox.relational.measures import Vector
+
+dp.enable_features("contrib")
+
+Mechanism = Literal["gaussian", "laplace"]
+_INTEGERS = dp.vector_domain(dp.atom_domain(T="i64"))
+_UP = 1 + 1e-9
+DISCRETE_SCALE_MAX = 1000.0
+"""Above this the discrete and the continuous Gaussian agree to well under a step."""
+
+
+class MapExceedsPrice(AssertionError):
+    """The privacy map of a measurement says more than its share: a bug of ours, so nothing is released."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    mechanism: Mechanism
+    value: float
+
+    def accuracy(self, alpha: float) -> int:
+        """Half-width that the noise stays within with probability 1 - alpha, in steps, rounded up."""
+        if self.mechanism == "laplace":
+            return math.ceil(dp.discrete_laplacian_scale_to_accuracy(self.value, alpha))
+        if self.value <= DISCRETE_SCALE_MAX:
+            return math.ceil(dp.discrete_gaussian_scale_to_accuracy(self.value, alpha))
+        return math.ceil(float(dp.gaussian_scale_to_accuracy(self.value, alpha)))
+
+
+def scale_of(vector: Vector, accountant: Accountant, share: int) -> Scale:
+    """The noise scale of a vector, in its own steps. `share` is rho or epsilon in 1e-12."""
+    if accountant == "zcdp":
+        return Scale("gaussian", math.sqrt(vector.norm_squared / (2 * share / RHO_UNIT)) * _UP)
+    return Scale("laplace", vector.norm_sum / (share / EPSILON_UNIT) * _UP)
+
+
+def add_noise(values: Sequence[int], vector: Vector, accountant: Accountant, share: int) -> tuple[int, ...]:
+    """`values` with noise on each entry, sized for the vector's norm over all of them together.
+
+    Guarantee: share-zCDP (zcdp) or share-DP (pure), for neighbours whose exact vectors differ by at most the norm.
+    """
+    scale = scale_of(vector, accountant, share)
+    if accountant == "zcdp":
+        measurement = dp.m.make_gaussian(_INTEGERS, dp.l2_distance(T=float), scale=scale.value)
+        spent = measurement.map(math.nextafter(math.sqrt(vector.norm_squared), math.inf)) * RHO_UNIT
+    else:
+        measurement = dp.m.make_laplace(_INTEGERS, dp.l1_distance(T="i64"), scale=scale.value)
+        spent = measurement.map(vector.norm_sum) * EPSILON_UNIT
+    if spent > share:
+        raise MapExceedsPrice
+    return tuple(int(value) for value in measurement(list(values))) if values else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    scale: float
+    value: int
+
+
+@lru_cache(maxsize=1024)
+def threshold_for(groups: int, share: int, delta: int) -> Threshold:
+    """The least threshold on noisy numbers of units that shows keys of one unit with probability at most delta."""
+    scale = math.sqrt(groups / (2 * share / RHO_UNIT)) * _UP
+    low, high = 1, 2
+    while not _holds(groups, scale, high, share, delta):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _holds(groups, scale, middle, share, delta):
+            high = middle
+        else:
+            low = middle
+    return Threshold(scale, high)
+
+
+def _holds(groups: int, scale: float, threshold: int, share: int, delta: int) -> bool:
+    try:
+        rho, spent = _selection(scale, threshold).map(_distance(groups))
+    except dp.OpenDPException:  # a threshold below what one unit adds has no map
+        return False
+    return bool(rho * RHO_UNIT <= share and spent * DELTA_UNIT <= delta)
+
+
+def _distance(groups: int) -> tuple[int, float, float]:
+    """(L0, L2, Linf) of one unit's part in the counts of units."""
+    return groups, math.nextafter(math.sqrt(groups), math.inf), 1.0
+
+
+def _selection(scale: float, threshold: int) -> dp.Measurement:
+    domain = dp.map_domain(dp.atom_domain(T=str), dp.atom_domain(T="i64"))
+    metric = dp.l02inf_distance(dp.absolute_distance(T="f64"))
+    return dp.m.make_gaussian_threshold(domain, metric, scale=scale, threshold=threshold)
+
+
+def select_keys(
+    units: Mapping[tuple[Value, ...], int], groups: int, units_min: int, share: int, delta: int
+) -> dict[tuple[Value, ...], int]:
+    """The private keys that may be shown, with their noisy number of units.
+
+    The count is shifted by `units_min - 1` before the threshold and back after it: a floor on the exact count itself
+    would not be differentially private.
+    Guarantee: (share, delta)-approximate zCDP, for neighbours that differ by 1 in at most `groups` keys.
+    Source: docs/explanation/guarantees/private-keys.md
+    """
+    limit = threshold_for(groups, share, delta)
+    if not _holds(groups, limit.scale, limit.value, share, delta):
+        raise MapExceedsPrice
+    names = {_name(key): key for key in units}
+    shifted = {_name(key): max(n - (units_min - 1), 0) for key, n in units.items()}
+    present = {name: n for name, n in shifted.items() if n > 0}
+    if not present:
+        return {}
+    noisy = _selection(limit.scale, limit.value)(present)
+    return {names[name]: int(n) + units_min - 1 for name, n in noisy.items()}
+
+
+def _name(key: tuple[Value, ...]) -> str:
+    """One text per key tuple; distinct keys have distinct names."""
+    return json.dumps([[type(part).__name__, None if part is None else str(part)] for part in key], ensure_ascii=True)

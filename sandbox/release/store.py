@@ -1,0 +1,196 @@
+"""The domain's own durable state: tickets, what was spent against the ceiling, releases. One SQLite file.
+
+Journal mode DELETE with synchronous EXTRA: a committed ticket survives power loss, and the write-ahead log's reset bug
+of older SQLite libraries cannot bite.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.codec import dumps, loads
+from sandbox.protocol import Price, Question, Ticket
+from sandbox.release.released import Release
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS ticket (
+    id TEXT PRIMARY KEY, dataset TEXT NOT NULL, state TEXT NOT NULL CHECK (state IN ('accepted', 'released', 'failed')),
+    loss INTEGER NOT NULL CHECK (loss >= 0), delta INTEGER NOT NULL CHECK (delta >= 0), accountant TEXT NOT NULL,
+    release TEXT, accepted_ms INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS spent (
+    dataset TEXT NOT NULL, accountant TEXT NOT NULL, loss INTEGER NOT NULL, delta INTEGER NOT NULL,
+    PRIMARY KEY (dataset, accountant)
+) STRICT;
+CREATE TRIGGER IF NOT EXISTS spent_never_falls BEFORE UPDATE ON spent
+    WHEN NEW.loss < OLD.loss OR NEW.delta < OLD.delta
+    BEGIN SELECT RAISE(ABORT, 'spent never falls'); END;
+CREATE TRIGGER IF NOT EXISTS spent_never_goes BEFORE DELETE ON spent
+    BEGIN SELECT RAISE(ABORT, 'spent never falls'); END;
+CREATE TABLE IF NOT EXISTS release (
+    id TEXT PRIMARY KEY, plan_digest TEXT NOT NULL, policy_digest TEXT NOT NULL, snapshot TEXT NOT NULL,
+    mode TEXT NOT NULL, epsilon INTEGER NOT NULL, salt BLOB NOT NULL, hash TEXT NOT NULL, body BLOB NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS release_by_meaning ON release (plan_digest, policy_digest, snapshot, mode, epsilon);
+"""
+
+
+class TicketRefused(Exception):
+    """A ticket that the domain does not accept. `reason` is one of ours, never data."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """The most that a dataset may ever spend here, in the accountant's own loss (1e-12) and delta (1e-24)."""
+
+    accountant: str
+    loss: int
+    delta: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    id: str
+    hash: str
+    release: Release
+
+
+class Store:
+    """Thread-safe. Every method is one transaction, durable when it returns."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        os.close(descriptor)
+        self._lock = threading.Lock()
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+        mode = self._connection.execute("PRAGMA journal_mode=DELETE").fetchone()[0]
+        self._connection.execute("PRAGMA synchronous=EXTRA")
+        level = self._connection.execute("PRAGMA synchronous").fetchone()[0]
+        if (mode, level) != ("delete", 3):
+            raise RuntimeError("the store of the data domain could not be made durable")
+        self._connection.executescript(_SCHEMA)
+        with self._transaction() as tx:  # whatever ran when the service died is lost, and stays paid
+            tx.execute("UPDATE ticket SET state = 'failed' WHERE state = 'accepted'")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def spent(self, dataset: str, accountant: str) -> tuple[int, int]:
+        """(loss, delta) spent so far."""
+        with self._lock:
+            row = self._connection.execute(
+                "SELECT loss, delta FROM spent WHERE dataset = ? AND accountant = ?", (dataset, accountant)
+            ).fetchone()
+        return (int(row[0]), int(row[1])) if row else (0, 0)
+
+    def accept(self, ticket: Ticket, loss: int, ceiling: Ceiling) -> str:
+        """Books a ticket before its worker starts. `fresh`, or what became of it before: a release id, or `failed`.
+
+        Guarantee: a ticket id runs at most once, across crashes, and the sum of all accepted prices stays under the
+        ceiling. Raises TicketRefused when it would not; then nothing is booked.
+        """
+        with self._transaction() as tx:
+            old = tx.execute("SELECT release FROM ticket WHERE id = ?", (ticket.id,)).fetchone()
+            if old is not None:
+                return str(old[0]) if old[0] else "failed"
+            rows = tx.execute(
+                "SELECT accountant, loss, delta FROM spent WHERE dataset = ?", (ticket.dataset,)
+            ).fetchall()
+            if any(accountant != ceiling.accountant for accountant, _, _ in rows):
+                raise TicketRefused("policy_changed", "this dataset was accounted for in another way before")
+            row = rows[0][1:] if rows else (0, 0)
+            after = (int(row[0]) + loss, int(row[1]) + ticket.price.delta)
+            if after[0] > ceiling.loss or after[1] > ceiling.delta:
+                raise TicketRefused("budget_exhausted", "the data domain's ceiling for this dataset is reached")
+            tx.execute(
+                "INSERT INTO spent VALUES (?, ?, ?, ?) ON CONFLICT (dataset, accountant) "
+                "DO UPDATE SET loss = excluded.loss, delta = excluded.delta",
+                (ticket.dataset, ceiling.accountant, *after),
+            )
+            tx.execute(
+                "INSERT INTO ticket VALUES (?, ?, 'accepted', ?, ?, ?, NULL, ?)",
+                (ticket.id, ticket.dataset, loss, ticket.price.delta, ceiling.accountant, time.time_ns() // 1_000_000),
+            )
+        return "fresh"
+
+    def seal(self, ticket_id: str, release: Release) -> Stored:
+        """Keeps a release and ties it to its ticket, before it leaves."""
+        body, salt, release_id = dumps(release), secrets.token_bytes(32), f"rel_{secrets.token_hex(16)}"
+        hashed = hashlib.sha256(salt + body).hexdigest()
+        with self._transaction() as tx:
+            tx.execute(
+                "INSERT INTO release VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    release_id,
+                    release.plan_digest,
+                    release.policy_digest,
+                    release.snapshot,
+                    release.mode,
+                    release.price.epsilon,
+                    salt,
+                    hashed,
+                    body,
+                ),
+            )
+            tx.execute("UPDATE ticket SET state = 'released', release = ? WHERE id = ?", (release_id, ticket_id))
+        return Stored(release_id, hashed, release)
+
+    def lose(self, ticket_id: str) -> None:
+        """A job that ended without a release: it stays paid."""
+        with self._transaction() as tx:
+            tx.execute("UPDATE ticket SET state = 'failed' WHERE id = ? AND state = 'accepted'", (ticket_id,))
+
+    def load(self, release_id: str) -> Stored | None:
+        with self._lock:
+            row = self._connection.execute(
+                "SELECT id, hash, salt, body FROM release WHERE id = ?", (release_id,)
+            ).fetchone()
+        return None if row is None else _stored(row)
+
+    def find(self, question: Question, snapshot: str) -> tuple[str, str] | None:
+        """(id, hash) of a release with this meaning and at least this epsilon: the oldest, so that answers agree."""
+        with self._lock:
+            row = self._connection.execute(
+                "SELECT id, hash FROM release WHERE plan_digest = ? AND policy_digest = ? AND snapshot = ? "
+                "AND mode = ? AND epsilon >= ? ORDER BY rowid LIMIT 1",
+                (question.plan_digest, question.policy_digest, snapshot, question.mode, question.epsilon),
+            ).fetchone()
+        return None if row is None else (str(row[0]), str(row[1]))
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+
+def _stored(row: tuple[str, str, bytes, bytes]) -> Stored:
+    release_id, hashed, salt, body = row
+    if hashlib.sha256(salt + body).hexdigest() != hashed:
+        raise RuntimeError("a stored release does not match its hash")
+    return Stored(release_id, hashed, loads(body, Release))
+
+
+def loss_of(price: Price, accountant: str) -> int:
+    """The part of a price that the accountant sums."""
+    return price.rho if accountant == "zcdp" else price.epsilon

@@ -1,0 +1,171 @@
+"""The data domain's door over HTTP: JSON on a Unix socket that only its owner can reach.
+
+The socket is bound here, with mode 0600 in a 0700 folder, and handed to uvicorn: uvicorn's own is open to everybody.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from sandbox.codec import CodecError, dumps, loads
+from sandbox.datasets import Datasets
+from sandbox.domain import Domain, DomainError
+from sandbox.door import Door, seed_of
+from sandbox.lockdown import probe
+from sandbox.pool import Pool, PoolSettings
+from sandbox.protocol import Cancel, Fetch, Prepare, Run
+from sandbox.release.store import Store
+from sandbox.tickets import TicketVerifier
+
+log = logging.getLogger("bpk.domain")
+BODY_BYTES_MAX: Final = 4 * 2**20
+SOCKET_PATH_MAX: Final = 100
+PARENT_LOOK_S: Final = 0.3
+
+
+def application(door: Door) -> FastAPI:
+    """The routes of `sandbox.protocol` over `door`."""
+    app = FastAPI(title="Baopingkou data domain", openapi_url=None, docs_url=None, redoc_url=None)
+
+    def route(path: str, expected: type[Any], act: Callable[[Any], Any]) -> None:
+        async def answer(request: Request) -> Response:
+            body = await _body(request)
+            try:
+                record = loads(body, expected) if body is not None else None
+            except CodecError:
+                record = None
+            if record is None:
+                return Response(status_code=400)
+            return _reply(await run_in_threadpool(act, record))
+
+        app.add_api_route(path, answer, methods=["POST"])
+
+    route("/v1/prepare", Prepare, door.prepare)
+    route("/v1/run", Run, door.run)
+    route("/v1/fetch", Fetch, door.fetch)
+    route("/v1/cancel", Cancel, lambda cancel: door.cancel(cancel.ticket))
+
+    async def status() -> Response:
+        return _reply(await run_in_threadpool(door.status))
+
+    app.add_api_route("/v1/status", status, methods=["GET"])
+    app.middleware("http")(_constant_faults)
+    return app
+
+
+async def _body(request: Request) -> bytes | None:
+    """The request's body, or None when it is larger than anything of ours."""
+    found = bytearray()
+    async for chunk in request.stream():
+        found += chunk
+        if len(found) > BODY_BYTES_MAX:
+            return None
+    return bytes(found)
+
+
+async def _constant_faults(request: Request, follow: Callable[[Request], Awaitable[Response]]) -> Response:
+    """A bug of ours says nothing to the outside; its class is logged, its text may hold data and is not."""
+    try:
+        return await follow(request)
+    except Exception as error:  # the last fence: whatever it is, nothing of it may leave
+        log.error("%s failed: %s", request.url.path, type(error).__name__)
+        return Response(status_code=500)
+
+
+def _reply(record: object) -> Response:
+    return Response(dumps(record), media_type="application/json")
+
+
+def serve(home: Path, socket_path: Path) -> None:
+    """Serves the domain of `home` until it is told to stop. Raises DomainError, OSError, ValueError at start."""
+    domain = Domain.load(home)
+    verifier = TicketVerifier(domain.ticket_key)
+    state = domain.state
+    pool = Pool(_pool_settings(domain))
+    store = Store(state / "domain.sqlite")
+    datasets = Datasets(domain)
+    door = Door(datasets, store, pool, verifier, seed_of(state))
+    door.degraded = tuple(sorted(domain.allow_degraded))
+    door.layers = probe()
+    threading.Thread(target=_prepare, args=(datasets, pool, door), name="bpk-ingest", daemon=True).start()
+    listener = bind(socket_path)
+    config = uvicorn.Config(application(door), log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        pool.close()
+        store.close()
+        with contextlib.suppress(FileNotFoundError):
+            socket_path.unlink()
+
+
+def _pool_settings(domain: Domain) -> PoolSettings:
+    limits = domain.worker
+    return PoolSettings(
+        spill=domain.state / "spill",
+        threads=limits.threads,
+        memory_mb=limits.memory_mb,
+        wall_ms=limits.wall_s * 1000,
+        warm=limits.warm,
+        workers_max=limits.max,
+        allow_degraded=domain.allow_degraded,
+    )
+
+
+def _prepare(datasets: Datasets, pool: Pool, door: Door) -> None:
+    """Publishes the snapshots, then lets a worker attack its own walls; until both are done nothing is answered."""
+    tested = False
+
+    def publish(dataset: str, path: Path) -> None:
+        nonlocal tested
+        pool.serve(dataset, path)
+        if not tested:
+            door.layers = pool.selftest()
+            tested = True
+
+    try:
+        datasets.ingest_all(publish)
+    except Exception as error:  # a thread that dies silently would look like a slow start
+        log.error("start-up failed: %s: %s", type(error).__name__, error)
+
+
+def bind(path: Path) -> socket.socket:
+    """A listening Unix socket with mode 0600 in a folder that only its owner may enter."""
+    if len(os.fsencode(path)) > SOCKET_PATH_MAX:
+        raise DomainError(f"{path}: longer than a socket's path may be; choose a shorter folder with --socket")
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if path.parent.stat().st_mode & 0o077:
+        raise DomainError(f"{path.parent}: others may enter this folder; the socket needs one of mode 0700")
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(mask)
+    listener.listen(128)
+    return listener
+
+
+def follow_parent(pid: int) -> None:
+    """Ends this process at once when process `pid`, which started it, is gone: an orphan would keep data open."""
+
+    def watch() -> None:
+        while os.getppid() == pid:
+            time.sleep(PARENT_LOOK_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="bpk-parent", daemon=True).start()

@@ -1,0 +1,55 @@
+"""Whether a ticket is the gateway's word for this very job: signature, audience, time, price, policy, snapshot."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from sandbox.codec import dumps
+from sandbox.protocol import TICKET_CONTEXT, TICKET_S, Price, Run
+from sandbox.release.store import TicketRefused
+
+CLOCK_SKEW_MS = 5_000
+
+
+class TicketVerifier:
+    """Holds the gateway's public key. Raises ValueError where the file is no Ed25519 public key."""
+
+    def __init__(self, path: Path) -> None:
+        key = load_pem_public_key(path.read_bytes())
+        if not isinstance(key, Ed25519PublicKey):
+            raise ValueError(f"{path}: not an Ed25519 public key")
+        self._key = key
+
+    def verify(self, run: Run, price: Price, snapshot: str) -> None:
+        """Holds `run` against what the domain derived itself. Raises TicketRefused; nothing was read or booked.
+
+        Guarantee: a ticket buys only the question whose digest it names, at the price that this domain derives, under
+        this domain's own policy and snapshot.
+        """
+        ticket, question = run.ticket, run.question
+        try:
+            self._key.verify(bytes.fromhex(run.signature), TICKET_CONTEXT + dumps(ticket))
+        except (InvalidSignature, ValueError) as error:
+            raise TicketRefused("ticket_refused", "the ticket's signature does not verify") from error
+        now = time.time_ns() // 1_000_000
+        same = (
+            ticket.dataset == question.dataset
+            and ticket.plan_digest == question.plan_digest
+            and ticket.policy_digest == question.policy_digest
+            and ticket.mode == question.mode
+        )
+        if not same:
+            raise TicketRefused("ticket_refused", "the ticket is for another question")
+        if ticket.snapshot != snapshot:
+            raise TicketRefused("ticket_refused", "the ticket is for another snapshot")
+        if ticket.price != price:
+            raise TicketRefused("ticket_refused", "the ticket's price is not the price of this question")
+        if not ticket.issued - CLOCK_SKEW_MS <= now <= ticket.expires + CLOCK_SKEW_MS:
+            raise TicketRefused("ticket_refused", "the ticket has expired")
+        if ticket.expires - ticket.issued > TICKET_S * 1000:
+            raise TicketRefused("ticket_refused", "the ticket is valid for too long")

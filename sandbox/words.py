@@ -1,0 +1,80 @@
+"""The plan in words: what `check` tells an operator will happen, one step each. Functions of plan and policy only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from policies import privacy_loss
+from sandbox.relational.nodes import Filter, Join, Limit, Output, Project, Public, Relation, Scan, Sort, walk
+from sandbox.relational.plan import KeyPlan
+from sandbox.release.make import Job
+
+_MEASURES = {
+    "count_rows": "count rows",
+    "count": "count rows with a value",
+    "count_units": "count {unit}s",
+    "sum": "sum",
+    "avg": "average",
+}
+
+
+def steps(job: Job, plan: Output) -> tuple[str, ...]:
+    """The steps of a priced plan, in order."""
+    return (*_reading(job), *_grouping(job), *_releasing(job), *_after(plan))
+
+
+def _reading(job: Job) -> Iterator[str]:
+    for node in reversed(list(walk(job.plan.release.source))):
+        match node:
+            case Scan(table=table):
+                yield f"read `{table}`, {_rows(job, table)}"
+            case Public(table=table):
+                yield f"read the public table `{table}`"
+            case Filter():
+                yield "keep the rows that meet the conditions"
+            case Join(kind=kind):
+                yield f"join ({kind}), rows of one {_unit(job)} with rows of the same {_unit(job)} only"
+            case Project():
+                yield "compute columns row by row"
+
+
+def _unit(job: Job) -> str:
+    unit = job.schema.policy.unit
+    return unit.name if unit else "unit"
+
+
+def _rows(job: Job, table: str) -> str:
+    most = job.schema.policy.tables[table].rows_per_unit_max or 1
+    return f"at most {most} row{'s' if most > 1 else ''} per {_unit(job)} counting in full"
+
+
+def _grouping(job: Job) -> Iterator[str]:
+    for key in job.plan.keys:
+        yield _key(job, key)
+
+
+def _key(job: Job, key: KeyPlan) -> str:
+    if key.keys is not None:
+        return f"group by {key.label}: {len(key.keys)} public groups, all of them answered"
+    return (
+        f"group by {key.label}: groups are private, and shown only where enough {_unit(job)}s are in them "
+        f"(a quarter of the epsilon, delta {privacy_loss.text(job.budget.delta, privacy_loss.DELTA_UNIT)})"
+    )
+
+
+def _releasing(job: Job) -> Iterator[str]:
+    noise = "discrete Gaussian" if job.dp.accountant == "zcdp" else "discrete Laplace"
+    for vector in job.plan.vectors:
+        name = _MEASURES[vector.measure.function].format(unit=_unit(job))
+        yield f"{name}, with {noise} noise sized for one whole {_unit(job)}"
+
+
+def _after(plan: Output) -> Iterator[str]:
+    node: Relation = plan.source
+    found = []
+    while isinstance(node, Filter | Sort | Limit | Project):
+        found.append(
+            {Filter: "filter", Sort: "sort", Limit: "limit", Project: "compute"}[type(node)] + " the released rows"
+        )
+        node = node.source
+    yield from reversed(found)
