@@ -111,7 +111,7 @@ class AggregateDocument(Document):
 
 
 class ReleaseDocument(Document):
-    """How answers leave."""
+    """How answers leave: the modes on offer, their budgets and their rules."""
 
     modes: list[Mode] = Field(
         min_length=1, description="The modes on offer; the first is the default, a query may name another."

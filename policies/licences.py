@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
@@ -26,7 +27,9 @@ def load_licences(directory: Path) -> tuple[Licence, ...]:
         try:
             licences[path.name] = load_licence_text(read(path), path.name)
         except PolicyError as error:
-            problems += [Problem(f"{path.name}: {item.place}", item.message, item.hint) for item in error.problems]
+            problems += [
+                replace(item, place=f"{path.name}: {item.place}".removesuffix(": ")) for item in error.problems
+            ]
     for (left, one), (right, other) in combinations(licences.items(), 2):
         problems += _conflicts(left, one, right, other)
     if problems:

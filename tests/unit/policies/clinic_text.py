@@ -1,4 +1,5 @@
 """The clinic's policy as a steward writes it, and ways to spoil it."""
+# ruff: noqa: E501  # inline tables of TOML cannot be broken into lines
 
 from __future__ import annotations
 
