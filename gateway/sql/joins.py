@@ -1,0 +1,167 @@
+"""INNER and LEFT joins over pairs of columns that the policy declares; everything else is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from sqlglot import exp
+
+from gateway.errors import Refusal
+from gateway.sql import typed
+from gateway.sql.links import Pair, declared, number_of, occurrences, possible, private_tables
+from gateway.sql.reading import Reading
+from gateway.sql.scalar import Scalar, no_aggregates
+from gateway.sql.scope import Field, Source, find, fold, named
+from gateway.sql.typed import Typed
+from sandbox.codec import digest
+from sandbox.relational.expressions import Call, Column, Position, columns
+from sandbox.relational.nodes import Filter, Join, JoinKind, Relation
+
+_ON = "write `JOIN … ON` and the columns that are equal"
+
+
+@dataclass(frozen=True, slots=True)
+class _On:
+    """What ON or USING says: declared pairs (left, right), all other conditions, and the columns that become one."""
+
+    pairs: tuple[Pair, ...]
+    conditions: tuple[Typed, ...]
+    merged: tuple[tuple[str, tuple[Field, int]], ...] = ()
+
+
+def join(reading: Reading, left: Source, right: Source, node: exp.Expr) -> Source:
+    """`left` joined with `right` as `node` says. Raises Refusal join_not_allowed."""
+    at = reading.at(node)
+    _check_sides(left, right, at)
+    kind = _kind(reading, left, right, node)
+    if kind == "left" and private_tables(right.relation) and not private_tables(left.relation):
+        hint = "put the private table on the left"
+        raise Refusal("join_not_allowed", "a LEFT JOIN keeps all rows of a private table only", hint=hint, at=at)
+    on = _read_on(reading, left, right, node)
+    if not on.pairs:
+        message = "these tables are joined on declared pairs of columns only"
+        raise Refusal("join_not_allowed", message, hint=_possible(reading, left, right), at=at)
+    if kind == "left":
+        return _left_join(reading, left, right, on, at)
+    return _inner_join(left, right, on, at)
+
+
+def filtered(relation: Relation, conditions: Iterable[Typed]) -> Relation:
+    """`relation` with all `conditions` in one Filter, in the order of their digests."""
+    distinct = dict.fromkeys(condition.expression for condition in conditions)
+    if not distinct:
+        return relation
+    ordered = sorted(distinct, key=digest)
+    return Filter(relation, tuple(ordered), ordered[0].at)
+
+
+def _inner_join(left: Source, right: Source, on: _On, at: Position | None) -> Source:
+    """The private side stands left, so that `a JOIN b` and `b JOIN a` read alike to the planner."""
+    first, second, pairs = left, right, on.pairs
+    if private_tables(right.relation) and not private_tables(left.relation):
+        first, second, pairs = right, left, tuple((b, a) for a, b in on.pairs)
+    relation = Join(first.relation, second.relation, "inner", tuple(sorted(set(pairs))), at)
+    return _joined(left, right, relation, left.conditions + right.conditions + on.conditions, on)
+
+
+def _left_join(reading: Reading, left: Source, right: Source, on: _On, at: Position | None) -> Source:
+    """Conditions beside the pairs act on the right side only, below the join."""
+    inside = occurrences(right.relation)
+    for condition in on.conditions:
+        if not {number_of(column.name) for column in columns(condition.expression)} <= inside:
+            message = "in a LEFT JOIN, ON may only narrow the right table"
+            raise Refusal("join_not_allowed", message, hint="move the condition to WHERE", at=condition.at or at)
+    if any(not isinstance(field.typed.expression, Column) for item in right.items for field in item.fields):
+        # Inlined above the join, a computed column would not be null in rows without a partner.
+        message = "a subquery on the right of a LEFT JOIN has plain columns only"
+        raise Refusal("join_not_allowed", message, hint="compute in the outer SELECT", at=at)
+    reading.optional |= inside
+    below = filtered(right.relation, right.conditions + on.conditions)
+    relation = Join(left.relation, below, "left", tuple(sorted(set(on.pairs))), at)
+    return _joined(left, right, relation, left.conditions, on)
+
+
+def _joined(left: Source, right: Source, relation: Relation, conditions: tuple[Typed, ...], on: _On) -> Source:
+    merged = MappingProxyType({**left.merged, **right.merged, **dict(on.merged)})
+    return Source(relation, left.items + right.items, conditions, merged=merged)
+
+
+def _kind(reading: Reading, left: Source, right: Source, node: exp.Expr) -> JoinKind:
+    side, kind = str(node.args.get("side") or "").upper(), str(node.args.get("kind") or "").upper()
+    at = reading.at(node)
+    if kind == "CROSS" or (not node.args.get("on") and not node.args.get("using")):
+        message = "every row with every row is not answered: rows of different units would meet"
+        raise Refusal("join_not_allowed", message, hint=_possible(reading, left, right), at=at)
+    if kind not in ("", "INNER", "OUTER") or side not in ("", "LEFT"):
+        hint = "swap the tables and write LEFT JOIN" if side == "RIGHT" else _ON
+        raise Refusal("join_not_allowed", f"{side} {kind}".strip() + " JOIN is not answered", hint=hint, at=at)
+    return "left" if side == "LEFT" else "inner"
+
+
+def _check_sides(left: Source, right: Source, at: Position | None) -> None:
+    if left.released or right.released:
+        message = "an answer is not joined with anything"
+        raise Refusal("construct_not_allowed", message, hint="ask two queries and join their answers", at=at)
+    twice = private_tables(left.relation) & private_tables(right.relation)
+    if twice:
+        message = f"`{min(twice)}` is joined with itself"
+        raise Refusal("join_not_allowed", message, hint="use the table once", at=at)
+    called = {fold(item.alias) for item in left.items if item.alias}
+    for item in right.items:
+        if item.alias and fold(item.alias) in called:
+            message = f"two tables here are called `{item.alias}`"
+            raise Refusal("table_ambiguous", message, hint="give one of them an alias", at=at)
+
+
+def _possible(reading: Reading, left: Source, right: Source) -> str:
+    pairs = [f"`{one} = {other}`" for one, other in possible(reading, left, right)]
+    return "join them ON " + " or ".join(pairs[:3]) if pairs else _ON
+
+
+def _read_on(reading: Reading, left: Source, right: Source, node: exp.Expr) -> _On:
+    if node.args.get("using"):
+        return _read_using(reading, left, right, node)
+    merged = MappingProxyType({**left.merged, **right.merged})
+    both = Source(left.relation, left.items + right.items, merged=merged)
+    scalar = Scalar(reading, lambda column: named(both, column, reading.at(column)), no_aggregates(reading, "ON"))
+    return _split(reading, left, right, scalar.condition(node.args["on"]))
+
+
+def _read_using(reading: Reading, left: Source, right: Source, node: exp.Expr) -> _On:
+    conditions, merged = [], []
+    for identifier in node.args["using"]:
+        name, at = str(identifier.args["this"]), reading.at(identifier)
+        sides = find(left, None, name, at), find(right, None, name, at)
+        conditions.append(typed.call("equal", [typed.at(side.typed, at) for side in sides], at))
+        same = sum(source.merged.get(fold(name), (None, 1))[1] for source in (left, right))
+        merged.append((fold(name), (sides[0], same)))
+    on = _split(reading, left, right, conditions)
+    return _On(on.pairs, on.conditions, tuple(merged))
+
+
+def _split(reading: Reading, left: Source, right: Source, conditions: Sequence[Typed]) -> _On:
+    pairs: list[Pair] = []
+    others: list[Typed] = []
+    for condition in conditions:
+        pair = _pair(left, right, condition)
+        if pair is not None and declared(reading, left.relation, right.relation, pair):
+            pairs.append(pair)
+        else:
+            others.append(condition)
+    return _On(tuple(pairs), tuple(others))
+
+
+def _pair(left: Source, right: Source, condition: Typed) -> Pair | None:
+    """(left column, right column) where `condition` is `a = b` over both sides."""
+    expression = condition.expression
+    if not isinstance(expression, Call) or expression.function != "equal":
+        return None
+    first, second = expression.arguments
+    if not isinstance(first, Column) or not isinstance(second, Column):
+        return None
+    for one, other in ((first, second), (second, first)):
+        if number_of(one.name) in occurrences(left.relation) and number_of(other.name) in occurrences(right.relation):
+            return one.name, other.name
+    return None

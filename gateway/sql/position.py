@@ -1,0 +1,41 @@
+"""From offsets and syntax nodes to lines and columns of the operator's text."""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from sandbox.relational.expressions import Position
+
+
+def position(text: str, start: int, end: int) -> Position:
+    """The characters `start` to `end` (exclusive) of `text`."""
+    start = max(0, min(start, len(text)))
+    line_start = text.rfind("\n", 0, start) + 1
+    return Position(text.count("\n", 0, start) + 1, start - line_start + 1, max(1, end - start))
+
+
+def span(node: exp.Expr) -> tuple[int, int] | None:
+    """First and last offset (exclusive) that the tokenizer noted below `node`; None where it noted none.
+
+    Keywords such as NULL carry no offset: their nearest parent that has one stands for them.
+    """
+    at: exp.Expr | None = node
+    while at is not None:
+        noted = [part.meta for part in at.walk() if "start" in part.meta]
+        if noted:
+            return min(meta["start"] for meta in noted), max(meta["end"] for meta in noted) + 1
+        at = at.parent
+    return None
+
+
+def place(text: str, node: exp.Expr) -> Position | None:
+    """Where `node` stands in `text`."""
+    found = span(node)
+    return position(text, *found) if found else None
+
+
+def words(text: str, node: exp.Expr, *, most: int = 60) -> str:
+    """The caller's own words for `node`, on one line, shortened."""
+    found = span(node)
+    inside = " ".join(text[slice(*found)].split()) if found else ""
+    return inside if len(inside) <= most else inside[: most - 1] + "…"

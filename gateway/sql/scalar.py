@@ -1,0 +1,263 @@
+"""Scalar syntax to typed expressions: one entry for each accepted class, all else refused.
+
+Recursion is bounded by the depth that `grammar.py` allows; chains of AND and OR are taken apart in a loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from sqlglot import exp
+
+from gateway.errors import Refusal
+from gateway.sql import functions, literals, typed
+from gateway.sql.position import words
+from gateway.sql.reading import Reading
+from gateway.sql.typed import Typed
+from sandbox.relational.expressions import Literal
+
+NameReader = Callable[[exp.Column], Typed]
+AggregateReader = Callable[[exp.Expr], Typed]
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """Reads expressions of one place: `name` says what columns mean there, `aggregate` what aggregates do."""
+
+    reading: Reading
+    name: NameReader
+    aggregate: AggregateReader
+
+    def read(self, node: exp.Expr) -> Typed:
+        kind = type(node)
+        at = self.reading.at(node)
+        if kind in functions.PLAIN:
+            sides = (self.read(node.args["this"]), self.read(node.args["expression"]))
+            self._no_null(kind, sides, node)
+            return typed.call(functions.PLAIN[kind], sides, at)
+        if kind in functions.ONE_ARGUMENT:
+            return typed.call(functions.ONE_ARGUMENT[kind], (self.read(node.args["this"]),), at)
+        if kind in functions.MANY_ARGUMENTS:
+            return self._many(functions.MANY_ARGUMENTS[kind], node)
+        if kind in functions.AGGREGATES:
+            return self.aggregate(node)
+        reader = _READERS.get(kind)
+        if reader is None:
+            message = f"`{words(self.reading.sql, node)}` is not answered here"
+            raise Refusal("construct_not_allowed", message, at=at)
+        return reader(self, node)
+
+    def condition(self, node: exp.Expr) -> tuple[Typed, ...]:
+        """The conditions that must all hold for `node` to be true."""
+        return typed.conjuncts(self.read(node))
+
+    def constant(self, node: exp.Expr, wanted: str) -> Typed:
+        """A constant, or Refusal: what `wanted` says must not hang on a row."""
+        found = self.read(node)
+        if not found.is_literal:
+            raise Refusal("construct_not_allowed", f"{wanted} is a constant", at=self.reading.at(node))
+        return found
+
+    def _no_null(self, kind: type[exp.Expr], sides: tuple[Typed, Typed], node: exp.Expr) -> None:
+        comparison = issubclass(kind, exp.EQ | exp.NEQ | exp.LT | exp.LTE | exp.GT | exp.GTE)
+        if comparison and any(side.family == "null" and side.is_literal for side in sides):
+            at = self.reading.at(node)
+            raise Refusal("construct_not_allowed", "a comparison with NULL is never true", hint="write IS NULL", at=at)
+
+    def _many(self, function: str, node: exp.Expr) -> Typed:
+        arguments = [node.args["this"], *(node.args.get("expressions") or [])]
+        parts = [self.read(argument) for argument in arguments]
+        if len(parts) == 1:
+            return parts[0]
+        return typed.call(function, parts, self.reading.at(node))
+
+    def paren(self, node: exp.Expr) -> Typed:
+        return self.read(node.args["this"])
+
+    def column(self, node: exp.Expr) -> Typed:
+        return self.name(cast("exp.Column", node))
+
+    def literal(self, node: exp.Expr) -> Typed:
+        at, written = self.reading.at(node), str(node.args["this"])
+        if node.args.get("is_string"):
+            return typed.constant(literals.text(written, at))
+        return typed.constant(literals.number(written, at))
+
+    def boolean(self, node: exp.Expr) -> Typed:
+        return typed.constant(literals.boolean(self.reading.at(node), value=bool(node.args["this"])))
+
+    def null(self, node: exp.Expr) -> Typed:
+        return typed.constant(literals.null(self.reading.at(node)))
+
+    def parameter(self, node: exp.Expr) -> Typed:
+        return typed.constant(self.reading.parameter(cast("exp.Placeholder", node)))
+
+    def connect(self, node: exp.Expr) -> Typed:
+        parts, pending = [], [node]
+        while pending:
+            part = pending.pop()
+            if type(part) is type(node):
+                pending += [part.args["expression"], part.args["this"]]
+            else:
+                parts.append(self.read(part))
+        return typed.call("and" if type(node) is exp.And else "or", parts, self.reading.at(node))
+
+    def negation(self, node: exp.Expr) -> Typed:
+        return typed.call("not", (self.read(node.args["this"]),), self.reading.at(node))
+
+    def between(self, node: exp.Expr) -> Typed:
+        at, middle = self.reading.at(node), self.read(node.args["this"])
+        low, high = self.read(node.args["low"]), self.read(node.args["high"])
+        self._no_null(exp.GTE, (low, high), node)
+        above = typed.call("greater_equal", (middle, low), at)
+        return typed.call("and", (above, typed.call("less_equal", (middle, high), at)), at)
+
+    def membership(self, node: exp.Expr) -> Typed:
+        at = self.reading.at(node)
+        members = [self.constant(member, "each value of IN") for member in node.args.get("expressions") or []]
+        if not members:
+            raise Refusal("construct_not_allowed", "IN takes a list of values", at=at)
+        for member in members:
+            if member.family == "null":
+                raise Refusal("construct_not_allowed", "NULL is never IN a list", hint="add OR x IS NULL", at=at)
+        return typed.call("in", (self.read(node.args["this"]), *members), at)
+
+    def is_null(self, node: exp.Expr) -> Typed:
+        at = self.reading.at(node)
+        if type(node.args["expression"]) is not exp.Null:
+            raise Refusal("construct_not_allowed", "IS is answered with NULL only", hint="write `=`", at=at)
+        return typed.call("is_null", (self.read(node.args["this"]),), at)
+
+    def like(self, node: exp.Expr) -> Typed:
+        at = self.reading.at(node)
+        pattern = self.constant(node.args["expression"], "the pattern of LIKE")
+        found = typed.call("like", (self.read(node.args["this"]), pattern), at)
+        return typed.call("not", (found,), at) if node.args.get("negate") else found
+
+    def case(self, node: exp.Expr) -> Typed:
+        at, subject, default = self.reading.at(node), node.args.get("this"), node.args.get("default")
+        value = self.read(subject) if subject is not None else None  # once: nested subjects would multiply
+        branches = []
+        for branch in node.args["ifs"]:
+            when = self.read(branch.args["this"])
+            if value is not None:
+                sides = (value, when)
+                self._no_null(exp.EQ, sides, branch)
+                when = typed.call("equal", sides, self.reading.at(branch))
+            branches.append((when, self.read(branch.args["true"])))
+        return typed.case(branches, self.read(default) if default is not None else None, at)
+
+    def if_(self, node: exp.Expr) -> Typed:
+        otherwise = node.args.get("false")
+        branch = (self.read(node.args["this"]), self.read(node.args["true"]))
+        return typed.case([branch], self.read(otherwise) if otherwise is not None else None, self.reading.at(node))
+
+    def nullif(self, node: exp.Expr) -> Typed:
+        at, value = self.reading.at(node), self.read(node.args["this"])
+        sides = (value, self.read(node.args["expression"]))
+        self._no_null(exp.EQ, sides, node)
+        same = typed.call("equal", sides, at)
+        return typed.case([(same, typed.constant(literals.null(at)))], value, at)
+
+    def cast(self, node: exp.Expr) -> Typed:
+        at, value = self.reading.at(node), self.read(node.args["this"])
+        target = _CASTS.get(str(getattr(node.args["to"].args["this"], "value", "")))
+        if target is None:
+            raise Refusal("construct_not_allowed", "constants are not cast to this type", at=at)
+        if not isinstance(value.expression, Literal):
+            hint = (
+                "columns have their type, see the catalogue; dates are cut with date_trunc, numbers rounded with round"
+            )
+            raise Refusal("construct_not_allowed", "only constants are cast", hint=hint, at=at)
+        return typed.constant(literals.cast(value.expression, target))
+
+    def rounding(self, node: exp.Expr) -> Typed:
+        at, value, digits = self.reading.at(node), self.read(node.args["this"]), node.args.get("decimals")
+        if digits is None:
+            return typed.call("round", (value,), at)
+        places = self.constant(digits, "the number of digits")
+        number = places.expression.value if isinstance(places.expression, Literal) else None
+        if isinstance(number, bool) or not isinstance(number, int) or abs(number) > _DIGITS_MAX:
+            raise Refusal("construct_not_allowed", f"round takes -{_DIGITS_MAX} to {_DIGITS_MAX} digits", at=at)
+        return typed.call("round", (value, places), at)
+
+    def extract(self, node: exp.Expr) -> Typed:
+        unit = self._unit(node.args["this"], node)
+        return typed.call(unit, (self.read(node.args["expression"]),), self.reading.at(node))
+
+    def truncation(self, node: exp.Expr) -> Typed:
+        unit = self._unit(node.args["unit"], node)
+        return typed.call(f"trunc_{unit}", (self.read(node.args["this"]),), self.reading.at(node))
+
+    def named(self, node: exp.Expr) -> Typed:
+        """Functions without a class of the parser's; `grammar.py` checked name and number of arguments."""
+        name, arguments = str(node.args["this"]).lower(), node.args["expressions"]
+        if name in ("date_part", "datepart"):
+            unit = self._unit(arguments[0], node)
+            return typed.call(unit, (self.read(arguments[1]),), self.reading.at(node))
+        return typed.call(name, (self.read(arguments[0]),), self.reading.at(node))
+
+    def _unit(self, written: exp.Expr, node: exp.Expr) -> str:
+        plain = type(written) is exp.Var or (type(written) is exp.Literal and bool(written.args.get("is_string")))
+        unit = str(written.args["this"]).lower() if plain else ""
+        unit = unit[: -len("(monday)")] if unit.endswith("(monday)") else unit
+        if unit not in functions.UNITS:
+            hint = "units: " + ", ".join(f"`{known}`" for known in sorted(functions.UNITS))
+            at = self.reading.at(node)
+            raise Refusal("function_not_allowed", "dates are not cut by this unit", hint=hint, at=at)
+        return unit
+
+
+def no_aggregates(reading: Reading, place: str) -> AggregateReader:
+    """For places where rows are not yet aggregated."""
+
+    def refuse(node: exp.Expr) -> Typed:
+        message = f"{place} holds no aggregates"
+        hint = "conditions on aggregates stand in HAVING" if place in ("WHERE", "ON") else None
+        raise Refusal("construct_not_allowed", message, hint=hint, at=reading.at(node))
+
+    return refuse
+
+
+_DIGITS_MAX = 18
+_CASTS: dict[str, literals.Cast] = {
+    "DATE": "date",
+    "TIMESTAMP": "timestamp",
+    "TIMESTAMPNTZ": "timestamp",
+    "TINYINT": "integer",
+    "SMALLINT": "integer",
+    "INT": "integer",
+    "BIGINT": "integer",
+    "DOUBLE": "number",
+    "FLOAT": "number",
+    "DECIMAL": "number",
+    "TEXT": "text",
+    "VARCHAR": "text",
+    "BOOLEAN": "boolean",
+}
+_READERS: dict[type[exp.Expr], Callable[[Scalar, exp.Expr], Typed]] = {
+    exp.Paren: Scalar.paren,
+    exp.Column: Scalar.column,
+    exp.Literal: Scalar.literal,
+    exp.Boolean: Scalar.boolean,
+    exp.Null: Scalar.null,
+    exp.Placeholder: Scalar.parameter,
+    exp.And: Scalar.connect,
+    exp.Or: Scalar.connect,
+    exp.Not: Scalar.negation,
+    exp.Between: Scalar.between,
+    exp.In: Scalar.membership,
+    exp.Is: Scalar.is_null,
+    exp.Like: Scalar.like,
+    exp.Case: Scalar.case,
+    exp.If: Scalar.if_,
+    exp.Nullif: Scalar.nullif,
+    exp.Cast: Scalar.cast,
+    exp.Round: Scalar.rounding,
+    exp.Extract: Scalar.extract,
+    exp.TimestampTrunc: Scalar.truncation,
+    exp.DateTrunc: Scalar.truncation,
+    exp.Anonymous: Scalar.named,
+}

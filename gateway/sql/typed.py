@@ -1,0 +1,237 @@
+"""Expressions with their family of types, made only by the functions of this module.
+
+Each function checks types, turns text literals into dates where a date stands beside them, and writes the canonical
+form, so that the same question in other words is the same expression. A comparison across families would make the
+engine cast, and a cast that fails on a row tells something about that row: refused here, by names and types alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal as OneOf
+
+from gateway.errors import Refusal
+from gateway.sql import literals
+from policies.types import BOOLEAN, Type
+from sandbox.codec import digest
+from sandbox.relational.expressions import (
+    COMPARISONS,
+    DATE_PARTS,
+    DATE_TRUNCATIONS,
+    Call,
+    Case,
+    Column,
+    Expression,
+    Literal,
+    Position,
+)
+
+Family = OneOf["number", "text", "boolean", "date", "timestamp", "null"]
+_SWAPPED = {"less": "greater", "less_equal": "greater_equal", "greater": "less", "greater_equal": "less_equal"}
+_NEGATED = {
+    "equal": "not_equal",
+    "not_equal": "equal",
+    "less": "greater_equal",
+    "greater_equal": "less",
+    "greater": "less_equal",
+    "less_equal": "greater",
+}
+_COMMUTATIVE = ("add", "multiply", "equal", "not_equal", "least", "greatest")
+SIZE_MAX = 5_000
+DEPTH_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """`size` and `depth` count nodes: subqueries are inlined, so a short text could grow without end."""
+
+    expression: Expression
+    family: Family
+    size: int = 1
+    depth: int = 1
+
+    @property
+    def at(self) -> Position | None:
+        return self.expression.at
+
+    @property
+    def is_literal(self) -> bool:
+        return isinstance(self.expression, Literal)
+
+
+def family_of(type_: Type) -> Family:
+    if type_.numeric:
+        return "number"
+    match type_.kind:
+        case "text" | "boolean" | "date" | "timestamp" as same:
+            return same
+        case _:
+            raise AssertionError(type_.kind)
+
+
+def column(name: str, family: Family, at: Position | None) -> Typed:
+    return Typed(Column(name, at), family)
+
+
+def constant(literal: Literal) -> Typed:
+    return Typed(literal, "null" if literal.value is None else family_of(literal.type))
+
+
+def at(typed: Typed, place: Position | None) -> Typed:
+    """The same expression, standing at another place of the text."""
+    return replace(typed, expression=replace(typed.expression, at=place)) if place else typed
+
+
+def call(function: str, arguments: Sequence[Typed], place: Position | None) -> Typed:
+    """`function` of the closed list over `arguments`. Raises Refusal type_mismatch, sql_too_large."""
+    if function in ("and", "or"):
+        return _connect(function, arguments, place)
+    if function == "not":
+        return _negate(arguments[0], place)
+    parts, family = _typed_arguments(function, list(arguments), place)
+    if function == "negate" and isinstance(parts[0].expression, Literal):
+        return constant(literals.negative(parts[0].expression, place))
+    function, parts = _canonical(function, parts)
+    return _make(Call(function, tuple(part.expression for part in parts), place), parts, family)
+
+
+def condition(typed: Typed) -> Typed:
+    """`typed` where a truth value is wanted. A bare boolean column is the comparison with true."""
+    if typed.family not in ("boolean", "null"):
+        raise _mismatch("a condition is wanted here", typed.at, "compare it with something: `x > 0`")
+    if isinstance(typed.expression, Column):
+        return call("equal", (typed, constant(Literal(value=True, type=BOOLEAN))), typed.at)
+    return typed
+
+
+def case(branches: Sequence[tuple[Typed, Typed]], otherwise: Typed | None, place: Position | None) -> Typed:
+    """Searched CASE. Without `otherwise` it is null."""
+    conditions = [condition(when) for when, _ in branches]
+    values = [value for _, value in branches]
+    values.append(otherwise or constant(literals.null(place)))
+    values, family = unify(values, place)
+    pairs = tuple((when.expression, value.expression) for when, value in zip(conditions, values, strict=False))
+    return _make(Case(pairs, values[-1].expression, place), [*conditions, *values], family)
+
+
+def conjuncts(typed: Typed) -> tuple[Typed, ...]:
+    """The conditions that must all hold, without those that always do."""
+    typed = condition(typed)
+    expression = typed.expression
+    if isinstance(expression, Call) and expression.function == "and":
+        return tuple(replace(typed, expression=part) for part in expression.arguments)
+    if isinstance(expression, Literal) and expression.value is True:
+        return ()
+    return (typed,)
+
+
+def unify(parts: Sequence[Typed], place: Position | None) -> tuple[list[Typed], Family]:
+    """`parts` in one family: text and date literals take the type of what stands beside them."""
+    families = {part.family for part in parts if not part.is_literal} - {"null"}
+    families = families or ({part.family for part in parts} - {"null"})
+    target: Family | None = None
+    if "timestamp" in families:
+        target = "timestamp"
+    elif "date" in families:
+        target = "date"
+    if target is not None:
+        parts = [_as_time(part, target) for part in parts]
+    found = {part.family for part in parts} - {"null"}
+    if found <= {"date", "timestamp"} and found:
+        return list(parts), target or "date"
+    if len(found) > 1:
+        kinds = " and ".join(sorted(found))
+        raise _mismatch(f"{kinds} do not go together here", place, "compare a column with a value of its own type")
+    return list(parts), next(iter(found), "null")
+
+
+def _as_time(part: Typed, target: Family) -> Typed:
+    if not isinstance(part.expression, Literal) or part.family in ("null", target):
+        return part
+    if part.family not in ("text", "date", "timestamp"):
+        return part
+    return constant(literals.as_time(part.expression, "date" if target == "date" else "timestamp"))
+
+
+def _typed_arguments(function: str, parts: list[Typed], place: Position | None) -> tuple[list[Typed], Family]:
+    if function in COMPARISONS or function == "in":
+        return unify(parts, place)[0], "boolean"
+    if function in ("coalesce", "least", "greatest"):
+        return unify(parts, place)
+    if function == "is_null":
+        return parts, "boolean"
+    if function == "like":
+        _want(parts, ("text",), "text is wanted here", place)
+        return parts, "boolean"
+    if function in DATE_PARTS or function in DATE_TRUNCATIONS:
+        _want(parts, ("date", "timestamp"), f"`{function}` takes a date or a timestamp", place)
+        return parts, "number" if function in DATE_PARTS else parts[0].family
+    hint = "dates are cut with `date_trunc` and read with `year(x)` and its like"
+    _want(parts, ("number",), "a number is wanted here", place, hint)
+    return parts, "number"
+
+
+def _want(
+    parts: Sequence[Typed], families: tuple[Family, ...], message: str, place: Position | None, hint: str | None = None
+) -> None:
+    for part in parts:
+        if part.family not in families and part.family != "null":
+            raise _mismatch(message, part.at or place, hint)
+
+
+def _canonical(function: str, parts: list[Typed]) -> tuple[str, list[Typed]]:
+    """One spelling for each meaning: literals to the right, commuting arguments in one order, lists as sets."""
+    if function in COMPARISONS and parts[0].is_literal and not parts[1].is_literal:
+        return _SWAPPED.get(function, function), [parts[1], parts[0]]
+    if function in COMPARISONS and not parts[1].is_literal and function in _SWAPPED:
+        ordered = _ordered(parts)
+        return (function if ordered[0] is parts[0] else _SWAPPED[function]), ordered
+    if function in _COMMUTATIVE and not (function in COMPARISONS and parts[1].is_literal):
+        return function, _ordered(parts)
+    if function == "in":
+        members = _distinct(_ordered(parts[1:]))
+        return ("in" if len(members) > 1 else "equal"), [parts[0], *members]
+    return function, parts
+
+
+def _ordered(parts: Sequence[Typed]) -> list[Typed]:
+    return sorted(parts, key=lambda part: digest(part.expression))
+
+
+def _distinct(parts: Sequence[Typed]) -> list[Typed]:
+    return list({part.expression: part for part in parts}.values())
+
+
+def _connect(function: str, arguments: Sequence[Typed], place: Position | None) -> Typed:
+    flat: list[Expression] = []
+    for argument in map(condition, arguments):
+        inner = argument.expression
+        same = isinstance(inner, Call) and inner.function == function
+        flat.extend(inner.arguments if same and isinstance(inner, Call) else (inner,))
+    distinct = sorted(dict.fromkeys(flat), key=digest)
+    if len(distinct) == 1:
+        return replace(arguments[0], expression=distinct[0], family="boolean")
+    return _make(Call(function, tuple(distinct), place), arguments, "boolean")
+
+
+def _negate(argument: Typed, place: Position | None) -> Typed:
+    argument = condition(argument)
+    inner = argument.expression
+    if isinstance(inner, Call) and inner.function in _NEGATED:
+        return replace(argument, expression=replace(inner, function=_NEGATED[inner.function]))
+    if isinstance(inner, Call) and inner.function == "not":
+        return replace(argument, expression=inner.arguments[0])
+    return _make(Call("not", (inner,), place), [argument], "boolean")
+
+
+def _make(expression: Expression, parts: Sequence[Typed], family: Family) -> Typed:
+    size = 1 + sum(part.size for part in parts)
+    depth = 1 + max((part.depth for part in parts), default=0)
+    if size > SIZE_MAX or depth > DEPTH_MAX:
+        raise Refusal("sql_too_large", "an expression grows too large once its parts are put in", at=expression.at)
+    return Typed(expression, family, size, depth)
+
+
+def _mismatch(message: str, place: Position | None, hint: str | None) -> Refusal:
+    return Refusal("type_mismatch", message, hint=hint, at=place)
