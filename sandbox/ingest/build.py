@@ -25,8 +25,19 @@ PUBLIC_KEYS_MAX = 10_000
 def build(job: Job) -> Built:
     """Writes `data.duckdb` into the build folder. Raises IngestRefused."""
     folder = Path(job.build)
-    con = _connect(job, folder)
     try:
+        built = _build(job, folder)
+    except duckdb.OutOfMemoryException:
+        raise IngestRefused("the build needs more memory or disk than it may use") from None
+    except (duckdb.IOException, duckdb.FatalException):
+        raise IngestRefused("the snapshot cannot be written: the disk is full, or its folder is gone") from None
+    if (folder / f"{DATA}.wal").exists():
+        raise IngestRefused("the snapshot cannot be written: its changes were not checkpointed")
+    return built
+
+
+def _build(job: Job, folder: Path) -> Built:
+    with _connect(job, folder) as con:
         con.execute(f"ATTACH {literal(str(folder / DATA))} AS out")
         staged = _stage_all(con, job)
         truths.check(con, job, staged)
@@ -36,14 +47,6 @@ def build(job: Job) -> Built:
         keys = tuple(keys for table in job.tables if table.public for keys in _public_keys(con, table))
         con.execute("CHECKPOINT out")
         con.execute("DETACH out")
-    except duckdb.OutOfMemoryException:
-        raise IngestRefused("the build needs more memory or disk than it may use") from None
-    except duckdb.IOException:
-        raise IngestRefused("the snapshot cannot be written: the disk is full, or its folder is gone") from None
-    finally:
-        con.close()
-    if (folder / f"{DATA}.wal").exists():
-        raise IngestRefused("the snapshot cannot be written: its changes were not checkpointed")
     return Built(keys, Report(reports))
 
 

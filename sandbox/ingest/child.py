@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from sandbox import codec
-from sandbox.ingest import build
+from sandbox.ingest.build import build
 from sandbox.ingest.job import Built, ChildReply, Job, NotBuilt
 from sandbox.ingest.refused import IngestRefused
 from sandbox.lockdown import Confinement, IsolationMissing, confine
@@ -34,7 +34,7 @@ def main() -> None:
 def _answer(job: Job) -> Built | NotBuilt:
     try:
         confine(_confinement(job))
-        return build.build(job)
+        return build(job)
     except IngestRefused as refused:
         return NotBuilt(refused.message)
     except IsolationMissing as missing:
@@ -46,10 +46,11 @@ def _answer(job: Job) -> Built | NotBuilt:
 
 
 def _confinement(job: Job) -> Confinement:
-    files = {Path(file).resolve() for table in job.tables for file in table.files}
+    folder = Path(job.build)
+    files = {(folder / file.alias).resolve() for table in job.tables for file in table.files}
     return Confinement(
         read=(*sorted(files), *(path for path in ENGINE_LOOKS_AT if path.exists())),
-        write=(Path(job.build),),
+        write=(folder,),
         memory_bytes=(job.memory_mb << 20) + HEADROOM_BYTES,
         file_bytes=FILE_BYTES,
         cpu_s=CPU_S,

@@ -6,6 +6,7 @@ Never imports the engine: rows are read in a confined child (`child.py`), whose 
 from __future__ import annotations
 
 import errno
+import re
 import secrets
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from sandbox import codec
 from sandbox.domain import Domain
 from sandbox.ingest import snapshot as snapshots
 from sandbox.ingest import sources
-from sandbox.ingest.job import Built, ChildReply, Job, NotBuilt, schema_digest, tables_of
+from sandbox.ingest.job import Built, ChildReply, IngestFile, Job, NotBuilt, schema_digest, tables_of
 from sandbox.ingest.refused import IngestRefused
 from sandbox.ingest.snapshot import Manifest, Snapshot
 from sandbox.ingest.sources import RecordedFile, SourceFile
@@ -73,9 +74,11 @@ def _build(domain: Domain, policy: Policy, name: str, files: tuple[SourceFile, .
 
 
 def _job(domain: Domain, policy: Policy, files: tuple[SourceFile, ...], build: Path) -> Job:
-    by_table: dict[str, tuple[str, ...]] = {}
-    for file in files:
-        by_table[file.table] = (*by_table.get(file.table, ()), str(file.absolute))
+    by_table: dict[str, tuple[IngestFile, ...]] = {}
+    for number, file in enumerate(files):
+        alias = f"source-{number}{_kind(file.absolute)}"
+        by_table[file.table] = (*by_table.get(file.table, ()), IngestFile(alias, file.path))
+        (build / alias).symlink_to(file.absolute)
     return Job(
         tables=tables_of(policy, by_table),
         unit_table=policy.unit.table if policy.unit else None,
@@ -86,6 +89,13 @@ def _job(domain: Domain, policy: Policy, files: tuple[SourceFile, ...], build: P
         memory_mb=max(domain.worker.memory_mb, BUILD_MEMORY_MB_MIN),
         allow_degraded=tuple(sorted(domain.allow_degraded)),
     )
+
+
+def _kind(file: Path) -> str:
+    """The end of a file's name that says what it is, such as `.csv.gz`, without what the engine takes for a pattern."""
+    last = file.suffix.lower()
+    whole = Path(file.stem).suffix.lower() + last if last == ".gz" else last
+    return re.sub(r"[^a-z0-9.]", "", whole)
 
 
 def _run_child(job: Job) -> Built:
@@ -155,5 +165,5 @@ def _disk_trouble_told(dataset: str) -> Iterator[None]:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        what = "the disk is full" if full else str(error.strerror)
+        what = "the disk is full" if full else error.strerror or "the system gave no reason"
         raise IngestRefused(f"the snapshot of dataset `{dataset}` cannot be written: {what}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -36,6 +37,14 @@ class IngestLink:
 
 
 @dataclass(frozen=True, slots=True)
+class IngestFile:
+    """`alias` is a link in the build folder: a name in which the engine finds no pattern. `shown` is for messages."""
+
+    alias: str
+    shown: str
+
+
+@dataclass(frozen=True, slots=True)
 class IngestTable:
     name: str
     public: bool
@@ -44,12 +53,12 @@ class IngestTable:
     link: IngestLink | None
     rows_per_unit_max: int | None
     fan_out: tuple[tuple[str, int], ...]
-    files: tuple[str, ...]
+    files: tuple[IngestFile, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`build` is the one folder that the child may write. `files` and `build` are absolute."""
+    """`build` is the one folder that the child may write; it is absolute, and the working folder too."""
 
     tables: tuple[IngestTable, ...]
     unit_table: str | None
@@ -127,7 +136,7 @@ def unit_type(count_max: int) -> str:
     return "INTEGER" if count_max <= INTEGER_MAX else "BIGINT"
 
 
-def tables_of(policy: Policy, files: dict[str, tuple[str, ...]]) -> tuple[IngestTable, ...]:
+def tables_of(policy: Policy, files: Mapping[str, tuple[IngestFile, ...]]) -> tuple[IngestTable, ...]:
     """The tables of `policy` with the files that hold them. Raises IngestRefused when a table has none."""
     for name in policy.tables:
         if name not in files:
@@ -138,7 +147,7 @@ def tables_of(policy: Policy, files: dict[str, tuple[str, ...]]) -> tuple[Ingest
     return tuple(_table(table, files[table.name]) for table in policy.tables.values())
 
 
-def _table(table: Table, files: tuple[str, ...]) -> IngestTable:
+def _table(table: Table, files: tuple[IngestFile, ...]) -> IngestTable:
     if UNIT_COLUMN in (name.lower() for name in table.columns):
         raise IngestRefused(f"table `{table.name}` lists a column `{UNIT_COLUMN}`; that name is taken")
     link = IngestLink(table.link.column, table.link.to_table, table.link.to_column) if table.link else None

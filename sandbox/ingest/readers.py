@@ -14,7 +14,9 @@ from pathlib import Path
 
 import duckdb
 
+from sandbox.ingest.job import IngestFile
 from sandbox.ingest.refused import IngestRefused
+from sandbox.ingest.sources import ENGINE_SUFFIXES
 
 HEADER_BYTES_MAX = 1 << 20
 COLUMNS_MAX = 4096
@@ -43,40 +45,30 @@ def literal(text: str) -> str:
 
 
 @contextmanager
-def opened(con: duckdb.DuckDBPyConnection, table: str, file: Path) -> Iterator[Source]:
+def opened(con: duckdb.DuckDBPyConnection, table: str, file: IngestFile) -> Iterator[Source]:
     """`file` as a Source, while the context lasts. Raises IngestRefused."""
-    suffixes = [suffix.lower() for suffix in file.suffixes]
-    kind = suffixes[-1] if suffixes else ""
-    if kind == ".gz" and len(suffixes) > 1:
-        kind = suffixes[-2]
+    kind = Path(file.alias.lower().removesuffix(".gz")).suffix
     with _engine_trouble_told(table, file):
         if kind in (".parquet", ".pq"):
             yield _parquet(con, file)
         elif kind in _DELIMITERS:
             yield _csv(file, table, _DELIMITERS[kind])
-        elif kind in (".duckdb", ".db"):
+        elif kind in ENGINE_SUFFIXES:
             yield _attach(con, table, file)
             con.execute(f"DETACH {_ATTACHED}")
         else:
             known = ".parquet, .csv, .tsv (also .gz) and .duckdb"
-            raise IngestRefused(f"file `{file.name}` of table `{table}` is of no known kind; kinds are {known}")
+            raise IngestRefused(f"file `{file.shown}` of table `{table}` is of no known kind; kinds are {known}")
 
 
-def _parquet(con: duckdb.DuckDBPyConnection, file: Path) -> Source:
-    # Chunks of a path that look like a glob or like key=value folders are part of the name here, nothing else.
-    sql = f"read_parquet({literal(_unglobbed(file))}, hive_partitioning = false)"
+def _parquet(con: duckdb.DuckDBPyConnection, file: IngestFile) -> Source:
+    sql = f"read_parquet({literal(file.alias)}, hive_partitioning = false)"
     described = con.execute(f"DESCRIBE SELECT * FROM {sql}").fetchall()
     return Source(sql, {name: (quoted(name), stored) for name, stored, *_ in described})
 
 
-def _unglobbed(file: Path) -> str:
-    return re.sub(r"([*?\[])", r"[\1]", str(file))
-
-
-def _attach(con: duckdb.DuckDBPyConnection, table: str, file: Path) -> Source:
-    if Path(f"{file}.wal").exists():
-        raise IngestRefused(f"file `{file.name}` of table `{table}` has changes that are not checkpointed (`.wal`)")
-    con.execute(f"ATTACH {literal(str(file))} AS {_ATTACHED} (READ_ONLY)")
+def _attach(con: duckdb.DuckDBPyConnection, table: str, file: IngestFile) -> Source:
+    con.execute(f"ATTACH {literal(file.alias)} AS {_ATTACHED} (READ_ONLY)")
     columns = con.execute(
         "SELECT c.column_name, c.data_type FROM duckdb_columns() c"
         " JOIN duckdb_tables() t USING (table_oid, database_oid)"
@@ -85,17 +77,17 @@ def _attach(con: duckdb.DuckDBPyConnection, table: str, file: Path) -> Source:
         [table],
     ).fetchall()
     if not columns:
-        raise IngestRefused(f"file `{file.name}` holds no table `{table}`")
+        raise IngestRefused(f"file `{file.shown}` holds no table `{table}`")
     found = {name: (quoted(name), stored) for name, stored in columns}
     return Source(f"{_ATTACHED}.main.{quoted(table)}", found)
 
 
-def _csv(file: Path, table: str, delimiter: str) -> Source:
+def _csv(file: IngestFile, table: str, delimiter: str) -> Source:
     header = _header(file, table, delimiter)
     names = [f"c{number}" for number in range(len(header))]
     struct = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
     sql = (
-        f"read_csv({literal(_unglobbed(file))}, auto_detect = false, header = true, delim = {literal(delimiter)},"
+        f"read_csv({literal(file.alias)}, auto_detect = false, header = true, delim = {literal(delimiter)},"
         f" quote = '\"', escape = '\"', comment = '', columns = {{{struct}}},"
         f" strict_mode = true, null_padding = false, ignore_errors = false, nullstr = '', encoding = 'utf-8',"
         f" max_line_size = {FIELD_BYTES_MAX}, hive_partitioning = false)"
@@ -103,46 +95,46 @@ def _csv(file: Path, table: str, delimiter: str) -> Source:
     return Source(sql, {title: (name, "VARCHAR") for title, name in zip(header, names, strict=True)})
 
 
-def _header(file: Path, table: str, delimiter: str) -> list[str]:
+def _header(file: IngestFile, table: str, delimiter: str) -> list[str]:
     start = _start(file).removeprefix(codecs.BOM_UTF8)
     try:
         text = codecs.getincrementaldecoder("utf-8")().decode(start, final=len(start) < HEADER_BYTES_MAX - 3)
     except UnicodeDecodeError:
-        raise IngestRefused(f"file `{file.name}` of table `{table}` is not UTF-8") from None
+        raise IngestRefused(f"file `{file.shown}` of table `{table}` is not UTF-8") from None
     try:
         header = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), [])
     except csv.Error:
         header = []
     if not header or not all(header):
-        raise IngestRefused(f"file `{file.name}` of table `{table}` does not start with a line of column names")
+        raise IngestRefused(f"file `{file.shown}` of table `{table}` does not start with a line of column names")
     if len(header) > COLUMNS_MAX:
-        raise IngestRefused(f"file `{file.name}` of table `{table}` has more than {COLUMNS_MAX} columns")
+        raise IngestRefused(f"file `{file.shown}` of table `{table}` has more than {COLUMNS_MAX} columns")
     if len(set(header)) != len(header):
-        raise IngestRefused(f"file `{file.name}` of table `{table}` names a column twice")
+        raise IngestRefused(f"file `{file.shown}` of table `{table}` names a column twice")
     return header
 
 
-def _start(file: Path) -> bytes:
-    with file.open("rb") as stream:
-        unpacked: io.BufferedIOBase = gzip.GzipFile(fileobj=stream) if file.suffix.lower() == ".gz" else stream
+def _start(file: IngestFile) -> bytes:
+    with Path(file.alias).open("rb") as stream:
+        unpacked: io.BufferedIOBase = gzip.GzipFile(fileobj=stream) if file.alias.lower().endswith(".gz") else stream
         try:
             return unpacked.read(HEADER_BYTES_MAX)
         except (EOFError, OSError) as error:
-            raise IngestRefused(f"file `{file.name}` is not a whole gzip file") from error
+            raise IngestRefused(f"file `{file.shown}` is not a whole gzip file") from error
 
 
 @contextmanager
-def _engine_trouble_told(table: str, file: Path) -> Iterator[None]:
+def _engine_trouble_told(table: str, file: IngestFile) -> Iterator[None]:
     """The engine's messages quote cells: of them only a line number is passed on."""
     try:
         yield
     except duckdb.OutOfMemoryException:
         raise IngestRefused(
-            f"file `{file.name}` of table `{table}` needs more memory or disk than a build may use"
+            f"file `{file.shown}` of table `{table}` needs more memory or disk than a build may use"
         ) from None
     except duckdb.Error as error:
         line = re.search(r"CSV Error on Line: (\d+)", str(error))
         where = f" near line {line[1]}" if line else ""
         raise IngestRefused(
-            f"file `{file.name}` of table `{table}` cannot be read{where}: it is damaged, or not what its name says"
+            f"file `{file.shown}` of table `{table}` cannot be read{where}: it is damaged, or not what its name says"
         ) from None

@@ -8,7 +8,7 @@ from decimal import Decimal
 import duckdb
 
 from policies.types import Value
-from sandbox.ingest.job import UNIT_COLUMN, ColumnReport, IngestColumn, Report, TableReport
+from sandbox.ingest.job import UNIT_COLUMN, ColumnReport, IngestColumn, TableReport
 from sandbox.ingest.readers import literal, quoted
 from sandbox.ingest.refused import IngestRefused
 from sandbox.ingest.stage import Staged
@@ -73,30 +73,3 @@ def _constant(value: Value, column: IngestColumn) -> str:
     if isinstance(value, date):
         return f"DATE '{value.isoformat()}'"
     return literal(str(value))
-
-
-def lines(report: Report) -> list[str]:
-    """The report as text for a terminal. Holds counts of unreleased rows: for the custodian alone."""
-    text: list[str] = []
-    for table in report.tables:
-        dropped = table.rows_without_unit + table.rows_without_partner
-        text.append(f"{table.table}: {table.rows_read} rows read, {table.rows_kept} kept, {dropped} dropped")
-        if dropped:
-            text.append(f"  {table.rows_without_unit} without a unit, {table.rows_without_partner} without a partner")
-        if table.units is not None:
-            text.append(f"  {table.units} units, {table.units_above_rows_per_unit_max} above rows_per_unit_max")
-        for column in table.columns:
-            counts = [f"{count} {words}" for count, words in _remarks(column) if count]
-            if counts:
-                text.append(f"  {column.column}: {', '.join(counts)}")
-    return text
-
-
-def _remarks(column: ColumnReport) -> list[tuple[int, str]]:
-    return [
-        (column.nulls_not_allowed, "null though not nullable"),
-        (column.not_finite, "not finite, read as null"),
-        (column.below_range, "below the range"),
-        (column.above_range, "above the range"),
-        (column.outside_values, "not among the values"),
-    ]

@@ -14,6 +14,7 @@ from sandbox.domain import DatasetSource
 from sandbox.ingest.refused import IngestRefused
 
 FILES_MAX = 10_000
+ENGINE_SUFFIXES = (".duckdb", ".db")
 CHUNK_BYTES = 1 << 20
 
 
@@ -61,6 +62,8 @@ def _stat(home: Path, table: str, path: Path) -> SourceFile:
         raise IngestRefused(f"`{shown}` of table `{table}` is not a regular file")
     if not os.access(path, os.R_OK):
         raise IngestRefused(f"file `{shown}` of table `{table}` cannot be read (permission denied)")
+    if path.suffix.lower() in ENGINE_SUFFIXES and Path(f"{path}.wal").exists():
+        raise IngestRefused(f"file `{shown}` of table `{table}` has changes that are not checkpointed (`.wal`)")
     if status.st_size == 0:
         raise IngestRefused(f"file `{shown}` of table `{table}` is empty")
     return SourceFile(table, shown, path, status.st_size, status.st_mtime_ns)

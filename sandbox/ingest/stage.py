@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import duckdb
 
@@ -34,9 +33,9 @@ def stage(con: duckdb.DuckDBPyConnection, table: IngestTable, number: int, neede
     con.execute(f"CREATE TABLE {name} ({declared or '__none BOOLEAN'})")
     rows, not_finite = 0, {column.name: 0 for column in columns}
     for file in table.files:
-        with opened(con, table.name, Path(file)) as source:
-            readings = _readings(table, columns, source, Path(file).name)
-            counts = _count(con, table, readings, source, Path(file).name)
+        with opened(con, table.name, file) as source:
+            readings = _readings(table, columns, source, file.shown)
+            counts = _count(con, table, readings, source, file.shown)
             _insert(con, name, readings, source)
         rows += counts.rows
         for column, count in counts.not_finite.items():
@@ -93,4 +92,8 @@ def _rows(count: int) -> str:
 
 def _insert(con: duckdb.DuckDBPyConnection, name: str, readings: dict[str, Reading], source: Source) -> None:
     values = ", ".join(how.value for how in readings.values()) or "NULL"
-    con.execute(f"INSERT INTO {name} SELECT {values} FROM {source.sql}")
+    try:
+        con.execute(f"INSERT INTO {name} SELECT {values} FROM {source.sql}")
+    except duckdb.Error:
+        # The same columns were read to their end a moment ago: what fails now is writing them.
+        raise IngestRefused("the snapshot cannot be written: the disk is full, or memory ran out") from None

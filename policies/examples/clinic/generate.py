@@ -1,4 +1,4 @@
-"""Makes the clinic's data: `python -m policies.examples.clinic.generate DIR --people N --seed S`. No real person is in it.
+"""Makes the clinic's data: `python -m policies.examples.clinic.generate DIR --people N --seed S`. Nobody in it is real.
 
 Streams, so that memory does not grow with N (10^3 to 10^7). The same N and seed give the same bytes. Identity numbers
 have the right form and check digit, under area codes (5199xx) that nobody was ever given.
@@ -20,9 +20,11 @@ DISTRICTS = {"锦川区": "519901", "玉江区": "519902", "青原县": "519903"
 INSURANCE = {"职工医保": 55, "居民医保": 40, "": 5}
 DEPARTMENTS = {"内科": 34, "外科": 16, "儿科": 12, "妇产科": 10, "骨科": 9, "眼科": 7, "口腔科": 7, "中医科": 5}
 DIAGNOSES = (
-    "高血压", "上呼吸道感染", "2型糖尿病", "慢性胃炎", "腰椎间盘突出", "支气管炎", "过敏性鼻炎", "冠心病", "龋齿", "湿疹",
-    "偏头痛", "肺炎", "白内障", "甲状腺结节", "脂肪肝", "骨关节炎", "贫血", "哮喘", "痛风", "肾结石",
-    "抑郁障碍", "癫痫", "类风湿关节炎", "银屑病", "慢性乙型肝炎", "肺结核", "多发性硬化", "重症肌无力", "苯丙酮尿症", "戈谢病",
+    "高血压", "上呼吸道感染", "2型糖尿病", "慢性胃炎", "腰椎间盘突出", "支气管炎",
+    "过敏性鼻炎", "冠心病", "龋齿", "湿疹", "偏头痛", "肺炎",
+    "白内障", "甲状腺结节", "脂肪肝", "骨关节炎", "贫血", "哮喘",
+    "痛风", "肾结石", "抑郁障碍", "癫痫", "类风湿关节炎", "银屑病",
+    "慢性乙型肝炎", "肺结核", "多发性硬化", "重症肌无力", "苯丙酮尿症", "戈谢病",
 )  # fmt: skip
 """From everyday to very rare: the last ones are what a threshold must keep back."""
 LEVELS = ("三级", "二级", "二级", "一级", "一级", "一级")
