@@ -13,9 +13,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.jobs import SelfTest, Start
-from sandbox.lockdown.attacks import LAYER_OF
+from sandbox.engine.snapshot import make_empty
+from sandbox.jobs import Start
+from sandbox.lockdown.walls import ENGINE
 from sandbox.protocol import RESERVATION_S, Layer
+from sandbox.selftest import attack_from_inside
 from sandbox.spawn import Zygote, ZygoteGone
 from sandbox.spill import SpillRoot
 from sandbox.supervised import Worker, WorkerFailed, WorkerLimits
@@ -25,6 +27,7 @@ __all__ = ["Pool", "PoolSettings", "Worker", "WorkerFailed"]
 _LOOK_S = 1.0
 _RETRY_S = 1.0
 _ZYGOTE_S = 30.0
+_REFILL_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ class Pool:
         self._held: dict[str, _Held] = {}
         self._workers: dict[Worker, Path] = {}
         self._starting = 0
+        self._refilling = False
         self._warm_from = 0.0
         self._layers: tuple[Layer, ...] = ()
         self._zygote: Zygote | None = None
@@ -119,27 +123,23 @@ class Pool:
         return None
 
     def selftest(self) -> tuple[Layer, ...]:
-        """Starts one worker and lets it attack from inside; a layer whose attack got through is reported inactive.
+        """Starts one worker on an empty snapshot and lets it attack from inside.
 
-        Needs a served dataset and a free place. Takes about 0.1 s. The service must not answer while a required layer
-        is inactive and not in `allow_degraded`.
+        A layer whose attack got through is reported inactive, with the attack's name. Needs a free place; about 0.1 s.
+        The service must not answer while a required layer is inactive and not in `allow_degraded`.
         """
-        with self._lock:
-            dataset = next(iter(self._files), None)
-        worker = self._acquire(dataset) if dataset is not None else None
-        if worker is None:
-            return self.layers or (Layer("engine", required=True, active=False, reason="no worker could be started"),)
+        folder = self._spill.make()
+        folder.chmod(0o711)
+        make_empty(snapshot := folder / "empty.duckdb")
+        worker = self._start("", snapshot) if self._book() else None
         try:
-            with socket.create_server(("127.0.0.1", 0)) as listener:
-                test = SelfTest(
-                    os.getpid(), listener.getsockname()[1], str(worker.snapshot.parent), self._settings.process_bytes
-                )
-                through = worker.attack(test).through
-        except (WorkerFailed, OSError):
-            return tuple(_broken(layer, "the self-test did not finish") for layer in worker.layers)
+            if worker is None:
+                return self.layers or (Layer(ENGINE, required=True, active=False, reason="no worker could be started"),)
+            return attack_from_inside(worker, self._settings.process_bytes)
         finally:
-            worker.close()
-        return tuple(_judged(layer, through) for layer in worker.layers)
+            if worker is not None:
+                worker.close()
+            SpillRoot.wipe(folder)
 
     def close(self) -> None:
         """Ends all workers and the zygote, and wipes the spill folders. Safe to call twice."""
@@ -156,60 +156,68 @@ class Pool:
     def _acquire(self, dataset: str) -> Worker | None:
         while True:
             with self._lock:
+                snapshot = self._files.get(dataset)
                 waiting = self._warm.get(dataset, [])
                 worker = waiting.pop() if waiting else None
-                if worker is not None:
-                    self._lock.notify_all()
-            if worker is None:
-                return self._start(dataset) if self._make_room(dataset) else None
-            if worker.idle:
+                self._lock.notify_all()
+            if snapshot is None:
+                return None
+            if worker is not None and worker.idle:
                 return worker
-            worker.close()
+            if worker is not None:
+                worker.close()
+            elif self._book():
+                return self._start(dataset, snapshot)
+            elif not self._await_refill():
+                return None
 
-    def _make_room(self, dataset: str) -> bool:
+    def _await_refill(self) -> bool:
+        """A place that is taken by a worker on its way to wait is as good as free, in a moment. False: there is none."""
+        with self._lock:
+            if not self._refilling:
+                return False
+            return self._lock.wait_for(lambda: not self._refilling, _REFILL_S)
+
+    def _book(self) -> bool:
         """Books a place for a start, if need be that of another dataset's waiting worker."""
         with self._lock:
-            if self._closed or dataset not in self._files:
+            if self._closed:
                 return False
             if self._used < self._settings.places:
                 self._starting += 1
                 return True
             idle = next((waiting.pop() for waiting in self._warm.values() if waiting), None)
-        if idle is None:
-            return False
+            if idle is None:
+                return False
+            self._starting += 1  # before the other is gone, or the pool's own thread would fill the place again
         idle.close()
-        return self._make_room(dataset)
+        return True
 
     @property
     def _used(self) -> int:
         return len(self._workers) + self._starting
 
-    def _start(self, dataset: str) -> Worker | None:
+    def _start(self, dataset: str, snapshot: Path) -> Worker | None:
         """A fresh worker in a place that was booked; None when it does not come up."""
         worker: Worker | None = None
         try:
-            worker = self._fork(dataset)
+            worker = self._fork(dataset, snapshot)
             ready = worker.wait_ready()
         except (ZygoteGone, OSError):
             ready = None
-        finally:
-            with self._lock:
-                self._starting -= 1
-        if worker is None:
-            return None
         with self._lock:
-            if worker.layers:
+            if worker is None:
+                self._starting -= 1  # else the place became the worker's when it was listed
+            elif worker.layers:
                 self._layers = worker.layers
-            stale = self._closed or self._files.get(dataset) != worker.snapshot
-        if ready is None or not ready.open or stale:
+        if worker is not None and (ready is None or not ready.open):
             worker.close()
             return None
         return worker
 
-    def _fork(self, dataset: str) -> Worker:
+    def _fork(self, dataset: str, snapshot: Path) -> Worker:
         zygote = self._await_zygote()
         settings = self._settings
-        snapshot = self._files[dataset]
         spill = self._spill.make()
         ours, theirs = socket.socketpair()
         try:
@@ -229,6 +237,7 @@ class Pool:
         )
         with self._lock:
             self._workers[worker] = spill
+            self._starting -= 1
         return worker
 
     def _start_message(self, snapshot: Path, spill: Path) -> Start:
@@ -332,17 +341,15 @@ class Pool:
             if dataset is None or self._zygote is None:
                 return
             self._starting += 1
-        worker = self._start(dataset)
-        if worker is None:
-            self._warm_from = time.monotonic() + _RETRY_S
-            return
-        self._give_back(worker)
-
-
-def _judged(layer: Layer, through: tuple[str, ...]) -> Layer:
-    broken = [name for name in through if LAYER_OF.get(name) == layer.name]
-    return _broken(layer, f"the self-test got through: {', '.join(broken)}") if broken else layer
-
-
-def _broken(layer: Layer, reason: str) -> Layer:
-    return Layer(layer.name, layer.required, active=False, reason=reason if layer.active else layer.reason)
+            self._refilling = True
+            snapshot = self._files[dataset]
+        try:
+            worker = self._start(dataset, snapshot)
+            if worker is None:
+                self._warm_from = time.monotonic() + _RETRY_S
+            else:
+                self._give_back(worker)
+        finally:
+            with self._lock:
+                self._refilling = False
+                self._lock.notify_all()

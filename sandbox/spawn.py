@@ -17,6 +17,7 @@ from sandbox.lockdown.child import command, environment
 
 _START_S = 30
 _FORK_S = 10
+_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 class ZygoteGone(Exception):
@@ -30,15 +31,21 @@ class Process:
         self.pid = pid
         self._zygote = zygote
         self._pidfd = pidfd
+        self._closed = False
+        self._lock = threading.Lock()
 
     def kill(self) -> None:
-        if self._pidfd is None:
-            self._zygote.kill(self.pid)
-            return
-        try:
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-        except ProcessLookupError:
-            return
+        """From any thread. After `close` it does nothing: the descriptor's number may mean something else by then."""
+        with self._lock:
+            if self._closed:
+                return
+            if self._pidfd is None:
+                self._zygote.kill(self.pid)
+                return
+            try:
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            except ProcessLookupError:
+                return
 
     def wait(self, timeout_s: float) -> None:
         """Until it is gone, or the time is over. Without a pidfd there is nothing to wait on."""
@@ -49,9 +56,10 @@ class Process:
         poll.poll(timeout_s * 1000)
 
     def close(self) -> None:
-        if self._pidfd is not None:
-            os.close(self._pidfd)
-            self._pidfd = None
+        with self._lock:
+            if self._pidfd is not None and not self._closed:
+                os.close(self._pidfd)
+            self._closed = True
 
 
 class Zygote:
@@ -123,7 +131,7 @@ class Zygote:
         wanted = HEADER_BYTES
         while len(data) < wanted:
             self._socket.settimeout(max(0.001, deadline - time.monotonic()))
-            part, received, _, _ = socket.recv_fds(self._socket, wanted - len(data), 1)
+            part, received, _, _ = socket.recv_fds(self._socket, wanted - len(data), 1, _CLOSE_ON_EXEC)
             descriptors += received
             if not part:
                 raise FrameError("closed")

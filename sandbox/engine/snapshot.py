@@ -71,6 +71,12 @@ def open_snapshot(  # noqa: PLR0913  # each is a limit of its own; all but the p
     return connection
 
 
+def make_empty(path: Path) -> None:
+    """A snapshot without tables: what the self-test's worker opens, so that it is nowhere near data."""
+    duckdb.connect(str(path)).close()
+    path.chmod(0o444)
+
+
 def engine_layer(settings: int = len(_FIXED) + len(_AFTERWARDS) + 6) -> Layer:
     """The layer's report for a connection that `open_snapshot` returned."""
     return Layer("engine", required=True, active=True, reason=f"{settings} settings read back and locked")
