@@ -186,7 +186,6 @@ class Log:
         restored backup gives no budget back.
         """
         size = self.size(view)
-        self._check_anchor(view, size)
         start = 0
         while start < size:
             rows = view.all(
@@ -203,6 +202,7 @@ class Log:
             if not rows:
                 raise Misconfigured(f"{self._store.path}: the log is damaged at record {start}")
         self._check_tree(view, size)
+        self._check_anchor(view, size)
 
     def note_read(self, tx: Transaction, actor: str | None, what: str, wanted: Mapping[str, str] | None = None) -> int:
         """Records that somebody reads the log: `what` is the act (`records`, `export`), `wanted` its parameters."""

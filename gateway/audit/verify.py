@@ -1,8 +1,8 @@
 """The offline verifier: an export and nothing else. Standard library and `cryptography`, nothing of the writer.
 
 It finds any record that was changed, dropped, added, swapped or cut off, a checkpoint that does not fit or was signed
-by another key, and any charge beyond its cap. What it cannot see alone is a log rewritten as a whole by the holder of the
-key: give it an older checkpoint or a receipt, and it sees that too.
+by another key, and any charge beyond its cap. What it cannot see alone is a log rewritten as a whole by the holder of
+the key: give it an older checkpoint or a receipt, and it sees that too.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def recover(store: Store, ledger: Ledger, log: Records) -> Recovered:
     for dataset, why in frozen.items():
         ledger.freeze(dataset, why)
     with store.transaction() as tx:
-        lost = tuple(row.id for row in queries.running(tx))
+        lost = tuple(row.id for row in queries.running(tx) if row.dataset not in frozen)
         for query_id in lost:
             ledger.fail(tx, query_id, INTERRUPTED)
     return Recovered(frozen, lost)

@@ -1,0 +1,193 @@
+"""Several processes at the edge of a cap, and processes killed at any moment: never overspent, nothing lost."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.audit.verify import verify
+from gateway.budget import ledger as ledger_module
+from gateway.budget.account import Account, Scope
+from gateway.budget.ledger import Ledger
+from gateway.budget.loss import Loss
+from gateway.budget.recovery import recover
+from gateway.errors import Fault, Refusal
+from gateway.store import Reading, Transaction
+from tests.ledger_world import World, price
+
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+SCHEDULES = 2000 if os.environ.get("BPK_LONG") else 100
+SCHEDULES_PER_FILE = 10
+WRITERS = 4
+EACH = price("0.1")
+ANSWERS = 24
+
+
+def fork(work: Callable[[], None]) -> int:
+    child = os.fork()
+    if child:
+        return child
+    status = 1
+    try:
+        work()
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def spend(folder: Path, dataset: str, tell: int) -> None:
+    """Charges and answers until the budget is gone; tells every charge that is durable, before it goes on."""
+    world = World(folder, dataset)
+    operator = f"op-{os.getpid() % WRITERS}"
+    scopes = world.counted_scopes(operator, ANSWERS, EACH)
+    while True:
+        try:
+            row = world.charge(EACH, scopes, world.asked(operator))
+        except Refusal:
+            return
+        os.write(tell, row.id.encode() + b"\n")
+        if row.id.endswith(("0", "1", "2", "3")):
+            continue
+        world.answer(row.id)
+
+
+def race(folder: Path, dataset: str) -> list[str]:
+    """The durable charges of four writers that spend one budget to its end."""
+    World(folder, dataset).store.close()
+    listen, tell = os.pipe()
+    children = [fork(lambda: spend(folder, dataset, tell)) for _ in range(WRITERS)]
+    os.close(tell)
+    with os.fdopen(listen, "rb") as told:
+        charged = told.read().decode().split()
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * WRITERS
+    return charged
+
+
+def kill_some_writers(folder: Path, dataset: str, wait_s: float) -> list[str]:
+    listen, tell = os.pipe()
+    children = [fork(lambda: spend(folder, dataset, tell)) for _ in range(WRITERS)]
+    os.close(tell)
+    time.sleep(wait_s)
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+    for child in children:
+        os.waitpid(child, 0)
+    with os.fdopen(listen, "rb") as told:
+        return [line for line in told.read().decode().split("\n")[:-1] if line]
+
+
+def check(world: World, datasets: list[str], told: set[str]) -> int:
+    """The invariants after a crash; how many datasets used their budget up."""
+    recovered = recover(world.store, world.ledger, world.log)
+    assert recovered.frozen == {}
+    limit = EACH.rho * ANSWERS
+    with world.store.reading() as view:
+        spent = dict(view.all("SELECT dataset, charged_rho FROM scope WHERE operator IS NULL"))
+        charged = {row[0] for row in view.all("SELECT query FROM charge")}
+        unrecorded = view.all(
+            "SELECT 1 FROM charge c LEFT JOIN record r ON r.query = c.query AND r.kind = 'charge' WHERE r.seq IS NULL"
+        )
+        running = view.all("SELECT 1 FROM query WHERE state = 'running'")
+    assert told <= charged, "a charge that was durable is gone"
+    assert not unrecorded
+    assert not running
+    assert all(amount <= limit for amount in spent.values()), spent
+    return sum(1 for dataset in datasets if spent.get(dataset) == limit)
+
+
+def test_four_processes_at_the_edge_of_a_cap_never_pass_it(tmp_path: Path) -> None:
+    for number in range(3):
+        charged = race(tmp_path, f"d{number}")
+        assert len(charged) == len(set(charged)) == ANSWERS
+    world = World(tmp_path)
+    assert check(world, ["d0", "d1", "d2"], set(charged)) == 3
+    report = verify(world.export())
+    assert report.ok, report.text()
+
+
+def test_writers_killed_at_any_moment_leave_a_sound_ledger(tmp_path: Path) -> None:
+    dice = random.Random(os.environ.get("BPK_SEED", "7"))
+    used_up = 0
+    for start in range(0, SCHEDULES, SCHEDULES_PER_FILE):
+        folder = tmp_path / str(start)
+        told: set[str] = set()
+        datasets: list[str] = []
+        for number in range(SCHEDULES_PER_FILE):
+            datasets.append(f"d{number // 2}")
+            told |= set(kill_some_writers(folder, datasets[-1], dice.uniform(0.02, 0.16)))
+            world = World(folder)
+            complete = check(world, sorted(set(datasets)), told)
+            note = world.log.checkpoint()
+            world.store.close()
+        world = World(folder)
+        report = verify(world.export(), since=[note])
+        assert report.ok, report.text()
+        world.store.close()
+        used_up += complete
+    assert used_up > 0, "no schedule came to the edge: wait longer"
+
+
+class StaleLedger(Ledger):
+    """Planted: looks at the cap in a transaction of its own, and books whatever it saw fit."""
+
+    def account(self, view: Reading, scope: Scope) -> Account:
+        return Account(scope, getattr(self, "seen", {}).get(scope.id, Loss()))
+
+
+def spend_stale(folder: Path, dataset: str, tell: int) -> None:
+    world = World(folder, dataset)
+    world.ledger = StaleLedger(world.log)
+    operator = f"op-{os.getpid() % WRITERS}"
+    scopes = world.counted_scopes(operator, ANSWERS, EACH)
+    while True:
+        with world.store.reading() as view:
+            world.ledger.seen = {scope.id: Ledger.account(world.ledger, view, scope).spent for scope in scopes}
+        time.sleep(0.002)
+        try:
+            row = world.charge(EACH, scopes, world.asked(operator))
+        except Refusal:
+            return
+        os.write(tell, row.id.encode() + b"\n")
+
+
+def book_blindly(tx: Transaction, query_id: str, scope: Scope, amount: Loss) -> None:
+    """Planted: the statement without its second look at the cap."""
+    tx.write("UPDATE scope SET charged_rho = charged_rho + ? WHERE id = ?", (amount.rho, scope.id))
+    tx.write("INSERT INTO charge VALUES (?, ?, ?, 0, 0)", (query_id, scope.id, amount.rho))
+
+
+def test_a_ledger_that_looks_at_the_cap_outside_the_transaction_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_module, "_book", book_blindly)
+    monkeypatch.setitem(globals(), "spend", spend_stale)
+    world = World(tmp_path, "d0")
+    with world.store.transaction() as tx:
+        tx.write("DROP TRIGGER scope_within_cap")
+    world.store.close()
+    for _ in range(5):
+        charged = race(tmp_path, "d0")
+        if len(charged) > ANSWERS:
+            break
+    assert len(charged) > ANSWERS, "the plant did no harm"
+    world = World(tmp_path, "d0")
+    assert not verify(world.export()).ok
+    with pytest.raises(AssertionError):
+        check(world, ["d0"], set(charged))
+
+
+def test_the_same_fault_is_stopped_by_the_file_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_module, "_book", book_blindly)
+    world = World(tmp_path, "d0")
+    scopes = world.counted_scopes("acme", 1, EACH)
+    world.charge(EACH, scopes)
+    monkeypatch.setattr(Ledger, "account", lambda self, view, scope: Account(scope, Loss()))
+    with pytest.raises(Fault, match="the cap"):
+        world.charge(EACH, scopes)

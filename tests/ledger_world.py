@@ -1,0 +1,138 @@
+"""A store, a ledger and a log for tests, with the short words that tests need."""
+
+from __future__ import annotations
+
+import json
+import threading
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from gateway.audit import export
+from gateway.audit.checkpoint import Signer
+from gateway.audit.log import Log
+from gateway.budget import queries
+from gateway.budget.account import Scope
+from gateway.budget.ledger import Ledger
+from gateway.budget.loss import Cap, cap
+from gateway.budget.queries import Asked, QueryRow, Stored
+from gateway.store import Store
+from policies.model import Accountant, Dp
+from policies.privacy_loss import DELTA_UNIT, EPSILON_UNIT, rho_for, units_down
+from sandbox.protocol import Price
+
+KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
+SIGNER = Signer("baopingkou/test", KEY)
+HASH = "ab" * 32
+DELTA = units_down(Decimal("1e-9"), DELTA_UNIT)
+
+
+def dp(epsilon: str = "8", accountant: Accountant = "zcdp") -> Dp:
+    one = Decimal(1)
+    return Dp(accountant, Decimal(epsilon), Decimal("1e-9"), one / 2, one, Decimal("5e-13"), 8, 1)
+
+
+def price(epsilon: str, delta: int = 0, accountant: Accountant = "zcdp") -> Price:
+    loss = units_down(Decimal(epsilon), EPSILON_UNIT)
+    return Price(loss, delta, rho_for(loss, DELTA // 2) if accountant == "zcdp" else 0)
+
+
+class Clock:
+    """A clock that tests move."""
+
+    def __init__(self) -> None:
+        self.moment = datetime(2026, 11, 23, 12, tzinfo=UTC)
+        self.lock = threading.Lock()
+
+    def __call__(self) -> datetime:
+        with self.lock:
+            self.moment += timedelta(milliseconds=7)
+            return self.moment
+
+
+class World:
+    """`charge` and its like are one transaction each."""
+
+    def __init__(self, folder: Path, dataset: str = "clinic") -> None:
+        self.path = folder / "gateway" / "ledger.sqlite"
+        self.dataset = dataset
+        self.clock = Clock()
+        self.open()
+
+    def open(self) -> None:
+        self.store = Store(self.path)
+        self.log = Log(self.store, SIGNER, self.clock)
+        self.ledger = Ledger(self.log, self.clock)
+
+    def reopen(self) -> None:
+        self.store.close()
+        self.open()
+
+    def scopes(self, operator: str = "acme", share: str = "2", whole: Dp | None = None) -> tuple[Scope, ...]:
+        rule = whole or dp()
+        return (
+            Scope(self.dataset, None, cap(rule)),
+            Scope(self.dataset, operator, cap(rule, Decimal(share))),
+        )
+
+    def counted_scopes(self, operator: str, answers: int, each: Price) -> tuple[Scope, ...]:
+        """Caps that hold exactly `answers` questions at `each`."""
+        limit = Cap("zcdp", each.rho * answers, 0, DELTA // 2)
+        return (Scope(self.dataset, None, limit), Scope(self.dataset, operator, limit))
+
+    def asked(self, operator: str = "acme", key: str | None = None, request: str = "r") -> Asked:
+        new = queries.new_query_id()
+        return Asked(new, operator, key, request, self.dataset, "dp", HASH, HASH, json.dumps({"sql": "x"}))
+
+    def charge(
+        self,
+        cost: Price | None = None,
+        scopes: tuple[Scope, ...] | None = None,
+        asked: Asked | None = None,
+    ) -> QueryRow:
+        question = asked or self.asked()
+        with self.store.transaction() as tx:
+            return self.ledger.charge(
+                tx, question, scopes or self.scopes(question.operator), cost or price("0.5"), texts={"sql": "SELECT 1"}
+            )
+
+    def answer(self, query_id: str, stored: Stored | None = None) -> QueryRow:
+        with self.store.transaction() as tx:
+            return self.ledger.answer(tx, query_id, stored or Stored("rel_1", HASH))
+
+    def fail(self, query_id: str) -> QueryRow:
+        with self.store.transaction() as tx:
+            return self.ledger.fail(tx, query_id)
+
+    def spent(self, scope: Scope) -> int:
+        with self.store.reading() as view:
+            loss = self.ledger.account(view, scope).spent
+        return loss.rho or loss.epsilon
+
+    def records(self) -> list[dict]:
+        return [json.loads(line) for line in self.export()[:-1]]
+
+    def export(self) -> list[bytes]:
+        return list(export.lines(self.log))
+
+
+def a_busy_world(folder: Path) -> World:
+    """Some of everything that a log can hold."""
+    world = World(folder)
+    for number in range(6):
+        row = world.charge(price("0.25", delta=number), asked=world.asked(("acme", "beta")[number % 2], f"k{number}"))
+        if number % 3 == 2:
+            world.fail(row.id)
+        else:
+            world.answer(row.id)
+    with world.store.transaction() as tx:
+        world.ledger.reuse(tx, world.asked(), Stored("rel_1", HASH), texts={"sql": "SELECT 2"})
+        world.ledger.refuse(tx, query_id=queries.new_query_id(), actor="acme", code="column_hidden")
+        world.ledger.repeat(tx, row)
+        world.log.note_read(tx, "auditor", "records", {"kind": "charge"})
+        world.ledger.declare(tx, world.scopes(share="3"), HASH)
+    with world.store.transaction() as tx:
+        world.ledger.cancel(tx, world.ledger.charge(tx, world.asked(), world.scopes(share="3"), price("0.1")).id)
+    return world

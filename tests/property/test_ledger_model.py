@@ -1,0 +1,191 @@
+"""The ledger against a model of a few lines, over random lives: charges, ends, new caps, crashes, restarts."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from gateway.audit.verify import verify
+from gateway.budget.account import Scope
+from gateway.budget.ledger import Ledger
+from gateway.budget.loss import Cap
+from gateway.budget.queries import Repeated, Stored
+from gateway.budget.recovery import recover
+from gateway.errors import Fault, Refusal
+from gateway.store import Transaction
+from sandbox.protocol import Price
+from tests.ledger_world import HASH, World
+
+LIVES = 300 if os.environ.get("BPK_LONG") else 40
+OPERATORS = ("acme", "beta")
+
+
+class Life(RuleBasedStateMachine):
+    """The model: what is spent per scope, the caps, and the state of every query."""
+
+    ledger_class: type[Ledger] = Ledger
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.world = World(Path(self.folder.name))
+        self.plant()
+        self.caps = {"dataset": (100, 50), "acme": (60, 30), "beta": (80, 50)}
+        self.spent = dict.fromkeys(self.caps, (0, 0))
+        self.states: dict[str, str] = {}
+        self.keys: dict[tuple[str, str], tuple[str, str]] = {}
+        self.records = 1
+
+    def plant(self) -> None:
+        self.world.ledger = self.ledger_class(self.world.log, self.world.clock)
+
+    def teardown(self) -> None:
+        self.world.store.close()
+        self.folder.cleanup()
+
+    def scopes(self, operator: str) -> tuple[Scope, ...]:
+        def scope(name: str, who: str | None) -> Scope:
+            rho, delta = self.caps[name]
+            return Scope(self.world.dataset, who, Cap("zcdp", rho, 0, delta))
+
+        return scope("dataset", None), scope(operator, operator)
+
+    @rule(
+        operator=st.sampled_from(OPERATORS),
+        rho=st.integers(1, 40),
+        delta=st.sampled_from((0, 0, 1, 20)),
+        key=st.none() | st.sampled_from("kl"),
+        request=st.sampled_from("rs"),
+    )
+    def charge(self, operator: str, rho: int, delta: int, key: str | None, request: str) -> None:
+        known = self.keys.get((operator, key)) if key else None
+        after = {name: (self.spent[name][0] + rho, self.spent[name][1] + delta) for name in ("dataset", operator)}
+        fits = all(total <= cap for name in after for total, cap in zip(after[name], self.caps[name], strict=True))
+        asked = self.world.asked(operator, key, request)
+        try:
+            row = self.world.charge(Price(1, delta, rho), self.scopes(operator), asked)
+        except Repeated as repeated:
+            outcome = repeated.row.id
+        except Refusal as refusal:
+            outcome = refusal.code
+        else:
+            outcome = "charged"
+            self.spent |= after
+            self.states[row.id] = "running"
+            if key:
+                self.keys[operator, key] = (row.id, request)
+        if known:
+            assert outcome == (known[0] if known[1] == request else "idempotency_conflict")
+        else:
+            assert outcome == ("charged" if fits else "budget_exhausted")
+
+    @rule(data=st.data(), end=st.sampled_from(("answer", "fail", "cancel")))
+    def end(self, data: st.DataObject, end: str) -> None:
+        if not self.states:
+            return
+        query = data.draw(st.sampled_from(sorted(self.states)))
+        arguments = (Stored("rel_1", HASH),) if end == "answer" else ()
+        running = self.states[query] == "running"
+        try:
+            with self.world.store.transaction() as tx:
+                row = getattr(self.world.ledger, end)(tx, query, *arguments)
+        except Fault:
+            assert not running
+        else:
+            assert running
+            self.states[query] = row.state
+
+    @rule(name=st.sampled_from(("dataset", *OPERATORS)), rho=st.integers(0, 200))
+    def change_cap(self, name: str, rho: int) -> None:
+        self.caps[name] = (rho, self.caps[name][1])
+
+    @rule()
+    def crash_in_the_middle(self) -> None:
+        try:
+            with self.world.store.transaction() as tx:
+                self.world.ledger.charge(tx, self.world.asked(), self.scopes("acme"), Price(1, 0, 1))
+                raise ZeroDivisionError
+        except (ZeroDivisionError, Refusal):
+            pass
+
+    @rule()
+    def restart(self) -> None:
+        self.world.reopen()
+        self.plant()
+        recovered = recover(self.world.store, self.world.ledger, self.world.log)
+        lost = {query for query, state in self.states.items() if state == "running"}
+        assert recovered.frozen == {}
+        assert set(recovered.failed) == lost
+        self.states |= dict.fromkeys(lost, "failed")
+
+    @invariant()
+    def the_ledger_holds_what_the_model_holds(self) -> None:
+        with self.world.store.reading() as view:
+            for operator in OPERATORS:
+                for scope, name in zip(self.scopes(operator), ("dataset", operator), strict=True):
+                    loss = self.world.ledger.account(view, scope).spent
+                    assert (loss.rho, loss.delta) == self.spent[name]
+            found = dict(view.all("SELECT id, state FROM query"))
+            charged = view.one("SELECT coalesce(sum(rho), 0) FROM charge WHERE scope = 'dataset:clinic'")
+        assert found == self.states
+        assert charged == (self.spent["dataset"][0],)
+
+    @invariant()
+    def the_log_is_sound_and_adds_up_to_the_same(self) -> None:
+        report = verify(self.world.export())
+        assert report.ok, report.text()
+        totals = {name: scope["spent"]["rho"] for name, scope in report.scopes.items()}
+        if "dataset:clinic" in totals:
+            assert int(totals["dataset:clinic"].partition(".")[2].ljust(12, "0")) == self.spent["dataset"][0]
+        assert report.size >= self.records
+        self.records = report.size
+
+
+class RefundingLedger(Ledger):
+    """Planted: a failure gives its budget back."""
+
+    def fail(self, tx: Transaction, query_id: str, code: str = "query_failed") -> object:  # type: ignore[override]
+        tx.write("DROP TRIGGER IF EXISTS scope_only_grows")
+        tx.write("UPDATE scope SET charged_rho = charged_rho - 1 WHERE charged_rho > 0")
+        return super().fail(tx, query_id, code)
+
+
+class ForgetfulLedger(Ledger):
+    """Planted: the operator's own scope is not charged."""
+
+    def charge(self, tx: Transaction, asked: object, scopes: tuple, price: Price, **more: object) -> object:  # type: ignore[override]
+        row = super().charge(tx, asked, scopes, price, **more)
+        tx.write("DROP TRIGGER IF EXISTS scope_only_grows")
+        tx.write("UPDATE scope SET charged_rho = 0 WHERE operator IS NOT NULL")
+        return row
+
+
+def live(machine: type[Life], lives: int) -> None:
+    rules = settings(
+        max_examples=lives,
+        stateful_step_count=20,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+        report_multiple_bugs=False,
+        print_blob=False,
+        phases=(Phase.generate,) if machine is not Life else tuple(Phase),
+    )
+    run_state_machine_as_test(machine, settings=rules)
+
+
+def test_no_life_of_the_ledger_differs_from_the_model() -> None:
+    live(Life, LIVES)
+
+
+@pytest.mark.parametrize("planted", [RefundingLedger, ForgetfulLedger])
+def test_a_ledger_planted_broken_is_noticed(planted: type[Ledger]) -> None:
+    broken = type("BrokenLife", (Life,), {"ledger_class": planted})
+    with pytest.raises(AssertionError):
+        live(broken, 50)

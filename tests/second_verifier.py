@@ -1,0 +1,185 @@
+"""A second verifier, written from docs/reference/audit-format.md alone and in another way.
+
+The whole file in memory, roots by the recursive definition, budgets in Fraction. It says only sound or not.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections import Counter
+from fractions import Fraction
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+QUERY = {"actor", "query_id", "dataset", "policy_digest", "snapshot"}
+PRESENT = {  # kind or decision -> fields that are not null beyond v, ledger, seq, time, kind; None: not fixed
+    "genesis": {"commitments"},
+    "run": None,
+    "reused": QUERY | {"decision", "commitments"},
+    "repeated": QUERY | {"decision"},
+    "refused": None,
+    "charge": QUERY | {"charges"},
+    "release": QUERY | {"commitments"},
+    "failure": QUERY | {"code"},
+    "cap": {"dataset", "policy_digest", "code", "charges"},
+    "admin": None,
+    "read": None,
+}
+
+
+class Unsound(Exception):
+    pass
+
+
+def need(condition: object) -> None:
+    if not condition:
+        raise Unsound
+
+
+def root(leaves: list[bytes]) -> bytes:
+    if not leaves:
+        return hashlib.sha256(b"").digest()
+    if len(leaves) == 1:
+        return leaves[0]
+    half = 1
+    while half * 2 < len(leaves):
+        half *= 2
+    return hashlib.sha256(b"\1" + root(leaves[:half]) + root(leaves[half:])).digest()
+
+
+def sound(lines: list[bytes]) -> bool:
+    try:
+        _sound(lines)
+    except (
+        Unsound,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        InvalidSignature,
+        ArithmeticError,
+    ):
+        return False
+    return True
+
+
+def _sound(lines: list[bytes]) -> None:
+    need(len(lines) > 1 and all(line.endswith(b"\n") and line.count(b"\n") == 1 for line in lines))
+    parsed = [json.loads(line) for line in lines]
+    for line, value in zip(lines, parsed, strict=True):
+        text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        need(text.encode() + b"\n" == line)
+    *records, end = parsed
+    name, key_hex, key_text = end["key"].split("+", 2)
+    key = base64.b64decode(key_text, validate=True)
+    need(set(end) == {"key", "checkpoint"} and key[0] == 1 and len(key) == 33)
+    need(hashlib.sha256(name.encode() + b"\n" + key).hexdigest()[:8] == key_hex)
+    origin, size, encoded_root, empty, signature, nothing = end["checkpoint"].split("\n")
+    need(origin == name and empty == nothing == "" and size == str(len(records)))
+    need(encoded_root == base64.b64encode(root([_leaf(line) for line in lines[:-1]])).decode())
+    blob = base64.b64decode(signature.removeprefix(f"— {name} "), validate=True)
+    need(signature == f"— {name} {base64.b64encode(blob).decode()}" and blob[:4].hex() == key_hex)
+    Ed25519PublicKey.from_public_bytes(key[1:]).verify(blob[4:], f"{origin}\n{size}\n{encoded_root}\n".encode())
+    need(records[0]["commitments"]["key"] == hashlib.sha256(key).hexdigest() and records[0]["ledger"] == name)
+    _records(records)
+
+
+def _leaf(line: bytes) -> bytes:
+    return hashlib.sha256(b"\0" + line[:-1]).digest()
+
+
+def _records(records: list[dict]) -> None:
+    caps, accountants, decided = {}, {}, {}
+    spent: Counter = Counter()
+    charged, ended = set(), set()
+    for seq, record in enumerate(records):
+        kind = record["kind"]
+        is_cap = kind == "admin" and str(record["code"]) in ("cap_zcdp", "cap_pure")
+        shape = record["decision"] if kind == "decision" else "cap" if is_cap else kind
+        _fields(record, shape)
+        need(record["v"] == 1 and record["seq"] == seq and record["ledger"] == records[0]["ledger"])
+        need((kind == "genesis") == (seq == 0) and (seq == 0 or records[seq - 1]["time"] <= record["time"]))
+        query, about = record["query_id"], tuple(record[field] for field in sorted(QUERY))
+        before = records[seq - 1] if seq else record
+        if before["decision"] == "run" or kind == "charge":
+            need(kind == "charge" and before["decision"] == "run" and before["query_id"] == query)
+        if shape in ("run", "reused", "refused"):
+            need(query not in decided)
+            decided[query] = (shape, about)
+        elif shape in ("repeated", "charge", "release", "failure"):
+            need(decided[query][1] == about and decided[query][0] != "refused")
+        if shape == "charge":
+            need(query not in charged)
+            charged.add(query)
+            _charge(record, caps, accountants, spent)
+        elif shape in ("release", "failure"):
+            need(query in charged and query not in ended)
+            ended.add(query)
+        elif shape == "cap":
+            (line,) = record["charges"]
+            scope, dataset = line["scope"], record["dataset"]
+            need(scope == f"dataset:{dataset}" or (scope[:9] == "operator:" and scope.endswith("/" + dataset)))
+            need(accountants.setdefault(scope, record["code"]) == record["code"])
+            caps[scope] = _amounts(line)
+        if shape in ("release", "reused"):
+            need("release" in record["commitments"])
+    need(records[-1]["decision"] != "run")
+
+
+def _charge(record: dict, caps: dict, accountants: dict, spent: Counter) -> None:
+    if not record["charges"]:
+        return
+    first, second = record["charges"]
+    need(first["scope"] == f"dataset:{record['dataset']}")
+    need(second["scope"] == f"operator:{record['actor']}/{record['dataset']}")
+    need({**first, "scope": 0} == {**second, "scope": 0})
+    for line in (first, second):
+        scope, amounts = line["scope"], _amounts(line)
+        main = "rho" if accountants[scope] == "cap_zcdp" else "epsilon"
+        need(amounts[main] > 0 and (main == "rho" or amounts["rho"] == 0))
+        for unit in (main, "delta"):
+            spent[scope, unit] += amounts[unit]
+            need(spent[scope, unit] <= caps[scope][unit])
+
+
+def _amounts(line: dict) -> dict[str, Fraction]:
+    need(set(line) == {"scope", "rho", "epsilon", "delta"} and isinstance(line["scope"], str))
+    found = {}
+    for unit, places in (("rho", 12), ("epsilon", 12), ("delta", 24)):
+        text = line[unit]
+        need(isinstance(text, str) and text and set(text) <= set("0123456789."))
+        whole, dot, part = text.partition(".")
+        need(whole == str(int(whole)) and len(part) <= places and len(whole) <= 19)
+        need(not dot or (part and part[-1] != "0" and "." not in part))
+        found[unit] = Fraction(text)
+    return found
+
+
+def _fields(record: dict, shape: str) -> None:
+    kinds = {"v": int, "seq": int, "charges": list, "commitments": dict}
+    names = "v ledger seq time kind actor query_id dataset policy_digest snapshot decision code charges commitments"
+    need(set(record) == set(names.split()))
+    for name, value in record.items():
+        need(type(value) is kinds.get(name, str) or (value is None and name not in names.split()[:5]))
+    time = record["time"]
+    need(len(time) == 24 and time.isascii() and "".join(c for c in time if not c.isdigit()) == "--T::.Z")
+    need(time[4] + time[7] + time[10] + time[13] + time[16] + time[19] + time[23] == "--T::.Z")
+    for name, value in (record["commitments"] or {}).items():
+        need(name[0] in "abcdefghijklmnopqrstuvwxyz" and set(name) <= set("abcdefghijklmnopqrstuvwxyz_"))
+        need(len(name) <= 32 and len(value) == 64 and set(value) <= set("0123456789abcdef"))
+    present = {name for name in names.split()[5:] if record[name] is not None}
+    fixed = PRESENT[shape]
+    if fixed is not None:
+        need(present == fixed)
+    elif shape == "run":
+        need(present - {"commitments"} == QUERY | {"decision"})
+    elif shape == "refused":
+        need({"actor", "query_id", "code", "decision"} <= present and "charges" not in present)
+    elif shape == "admin":
+        need(present <= {"code", "actor", "dataset", "policy_digest", "commitments"} and "code" in present)
+    else:
+        need(present <= {"code", "actor", "dataset", "commitments"} and "code" in present)

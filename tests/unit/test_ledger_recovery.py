@@ -1,0 +1,190 @@
+"""At start the log and the tables must tell the same story, or the dataset answers nothing."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.audit.log import Log
+from gateway.audit.verify import verify
+from gateway.budget.ledger import Ledger
+from gateway.budget.recovery import Recovered, recover
+from gateway.errors import Misconfigured, NotReady, Refusal
+from gateway.store import Store, Transaction
+from tests.ledger_world import SIGNER, World, a_busy_world, price
+
+TRIGGERS = "SELECT name FROM sqlite_schema WHERE type = 'trigger'"
+
+
+def unfence(tx: Transaction) -> None:
+    """Takes the file's own fences away, as somebody with a database tool would."""
+    for (name,) in tx.all(TRIGGERS):
+        tx.write(f"DROP TRIGGER {name}")
+
+
+def start(world: World) -> Recovered:
+    world.reopen()
+    return recover(world.store, world.ledger, world.log)
+
+
+def test_a_whole_ledger_starts_and_settles_what_was_running(tmp_path: Path) -> None:
+    world = a_busy_world(tmp_path)
+    lost = [world.charge().id for _ in range(2)]
+    spent = world.spent(world.scopes()[0])
+    recovered = start(world)
+    assert recovered == Recovered({}, tuple(lost))
+    assert world.spent(world.scopes()[0]) == spent
+    assert [record["code"] for record in world.records()[-2:]] == ["query_interrupted"] * 2
+    assert verify(world.export()).ok
+    assert start(world) == Recovered({}, ())
+
+
+def test_only_the_serving_process_settles(tmp_path: Path) -> None:
+    world = a_busy_world(tmp_path)
+    start(world)
+    other = Store(world.path)
+    log = Log(other, SIGNER)
+    with pytest.raises(NotReady):
+        recover(other, Ledger(log), log)
+
+
+TAMPERINGS = {
+    "a refund": "UPDATE scope SET charged_rho = charged_rho - 5 WHERE operator IS NULL",
+    "a refund of delta": "UPDATE scope SET charged_delta = 0",
+    "a raised cap": "UPDATE scope SET cap_rho = cap_rho * 2 WHERE operator = 'acme'",
+    "a charge is gone": "DELETE FROM charge WHERE query = (SELECT id FROM query LIMIT 1)",
+    "a smaller charge": "UPDATE charge SET rho = 1 WHERE scope LIKE 'operator%'",
+    "a scope is gone": "DELETE FROM scope WHERE operator = 'beta'",
+    "a failed query answered": "UPDATE query SET state = 'answered', release = 'r', release_hash = 'h'"
+    " WHERE state = 'failed'",
+    "a query runs again": "UPDATE query SET state = 'running', release = NULL, release_hash = NULL WHERE NOT reused",
+    "a query is gone": "DELETE FROM query WHERE NOT reused",
+    "a charged query is called reused": "UPDATE query SET reused = 1 WHERE state = 'answered'",
+}
+
+
+@pytest.mark.parametrize("name", TAMPERINGS)
+def test_a_dataset_whose_tables_differ_from_the_log_is_frozen(tmp_path: Path, name: str) -> None:
+    world = a_busy_world(tmp_path)
+    world.store._writer.execute("PRAGMA foreign_keys = 0")
+    with world.store.transaction() as tx:
+        unfence(tx)
+        assert tx.write(TAMPERINGS[name]) > 0
+    assert set(start(world).frozen) == {"clinic"}
+    with pytest.raises(Refusal) as refused:
+        world.charge(price("0.01"))
+    assert refused.value.code == "dataset_not_ready"
+
+
+def test_other_datasets_stay_open(tmp_path: Path) -> None:
+    world, other = a_busy_world(tmp_path), World(tmp_path, "income")
+    other.charge()
+    with world.store.transaction() as tx:
+        unfence(tx)
+        tx.write(TAMPERINGS["a refund"] + " AND dataset = 'clinic'")
+    world.store.close()
+    other.reopen()
+    assert set(recover(other.store, other.ledger, other.log).frozen) == {"clinic"}
+    other.charge()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE record SET body = CAST(replace(CAST(body AS TEXT), 'acme', 'beta') AS BLOB)"
+        " WHERE kind = 'charge' AND actor = 'acme'",
+        "DELETE FROM record WHERE seq = 5",
+        "DELETE FROM record WHERE seq = (SELECT max(seq) FROM record)",
+        "DELETE FROM node WHERE level = 0 AND place = 4",
+        "UPDATE node SET hash = zeroblob(32) WHERE level = 2 AND place = 0",
+        "DELETE FROM node WHERE level = 3",
+        "INSERT INTO node VALUES (3, 9, zeroblob(32))",
+    ],
+)
+def test_a_damaged_log_serves_nothing(tmp_path: Path, statement: str) -> None:
+    world = a_busy_world(tmp_path)
+    world.log.checkpoint()
+    world.store._writer.execute("PRAGMA foreign_keys = 0")
+    with world.store.transaction() as tx:
+        unfence(tx)
+        assert tx.write(statement) > 0
+    with pytest.raises(Misconfigured):
+        start(world)
+
+
+def test_a_database_from_a_backup_gives_no_budget_back(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.charge()
+    world.store.close()
+    backup = tmp_path / "backup"
+    shutil.copy(world.path, backup)
+    world.open()
+    world.log.receipt(world.charge().record)
+    world.store.close()
+    newest = tmp_path / "newest"
+    shutil.copy(world.path, newest)
+    shutil.copy(backup, world.path)
+    with pytest.raises(Misconfigured, match="older than the checkpoint"):
+        start(world)
+    world.store.close()
+    shutil.copy(newest, world.path)
+    assert start(world).frozen == {}
+
+
+@pytest.mark.parametrize("note", ["rubbish", "a\nb\nc\n", "baopingkou/test\n1\nAAAA\n\n— x y\n"])
+def test_an_anchor_that_is_no_checkpoint_of_ours_serves_nothing(tmp_path: Path, note: str) -> None:
+    world = World(tmp_path)
+    world.path.with_suffix(".checkpoint").write_text(note, encoding="utf-8")
+    with pytest.raises(Misconfigured):
+        start(world)
+
+
+def test_an_anchor_that_power_loss_left_empty_does_not_stop_the_start(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.path.with_suffix(".checkpoint").touch()
+    assert start(world).frozen == {}
+
+
+class LaterLog(Log):
+    """Planted: appends after the transaction instead of inside it."""
+
+    def append(self, tx: Transaction, **fields: object) -> int:  # type: ignore[override]  # planted
+        if fields["kind"] in ("genesis", "admin"):
+            return super().append(tx, **fields)
+        self.later = [*getattr(self, "later", []), fields]
+        return 0
+
+
+class RefundingLedger(Ledger):
+    """Planted: a failure gives the budget back, as some services do."""
+
+    def fail(self, tx: Transaction, query_id: str, code: str = "query_failed") -> object:  # type: ignore[override]
+        unfence(tx)
+        tx.write(
+            "UPDATE scope SET charged_rho = charged_rho -"
+            " (SELECT rho FROM charge c WHERE c.query = ? AND c.scope = scope.id)",
+            (query_id,),
+        )
+        return super().fail(tx, query_id, code)
+
+
+def append_outside(world: World) -> None:
+    world.log = LaterLog(world.store, SIGNER, world.clock)
+    world.ledger = Ledger(world.log, world.clock)
+    world.charge()  # and now the power goes
+
+
+def refund(world: World) -> None:
+    world.ledger = RefundingLedger(world.log, world.clock)
+    world.fail(world.charge().id)
+
+
+@pytest.mark.parametrize("planted", [append_outside, refund])
+def test_a_planted_fault_is_noticed_at_the_next_start(tmp_path: Path, planted: Callable[[World], None]) -> None:
+    world = World(tmp_path)
+    world.charge()
+    planted(world)
+    assert set(start(world).frozen) == {"clinic"}
