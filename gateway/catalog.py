@@ -70,7 +70,7 @@ class Catalog:
 
 def _folders(policies_dir: Path, problems: list[str]) -> list[Path]:
     """The datasets' folders, by name. Two names that some file systems hold for one are a problem."""
-    every = sorted(path for path in policies_dir.iterdir() if path.is_dir() and not path.name.startswith("."))
+    every = sorted(path for path in policies_dir.iterdir() if path.is_dir() and not path.name.startswith((".", "__")))
     folders = [path for path in every if path.name != FOLDER_OF_LICENCES]
     alike: dict[str, list[Path]] = {}
     for path in folders:

@@ -13,7 +13,7 @@ from policies.problems import join
 
 EPSILON_HIGH = 10
 UNITS_FEW = 5
-NOISE_SHARE_MAX = Decimal("0.01")
+NOISE_SHARE_MAX = Decimal("0.02")
 """Of the number of units: a count that is off by more is of little use."""
 MEANING_SHARE_MAX = 4
 """One query that may take more than a fourth of the budget for life is worth a word."""
@@ -75,7 +75,7 @@ def _noise(policy: Policy, dp: Dp, unit: Unit) -> Iterator[Finding]:
         if noise > float(NOISE_SHARE_MAX * unit.count_about):
             message = (
                 f"because one {unit.name} may have {rows} rows here, a count of rows will typically be off by about "
-                f"{noise:,.0f}, of some {unit.count_about:,} {unit.name} entries in all"
+                f"{noise:,.0f}, while `count_about` is {unit.count_about:,}"
             )
             hint = "the smallest number that nearly all keep to gives the best answers: further rows just weigh less"
             yield Finding(
