@@ -40,16 +40,19 @@ class Readiness:
         datasets = [self._dataset(name, status) for name in sorted(self._catalog.policies)]
         waiting = any(each["state"] in ("ingesting", "checking", "unknown") for each in datasets)
         every_one_refused = bool(datasets) and all(each["state"] == "refused" for each in datasets)
-        ready = status is not None and status.ready and not waiting and not every_one_refused
         layers = () if status is None else status.layers
+        degraded = () if status is None else status.degraded
+        walls = [layer for layer in layers if layer.required and not layer.active and layer.name not in degraded]
+        isolated = (bool(layers) and not walls) or not datasets
+        ready = status is not None and isolated and not waiting and not every_one_refused
         body = {
             "ready": ready,
-            "domain": "unreachable" if status is None else "ready" if status.ready else "not ready",
+            "domain": "unreachable" if status is None else "not isolated" if not isolated else "ready",
             "isolation": [
                 {"name": layer.name, "required": layer.required, "active": layer.active, "reason": layer.reason}
                 for layer in layers
             ],
-            "degraded": [] if status is None else list(status.degraded),
+            "degraded": list(degraded),
             "datasets": datasets,
         }
         return Ready(ready, body)

@@ -1,0 +1,178 @@
+"""query, check, datasets, budget: what an operator does."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli.options import HomeOption, JsonOption, PurposeOption, TokenOption, UrlOption, print_json
+
+Sql = Annotated[str, typer.Argument(help="One SELECT, or - to read it from standard input.")]
+Mode = Annotated[str | None, typer.Option("--mode", help="dp, aggregate or open; the policy's first by default.")]
+Epsilon = Annotated[str | None, typer.Option("--epsilon", help="What it may cost; the policy's by default.")]
+Parameter = Annotated[list[str] | None, typer.Option("--param", help="NAME=VALUE for $NAME in the SQL; may repeat.")]
+
+
+def add(app: typer.Typer) -> None:
+    for command in (query, check, datasets, budget):
+        app.command()(command)
+
+
+def query(
+    sql: Sql,
+    url: UrlOption = None,
+    home: HomeOption = None,
+    token_file: TokenOption = None,
+    purpose: PurposeOption = None,
+    mode: Mode = None,
+    epsilon: Epsilon = None,
+    param: Parameter = None,
+    wait: Annotated[float, typer.Option("--wait", min=0, max=60, help="Seconds to wait for the answer.")] = 30,
+    key: Annotated[str | None, typer.Option("--key", help="Idempotency key: the same request again is free.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask a question and print the protected answer."""
+    from gateway.cli.client import connect
+
+    text = _text(sql)
+    body = {**_body(text, purpose, mode, epsilon, param), "wait_s": wait}
+    headers = {} if key is None else {"Idempotency_Key": key}
+    reply = connect(url, home, token_file).call("POST", "/v1/queries", body, **headers)
+    if as_json:
+        print_json(reply.body)
+    else:
+        from gateway.cli import show
+
+        show.answer(reply.body) if reply.ok else show.problem(reply.body, text)
+    if not reply.ok or reply.body["status"] not in ("answered", "running"):
+        raise typer.Exit(1)
+
+
+def check(
+    sql: Sql,
+    url: UrlOption = None,
+    home: HomeOption = None,
+    token_file: TokenOption = None,
+    purpose: PurposeOption = None,
+    mode: Mode = None,
+    epsilon: Epsilon = None,
+    param: Parameter = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a question would cost and give, without asking it: free."""
+    from gateway.cli.client import connect
+
+    text = _text(sql)
+    body = _body(text, purpose, mode, epsilon, param)
+    reply = connect(url, home, token_file).call("POST", "/v1/queries/check", body)
+    if as_json:
+        print_json(reply.body)
+    else:
+        from gateway.cli import show
+
+        show.check(reply.body, text) if reply.ok else show.problem(reply.body, text)
+    if not reply.ok or reply.body["verdict"] != "answer":
+        raise typer.Exit(1)
+
+
+def datasets(
+    name: Annotated[str | None, typer.Argument(help="One dataset, with its columns.")] = None,
+    url: UrlOption = None,
+    home: HomeOption = None,
+    token_file: TokenOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the datasets you may ask, or the columns of one."""
+    from urllib.parse import quote
+
+    route = "/v1/datasets" if name is None else f"/v1/datasets/{quote(name, safe='')}"
+    body = _get(route, url, home, token_file, as_json)
+    if as_json:
+        return
+    from gateway.cli import show
+
+    if name is None:
+        rows = [
+            [each["name"], each["title"].get("en", ""), each["version"], each["state"]] for each in body["datasets"]
+        ]
+        show.table(["dataset", "title", "version", "state"], rows)
+        return
+    for table in body["tables"]:
+        show.CONSOLE.print(f"{table['name']}{' (public)' if table['public'] else ''}")
+        columns = [[c["name"], c.get("type", ""), c["use"], _domain(c)] for c in table["columns"]]
+        show.table(["column", "type", "use", "domain"], columns)
+
+
+def budget(
+    url: UrlOption = None, home: HomeOption = None, token_file: TokenOption = None, as_json: JsonOption = False
+) -> None:
+    """Show caps, what is spent and what is left."""
+    body = _get("/v1/budgets", url, home, token_file, as_json)
+    if as_json:
+        return
+    from gateway.cli import show
+
+    rows = [
+        [
+            each["scope"],
+            each["cap"]["epsilon"],
+            show.shorter(each["spent"]["epsilon"]),
+            show.shorter(each["epsilon_left"]),
+        ]
+        for each in body["budgets"]
+    ]
+    show.table(["budget", "epsilon for life", "spent", "largest query left"], rows, frozenset({1, 2, 3}))
+
+
+def _get(route: str, url: UrlOption, home: HomeOption, token_file: TokenOption, as_json: bool) -> Any:
+    from gateway.cli.client import connect
+
+    reply = connect(url, home, token_file).call("GET", route)
+    if as_json:
+        print_json(reply.body)
+    elif not reply.ok:
+        from gateway.cli import show
+
+        show.problem(reply.body)
+    if not reply.ok:
+        raise typer.Exit(1)
+    return reply.body
+
+
+def _text(sql: str) -> str:
+    return sys.stdin.read() if sql == "-" else sql
+
+
+def _body(
+    sql: str, purpose: str | None, mode: str | None, epsilon: str | None, param: list[str] | None
+) -> dict[str, Any]:
+    given = {"purpose": purpose, "mode": mode, "epsilon": epsilon, "parameters": _parameters(param)}
+    return {"sql": sql} | {name: value for name, value in given.items() if value is not None}
+
+
+def _parameters(given: list[str] | None) -> dict[str, Any] | None:
+    """Whole numbers, decimals, true, false and null as such; everything else is text, as is what stands in quotes."""
+    import json
+
+    found: dict[str, Any] = {}
+    for each in given or []:
+        name, equals, text = each.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"`{each}` is not NAME=VALUE", param_hint="--param")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        found[name] = text if isinstance(value, dict | list) else value
+    return found or None
+
+
+def _domain(column: dict[str, Any]) -> str:
+    if "values" in column:
+        values = [str(value) for value in column["values"]]
+        return ", ".join(values[:8]) + (f", … ({len(values)})" if len(values) > 8 else "")
+    if "range" in column:
+        return f"{column['range'][0]} to {column['range'][1]}"
+    return ""

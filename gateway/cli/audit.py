@@ -1,0 +1,112 @@
+"""audit list, export, verify, checkpoint. On the home itself, as whoever runs it; reading is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.cli.options import HomeOption, JsonOption, home_of, print_json
+
+if TYPE_CHECKING:
+    from gateway.audit.log import Log
+    from gateway.store import Store
+
+group = typer.Typer(help="The audit log: list, export, verify, checkpoint.", no_args_is_help=True)
+
+
+@contextmanager
+def _reading(home: Path | None, what: str) -> Iterator[tuple[Store, Log]]:
+    """The home's log, with the reading recorded first."""
+    from gateway.app import open_log
+
+    store, log = open_log(home_of(home))
+    try:
+        with store.transaction() as tx:
+            log.note_read(tx, None, what, {"by": "command line"})
+        yield store, log
+    finally:
+        store.close()
+
+
+@group.command("list")
+def list_records(
+    home: HomeOption = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 50,
+    cursor: Annotated[str | None, typer.Option("--cursor", help="From the page before.")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="decision, charge, release, failure, admin, read")] = None,
+    actor: Annotated[str | None, typer.Option("--actor")] = None,
+    dataset: Annotated[str | None, typer.Option("--dataset")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List records, oldest first."""
+    from gateway.audit.log import Filter
+
+    with _reading(home, "records") as (store, log), store.reading() as view:
+        page = log.records(view, Filter(actor=actor, dataset=dataset, kind=kind), limit=limit, cursor=cursor)
+    if as_json:
+        print_json({"records": list(page.records), "cursor": page.cursor})
+        return
+    from gateway.cli import show
+
+    names = ("seq", "time", "kind", "decision", "code", "actor", "dataset", "query_id")
+    show.table(
+        list(names),
+        [
+            [str(record[name] or "") or "0" if name == "seq" else str(record[name] or "") for name in names]
+            for record in page.records
+        ],
+    )
+    if page.cursor:
+        show.CONSOLE.print(f"more: --cursor {page.cursor}")
+
+
+@group.command()
+def export(
+    output: Annotated[Path, typer.Option("--output", help="File to write, whole or not at all.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the whole log with its signed checkpoint. It holds commitments, not texts."""
+    from gateway.audit.export import write
+
+    with _reading(home, "export") as (_, log):
+        write(log, output)
+    if as_json:
+        print_json({"output": str(output)})
+    else:
+        typer.echo(f"{output} is written; anybody can check it: bpk audit verify {output}")
+
+
+@group.command()
+def checkpoint(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Print a signed checkpoint: keep it, and a later log has to extend it."""
+    with _reading(home, "checkpoint") as (_, log):
+        note, key = log.checkpoint(), log.vkey
+    if as_json:
+        print_json({"checkpoint": note, "key": key})
+    else:
+        typer.echo(note, nl=False)
+
+
+@group.command()
+def verify(
+    file: Annotated[Path, typer.Argument(help="An exported log.")],
+    key: Annotated[str | None, typer.Option("--key", help="The verifier key you expect.")] = None,
+    since: Annotated[
+        list[Path] | None, typer.Option("--since", help="File of an older checkpoint; may repeat.")
+    ] = None,
+    receipt: Annotated[list[Path] | None, typer.Option("--receipt", help="File of an old answer; may repeat.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Verify an exported log, offline: nothing changed, dropped, swapped or cut, and the budget adds up."""
+    from gateway.audit.verify import main
+
+    arguments = [str(file), *(["--key", key] if key else []), *(["--json"] if as_json else [])]
+    for option, paths in (("--since", since), ("--receipt", receipt)):
+        for path in paths or []:
+            arguments += [option, str(path)]
+    raise typer.Exit(main(arguments))

@@ -1,0 +1,153 @@
+"""policy lint, test, schema: what an author does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from gateway.cli.options import HomeOption, JsonOption, home_of, print_json
+
+if TYPE_CHECKING:
+    from gateway.cases import Outcome
+    from gateway.catalog import Catalog
+    from gateway.domain import Domain
+    from gateway.home import Home
+
+group = typer.Typer(help="Policies: lint, test, schema.", no_args_is_help=True)
+WAIT_S = 600.0
+
+
+@group.command()
+def lint(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Policy files or their folders; else those of --home.")
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is wrong with a policy, and what deserves a second look. Errors exit with 1."""
+    from policies.lint import lint as findings_of
+    from policies.load import load_policy
+    from policies.problems import PolicyError
+
+    found: list[dict[str, Any]] = []
+    for file in _files(files, home):
+        try:
+            findings = findings_of(load_policy(file))
+        except PolicyError as error:
+            found += [_finding(file, "error", each.place, str(each.message), each.hint) for each in error.problems]
+            continue
+        found += [_finding(file, each.severity, each.place, each.message, each.hint) for each in findings]
+    if as_json:
+        print_json({"findings": found})
+    else:
+        for each in found:
+            place = f"{each['place']}: " if each["place"] else ""
+            hint = f"; {each['hint']}" if each["hint"] else ""
+            typer.echo(f"{each['file']}: {each['severity']}: {place}{each['message']}{hint}")
+        if not found:
+            typer.echo("nothing to say: the policy is in order")
+    if any(each["severity"] == "error" for each in found):
+        raise typer.Exit(1)
+
+
+@group.command()
+def schema(which: Annotated[str, typer.Argument(help="policy, cases or licence")] = "policy") -> None:
+    """Print the JSON schema of a document, for editors."""
+    from policies.schema import cases_schema, licence_schema, policy_schema
+
+    made = {"policy": policy_schema, "cases": cases_schema, "licence": licence_schema}
+    if which not in made:
+        raise typer.BadParameter(f"`{which}` is none of {', '.join(made)}")
+    print_json(made[which]())
+
+
+@group.command("test")
+def run_cases(
+    datasets: Annotated[list[str] | None, typer.Argument(help="Names of datasets; all by default.")] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the examples of policies through the steps of a query, up to the price. No data is read, nothing charged."""
+    from gateway.cases import run
+    from gateway.catalog import Catalog
+    from gateway.pipeline import Attempt
+
+    opened = home_of(home)
+    catalog = Catalog.load(opened.policies)
+    chosen = datasets or sorted(catalog.policies)
+    for name in chosen:
+        if name not in catalog.policies:
+            raise typer.BadParameter(f"there is no dataset `{name}` in this home")
+    with _domain(opened) as domain:
+        depths = {name: _wait(domain, catalog, name) for name in chosen}
+        results = {
+            name: run(name, catalog.cases[name], Attempt(catalog, domain if depths[name] == "priced" else None))
+            for name in chosen
+        }
+    failed = any(outcome.problem for outcomes in results.values() for outcome in outcomes)
+    if as_json:
+        print_json({"failed": failed, "datasets": {name: _outcomes(results[name], depths[name]) for name in chosen}})
+    else:
+        _print(results, depths)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _print(results: dict[str, tuple[Outcome, ...]], depths: dict[str, str]) -> None:
+    for name, outcomes in results.items():
+        note = "" if depths[name] == "priced" else " (up to admission only: the data domain does not hold it)"
+        typer.echo(f"{name}{note}")
+        for each in outcomes:
+            typer.echo(
+                f"  {'FAIL' if each.problem else 'ok  '} {each.case.name}{': ' + each.problem if each.problem else ''}"
+            )
+
+
+def _outcomes(outcomes: tuple[Outcome, ...], depth: str) -> dict[str, Any]:
+    return {
+        "depth": depth,
+        "cases": [{"name": each.case.name, "code": each.code, "problem": each.problem} for each in outcomes],
+    }
+
+
+@contextmanager
+def _domain(home: Home) -> Iterator[Domain]:
+    """The data domain of the home: the one that is served now, or one for this test alone."""
+    from gateway.app import own_domain, served_door
+
+    door = served_door(home)
+    if door is not None:
+        yield door
+        return
+    with own_domain(home) as (_, domain):
+        yield domain
+
+
+def _wait(domain: Domain, catalog: Catalog, name: str) -> Literal["priced", "admitted"]:
+    """Whether the data domain can price the dataset's questions. Waits while it takes the data in."""
+    import time
+
+    give_up = time.monotonic() + WAIT_S
+    while time.monotonic() < give_up:
+        found = next((each for each in domain.status().datasets if each.dataset == name), None)
+        if found is None or found.state == "refused" or found.policy_digest != catalog.policies[name].digest:
+            return "admitted"
+        if found.state == "ready":
+            return "priced"
+        time.sleep(0.1)
+    return "admitted"
+
+
+def _files(files: list[Path] | None, home: Path | None) -> list[Path]:
+    if files:
+        return [file / "policy.toml" if file.is_dir() else file for file in files]
+    return sorted(home_of(home).policies.glob("*/policy.toml"))
+
+
+def _finding(file: Path, severity: str, place: str, message: str, hint: str | None) -> dict[str, Any]:
+    return {"file": str(file), "severity": severity, "place": place, "message": message, "hint": hint}

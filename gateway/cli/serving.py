@@ -1,0 +1,68 @@
+"""init, serve, sandbox serve, sandbox ingest."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli.options import HomeOption, JsonOption, home_of, print_json
+
+sandbox = typer.Typer(help="The data domain, on the machine that holds the data.", no_args_is_help=True)
+Port = Annotated[int | None, typer.Option("--port", min=0, max=65535, help="0 is any that is free.")]
+
+
+def add(app: typer.Typer) -> None:
+    app.command()(init)
+    app.command()(serve)
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="An empty folder, or one that does not exist yet.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Make a home: commented settings, keys, and room for policies. It serves at once, with zero datasets."""
+    from gateway.home import init as make
+
+    home = make(folder)
+    if as_json:
+        print_json({"home": str(home.root)})
+        return
+    typer.echo(f"a home is at {home.root}; serve it with: bpk serve --home {home.root}")
+
+
+def serve(home: HomeOption = None, port: Port = None) -> None:
+    """Serve a home: the gateway, and the data domain's service beside it."""
+    import logging
+
+    from gateway.app import serve as run
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    run(home_of(home), port, lambda address: typer.echo(f"serving {address} (docs: {address}/docs)"))
+
+
+@sandbox.command("serve")
+def sandbox_serve(
+    socket: Annotated[Path, typer.Option("--socket", help="Path of the Unix socket, in a folder of mode 0700.")],
+    home: HomeOption = None,
+) -> None:
+    """Serve the data domain alone; gateway.toml of the other side names the socket."""
+    raise typer.Exit(_sandbox("serve", home, "--socket", str(socket)))
+
+
+@sandbox.command("ingest")
+def sandbox_ingest(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Publish the snapshots that domain.toml names, and print the custodian's report."""
+    raise typer.Exit(_sandbox("ingest", home, *(["--json"] if as_json else [])))
+
+
+def _sandbox(command: str, home: Path | None, *more: str) -> int:
+    if home is None:
+        raise typer.BadParameter("name the home with --home or BPK_HOME")
+    return subprocess.run(
+        [sys.executable, "-m", "sandbox", command, "--home", str(home), *more], check=False
+    ).returncode

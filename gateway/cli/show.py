@@ -1,0 +1,107 @@
+"""Answers and refusals for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+CONSOLE = Console(highlight=False, soft_wrap=False)
+ERRORS = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def table(columns: list[str], rows: list[list[str]], numbers: frozenset[int] = frozenset()) -> None:
+    """`numbers` are the places of the columns to be set flush right."""
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for place, name in enumerate(columns):
+        shown.add_column(Text(name), justify="right" if place in numbers else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*(Text(cell) for cell in row))
+    CONSOLE.print(shown)
+
+
+def answer(body: dict[str, Any]) -> None:
+    """A finished, running or failed query."""
+    if body["status"] == "failed":
+        ERRORS.print(
+            "the query failed after its charge; nothing more is said, so that failures tell nothing of the data"
+        )
+        return
+    if body["status"] != "answered":
+        CONSOLE.print(f"{body['id']} is {body['status']}")
+        return
+    names = [column["name"] for column in body["columns"]]
+    noisy = [place for place, column in enumerate(body["columns"]) if column["kind"] != "key"]
+    titles = [
+        f"{name}, 95 %" if place in noisy and _has_interval(body, place) else name for place, name in enumerate(names)
+    ]
+    rows = [
+        [_cell(value, body["intervals"][line][place], body["notes"][line][place]) for place, value in enumerate(row)]
+        for line, row in enumerate(body["rows"])
+    ]
+    table(titles, rows, frozenset(noisy))
+    spent = "free, it was answered before" if body["reused"] else f"epsilon {body['cost']['epsilon']}"
+    CONSOLE.print(f"cost: {spent}; {left(body['budget'])}; record {body['receipt']['index']} of the audit log")
+
+
+def _has_interval(body: dict[str, Any], place: int) -> bool:
+    return any(line[place] is not None for line in body["intervals"])
+
+
+def _cell(value: Any, interval: list[Any] | None, notes: list[str] | None) -> str:
+    text = "null" if value is None else number(value)
+    if interval is not None:
+        text += f"  [{number(interval[0])}, {number(interval[1])}]"
+    return text + (f"  ({', '.join(notes)})" if notes else "")
+
+
+def number(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+
+
+def left(budget: dict[str, Any] | None) -> str:
+    if not budget or "operator" not in budget:
+        return "no budget is counted"
+    mine = budget["operator"]
+    return f"left to you: epsilon {shorter(mine['epsilon_left'])}, {mine['answers_left']} more such answers"
+
+
+def shorter(amount: str) -> str:
+    """At most four digits after the point, cut, never rounded up."""
+    whole, point, part = amount.partition(".")
+    part = part[:4].rstrip("0")
+    return whole + (point + part if part else "")
+
+
+def problem(body: dict[str, Any], sql: str | None = None) -> None:
+    """A refusal: its code, its words, where, and the way out."""
+    ERRORS.print(Text(f"refused ({body.get('code', 'unknown')}): {body.get('detail', '')}"))
+    if sql and (at := body.get("position")):
+        lines = sql.splitlines() or [""]
+        if 1 <= at["line"] <= len(lines):
+            ERRORS.print(Text(f"  {lines[at['line'] - 1]}"))
+            ERRORS.print(Text("  " + " " * (at["column"] - 1) + "^" * max(1, at["length"])))
+    if hint := body.get("hint"):
+        ERRORS.print(Text(f"  {hint}"))
+    for other in body.get("alternatives") or []:
+        ERRORS.print(Text(f"  instead: {other['sql']}  ({other['why']})"))
+
+
+def check(body: dict[str, Any], sql: str) -> None:
+    if body["verdict"] == "refuse":
+        problem(body["problem"], sql)
+        return
+    for number_, step in enumerate(body["plan"], start=1):
+        CONSOLE.print(Text(f"{number_}. {step}"))
+    rows = [
+        [column["name"], column["type"], column["kind"], "" if width is None else f"± {number(width)}"]
+        for column, width in zip(body["columns"], body["intervals_expected"], strict=True)
+    ]
+    table(["column", "type", "kind", "expected, 95 %"], rows, frozenset({3}))
+    price = "free, it was answered before" if body.get("reused") else f"epsilon {body['cost']['epsilon']}"
+    CONSOLE.print(f"would cost: {price}; {left(body['budget'])}")

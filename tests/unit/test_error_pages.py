@@ -1,0 +1,35 @@
+"""Every code of a refusal has its page, its title and one status."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import STATUS
+from gateway.http.problems import TITLES
+
+PAGES = Path(__file__).parents[2] / "docs" / "reference" / "errors"
+
+
+@pytest.mark.parametrize("code", STATUS)
+def test_a_code_has_a_page_with_its_status(code: str) -> None:
+    page = (PAGES / f"{code}.md").read_text(encoding="utf-8")
+    assert page.startswith(f"# `{code}`")
+    assert f"HTTP status {STATUS[code]}." in page
+    assert "**What to do.**" in page
+
+
+def test_there_is_no_page_of_a_code_that_is_gone() -> None:
+    pages = {path.stem for path in PAGES.glob("*.md")} - {"README"}
+    assert pages == set(STATUS)
+
+
+def test_the_index_lists_every_code() -> None:
+    index = (PAGES / "README.md").read_text(encoding="utf-8")
+    for code, status in STATUS.items():
+        assert f"| [`{code}`]({code}.md) | {status} |" in index
+
+
+def test_every_status_has_a_title() -> None:
+    assert set(STATUS.values()) <= set(TITLES)
