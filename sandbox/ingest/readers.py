@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 import re
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,8 +21,9 @@ from sandbox.ingest.sources import ENGINE_SUFFIXES
 
 HEADER_BYTES_MAX = 1 << 20
 COLUMNS_MAX = 4096
-FIELD_BYTES_MAX = 2 << 20
-"""Of a CSV line: a longer one is an unclosed quote far more often than a value."""
+LINE_BYTES_MAX = 2 << 20
+"""A longer line of CSV is an unclosed quote or an attack, hardly ever a row."""
+CHUNK_BYTES = LINE_BYTES_MAX // 2
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _ATTACHED = "source_file"
 
@@ -47,7 +49,7 @@ def literal(text: str) -> str:
 @contextmanager
 def opened(con: duckdb.DuckDBPyConnection, table: str, file: IngestFile) -> Iterator[Source]:
     """`file` as a Source, while the context lasts. Raises IngestRefused."""
-    kind = Path(file.alias.lower().removesuffix(".gz")).suffix
+    kind = Path(file.alias.removesuffix(".gz")).suffix
     with _engine_trouble_told(table, file):
         if kind in (".parquet", ".pq"):
             yield _parquet(con, file)
@@ -84,13 +86,14 @@ def _attach(con: duckdb.DuckDBPyConnection, table: str, file: IngestFile) -> Sou
 
 def _csv(file: IngestFile, table: str, delimiter: str) -> Source:
     header = _header(file, table, delimiter)
+    _refuse_long_lines(file, table)
     names = [f"c{number}" for number in range(len(header))]
     struct = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
     sql = (
         f"read_csv({literal(file.alias)}, auto_detect = false, header = true, delim = {literal(delimiter)},"
         f" quote = '\"', escape = '\"', comment = '', columns = {{{struct}}},"
         f" strict_mode = true, null_padding = false, ignore_errors = false, nullstr = '', encoding = 'utf-8',"
-        f" max_line_size = {FIELD_BYTES_MAX}, hive_partitioning = false)"
+        f" max_line_size = {LINE_BYTES_MAX}, hive_partitioning = false)"
     )
     return Source(sql, {title: (name, "VARCHAR") for title, name in zip(header, names, strict=True)})
 
@@ -115,12 +118,33 @@ def _header(file: IngestFile, table: str, delimiter: str) -> list[str]:
 
 
 def _start(file: IngestFile) -> bytes:
-    with Path(file.alias).open("rb") as stream:
-        unpacked: io.BufferedIOBase = gzip.GzipFile(fileobj=stream) if file.alias.lower().endswith(".gz") else stream
-        try:
-            return unpacked.read(HEADER_BYTES_MAX)
-        except (EOFError, OSError) as error:
-            raise IngestRefused(f"file `{file.shown}` is not a whole gzip file") from error
+    with _unpacked(file) as stream:
+        return stream.read(HEADER_BYTES_MAX)
+
+
+def _refuse_long_lines(file: IngestFile, table: str) -> None:
+    """The engine drops, without a word, a last line that is longer than its buffer (32 MB) and has no end."""
+    since_line_end = 0
+    with _unpacked(file) as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            first = chunk.find(b"\n")
+            since_line_end += len(chunk) if first < 0 else first
+            if since_line_end > LINE_BYTES_MAX:
+                raise IngestRefused(
+                    f"file `{file.shown}` of table `{table}` has a line of more than {LINE_BYTES_MAX} bytes"
+                )
+            if first >= 0:
+                since_line_end = len(chunk) - chunk.rfind(b"\n") - 1
+
+
+@contextmanager
+def _unpacked(file: IngestFile) -> Iterator[io.BufferedIOBase]:
+    """The file's bytes, without gzip where the name says so."""
+    try:
+        with Path(file.alias).open("rb") as stream:
+            yield gzip.GzipFile(fileobj=stream) if file.alias.endswith(".gz") else stream
+    except (EOFError, OSError, zlib.error) as error:
+        raise IngestRefused(f"file `{file.shown}` is not a whole gzip file, or cannot be read") from error
 
 
 @contextmanager
