@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from typing import assert_never
 
 from policies import model
@@ -93,6 +94,7 @@ def _with_public_keys(found: ColumnFacts, keys: tuple[Value, ...] | None) -> Col
     return replace(found, keys=tuple(k for k in keys if k is not None), nullable=any(k is None for k in keys))
 
 
+@lru_cache(maxsize=4096)
 def declared_facts(column: model.Column, table: str, *, of_unit: bool) -> ColumnFacts:
     """What a policy declares of one column."""
     bounds = _declared_bounds(column)

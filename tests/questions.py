@@ -1,0 +1,157 @@
+"""Random questions of the accepted language, built from the relational model outward."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+
+from policies.types import BIGINT, DATE, TEXT, Type
+from sandbox.codec import digest
+from sandbox.relational.derive import derive
+from sandbox.relational.expressions import Call, Case, Column, Expression, Literal
+from sandbox.relational.facts import ColumnFacts, Facts, Schema
+from sandbox.relational.nodes import Filter, Join, Measure, Project, Public, Relation, Release, Scan
+
+DECIMAL = Type("decimal", 10, 2)
+
+
+def random_release(dice: random.Random, schema: Schema) -> Release:
+    """A release over a random relation. It may still be refused: not every key and measure has facts."""
+    source = _filtered(dice, _source(dice, schema), schema)
+    if dice.random() < 0.2:
+        source = _projected(dice, source, schema)
+    facts = derive(source, schema)
+    keys = _distinct([_key(dice, facts) for _ in range(dice.choice([0, 0, 1, 1, 2]))])
+    measures = _distinct([_measure(dice, facts) for _ in range(dice.choice([1, 1, 2, 3]))])
+    return Release(source, tuple(sorted(keys, key=digest)), tuple(sorted(measures, key=digest)))
+
+
+def _distinct(found: list) -> list:  # type: ignore[type-arg]  # keys or measures
+    return list(dict.fromkeys(found))
+
+
+def _source(dice: random.Random, schema: Schema) -> Relation:
+    if "visits" not in schema.policy.tables:
+        return Scan("people", 0)
+    return dice.choice(_SOURCES)(dice)
+
+
+def _visits_people(_: random.Random) -> Relation:
+    return Join(Scan("visits", 0), Scan("people", 1), "inner", (("0.pid", "1.pid"),))
+
+
+def _items_visits(_: random.Random) -> Relation:
+    return Join(Scan("items", 0), Scan("visits", 1), "inner", (("0.vid", "1.vid"),))
+
+
+def _all(dice: random.Random) -> Relation:
+    people = Join(_items_visits(dice), Scan("people", 2), "inner", (("1.pid", "2.pid"),))
+    return Join(people, Public("hospitals", 3), dice.choice(["inner", "left"]), (("1.hospital", "3.id"),))
+
+
+_SOURCES: list[Callable[[random.Random], Relation]] = [
+    lambda _: Scan("people", 0),
+    lambda _: Scan("visits", 0),
+    lambda _: Scan("items", 0),
+    _visits_people,
+    lambda _: Join(Scan("people", 0), Scan("visits", 1), "left", (("0.pid", "1.pid"),)),
+    lambda d: Join(Scan("visits", 0), Public("hospitals", 1), d.choice(["inner", "left"]), (("0.hospital", "1.id"),)),
+    lambda d: Join(Scan("visits", 0), Public("codes", 1), d.choice(["inner", "left"]), (("0.hospital", "1.hospital"),)),
+    _items_visits,
+    _all,
+    lambda _: Join(Scan("visits", 0), Scan("visits", 1), "inner", (("0.pid", "1.pid"),)),
+    lambda _: Join(Scan("people", 0), Scan("people", 1), "inner", (("0.pid", "1.pid"),)),
+]
+
+
+def _filtered(dice: random.Random, source: Relation, schema: Schema) -> Relation:
+    facts = derive(source, schema)
+    count = dice.choice([0, 0, 1, 2])
+    return Filter(source, tuple(_condition(dice, facts) for _ in range(count))) if count else source
+
+
+def _projected(dice: random.Random, source: Relation, schema: Schema) -> Relation:
+    """A subquery with some columns bare and some computed."""
+    facts = derive(source, schema)
+    names = [*facts.columns, *(facts.unit or ())]
+    bare = [Column(name) for name in dice.sample(names, min(len(names), 4))]
+    return Project(source, 9, (*bare, _number(dice, facts), _condition(dice, facts)))
+
+
+def _pick(dice: random.Random, facts: Facts, test: Callable[[ColumnFacts], bool]) -> Column | None:
+    names = [name for name, column in facts.columns.items() if test(column)]
+    return Column(dice.choice(names)) if names else None
+
+
+def _condition(dice: random.Random, facts: Facts) -> Expression:
+    number = _pick(dice, facts, lambda c: c.type.numeric)
+    text = _pick(dice, facts, lambda c: c.type == TEXT)
+    day = _pick(dice, facts, lambda c: c.type == DATE)
+    options: list[Expression] = [Literal(value=True, type=Type("boolean"))]
+    if number:
+        cut = Literal(dice.choice([-1, 0, 1, 2, 3, 50, 500]), BIGINT)
+        options += [Call(dice.choice(["less", "greater_equal", "equal", "not_equal"]), (number, cut))]
+        options += [Call("in", (number, cut, Literal(1, BIGINT))), Call("is_null", (number,))]
+        options += [Call("greater", (_number(dice, facts), Literal(Decimal("1.5"), Type("decimal", 2, 1))))]
+    if text:
+        word = Literal(dice.choice(["F", "in", "flu", "county", "a", ""]), TEXT)
+        options += [Call("equal", (text, word)), Call("like", (text, Literal("%u%", TEXT)))]
+        options += [Call("not", (Call("is_null", (text,)),)), Call("in", (text, word, Literal("M", TEXT)))]
+    if day:
+        options.append(Call("greater_equal", (day, Literal(date(dice.choice([1960, 2021]), 3, 1), DATE))))
+    first, second = dice.choice(options), dice.choice(options)
+    return dice.choice([first, Call("or", (first, second)), Call("and", (first, second)), Call("not", (first,))])
+
+
+def _number(dice: random.Random, facts: Facts) -> Expression:
+    column = _pick(dice, facts, lambda c: c.type.numeric and c.bounds is not None)
+    if column is None:
+        return Literal(dice.choice([1, -3]), BIGINT)
+    other = _pick(dice, facts, lambda c: c.type.numeric and c.bounds is not None) or column
+    two = Literal(2, BIGINT)
+    return dice.choice(
+        [
+            column,
+            column,
+            column,
+            Call("multiply", (column, two)),
+            Call("add", (column, other)),
+            Call("subtract", (column, other)),
+            Call("negate", (column,)),
+            Call("divide", (column, Literal(Decimal("0.5"), Type("decimal", 1, 1)))),
+            Call("coalesce", (column, two)),
+            Call("abs", (column,)),
+            Call("greatest", (column, other)),
+            Call("round", (column, Literal(1, BIGINT))),
+            Case(((_small_condition(column), column),), Literal(0, BIGINT)),
+        ]
+    )
+
+
+def _small_condition(column: Column) -> Expression:
+    return Call("less", (column, Literal(100, BIGINT)))
+
+
+def _key(dice: random.Random, facts: Facts) -> Expression:
+    options: list[Expression] = [Case(((_condition(dice, facts), Literal("yes", TEXT)),), Literal("no", TEXT))]
+    for name, column in facts.columns.items():
+        if column.type.kind in ("text", "boolean") or (column.type.whole and column.keys is not None):
+            options += [Column(name), Column(name)]
+        if column.type.whole and column.keys is None:
+            options.append(Column(name))
+        if column.type == DATE:
+            options += [Call(dice.choice(["year", "month", "trunc_month", "decade", "week"]), (Column(name),))]
+        if column.declared is not None and column.declared.bins is not None:
+            options.append(Call("bin", (Column(name),)))
+    return dice.choice(options)
+
+
+def _measure(dice: random.Random, facts: Facts) -> Measure:
+    function = dice.choice(["count_rows", "count", "count_units", "sum", "sum", "avg", "avg"])
+    if function in ("count_rows", "count_units"):
+        return Measure(function, None)
+    if function == "count":
+        return Measure("count", Column(dice.choice(list(facts.columns))))
+    return Measure(function, _number(dice, facts))  # type: ignore[arg-type]  # one of the words above

@@ -1,0 +1,138 @@
+"""The noise has the scale that the price says: at the right scale the test passes, at 30 % more or less it fails."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from fractions import Fraction
+
+import pytest
+
+from policies.privacy_loss import DELTA_UNIT, EPSILON_UNIT, RHO_UNIT
+from policies.types import DOUBLE
+from sandbox.relational.measures import Component, Vector
+from sandbox.relational.nodes import Measure
+from sandbox.release import noise, present
+from sandbox.release.released import ReleasedMeasure
+
+DRAWS = 20_000
+SIGMAS = 4.5
+
+
+def vector(norm: int) -> Vector:
+    return Vector(Measure("count_rows", None), (Component("rows", 1),), norm * norm, norm)
+
+
+def drawn(accountant: str, norm: int, share: int, factor: float = 1.0) -> list[int]:
+    """Noise on zeros, for a norm that is `factor` of the declared one: a planted wrong scale."""
+    planted = vector(round(norm * factor))
+    return list(noise.add_noise([0] * DRAWS, planted, accountant, share))  # type: ignore[arg-type]
+
+
+def fits(values: list[int], variance: float, kurtosis: float) -> bool:
+    """Whether mean and variance are within 4.5 standard errors of a symmetric noise with these moments."""
+    mean = sum(values) / len(values)
+    second = sum(v * v for v in values) / len(values)
+    mean_ok = abs(mean) < SIGMAS * math.sqrt(variance / len(values))
+    return mean_ok and abs(second - variance) < SIGMAS * variance * math.sqrt((kurtosis - 1) / len(values))
+
+
+def gaussian_variance(norm: int, share: int) -> float:
+    return norm * norm / (2 * share / RHO_UNIT)
+
+
+def laplace_variance(norm: int, share: int) -> float:
+    ratio = math.exp(-(share / EPSILON_UNIT) / norm)
+    return 2 * ratio / (1 - ratio) ** 2
+
+
+@pytest.mark.parametrize(
+    ("accountant", "variance", "kurtosis"), [("zcdp", gaussian_variance, 3), ("pure", laplace_variance, 6)]
+)
+@pytest.mark.parametrize(("norm", "share"), [(1, 3_796_322_965), (50, RHO_UNIT // 10), (10**6, RHO_UNIT // 2)])
+def test_noise_has_the_scale_of_its_price(accountant, variance, kurtosis, norm, share) -> None:  # type: ignore[no-untyped-def]
+    assert fits(drawn(accountant, norm, share), variance(norm, share), kurtosis)
+
+
+@pytest.mark.parametrize(
+    ("accountant", "variance", "kurtosis"), [("zcdp", gaussian_variance, 3), ("pure", laplace_variance, 6)]
+)
+@pytest.mark.parametrize("factor", [0.7, 1.3])
+def test_thirty_percent_off_is_noticed(accountant, variance, kurtosis, factor) -> None:  # type: ignore[no-untyped-def]
+    norm, share = 1000, RHO_UNIT // 10
+    assert not fits(drawn(accountant, norm, share, factor), variance(norm, share), kurtosis)
+
+
+def test_noise_is_never_the_same_twice() -> None:
+    assert drawn("zcdp", 1000, RHO_UNIT // 10)[:50] != drawn("zcdp", 1000, RHO_UNIT // 10)[:50]
+
+
+def test_a_map_that_says_more_than_the_price_releases_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noise, "_UP", 0.9)
+    with pytest.raises(noise.MapExceedsPrice):
+        noise.add_noise([0], vector(5), "zcdp", RHO_UNIT // 10)
+
+
+def test_a_key_of_one_unit_appears_about_as_often_as_delta_allows() -> None:
+    delta, share, runs = DELTA_UNIT // 200, RHO_UNIT // 10, 8_000
+    shown = sum(bool(noise.select_keys({("rare",): 1}, 1, 1, share, delta)) for _ in range(runs))
+    assert shown <= 40 + SIGMAS * math.sqrt(40)
+
+
+def test_a_threshold_one_lower_does_not_hold() -> None:
+    groups, share, delta = 3, RHO_UNIT // 10, DELTA_UNIT // 10**9
+    limit = noise.threshold_for(groups, share, delta)
+    assert noise._holds(groups, limit.scale, limit.value, share, delta)
+    assert not noise._holds(groups, limit.scale, limit.value - 1, share, delta)
+
+
+def test_a_planted_lower_threshold_shows_lonely_keys_too_often() -> None:
+    """The control of the frequency test: ten below the threshold, it must fail."""
+    delta, share, runs = DELTA_UNIT // 1000, RHO_UNIT // 10, 4_000
+    limit = noise.threshold_for(1, share, delta)
+    planted = noise._selection(limit.scale, limit.value - 5)
+    shown = sum(bool(planted({"rare": 1})) for _ in range(runs))
+    assert shown > 4 + SIGMAS * math.sqrt(4)
+
+
+def test_units_min_moves_the_threshold_and_not_the_count() -> None:
+    share, delta = RHO_UNIT // 10, DELTA_UNIT // 10**9
+    kept = [noise.select_keys({("a",): 1000}, 1, 100, share, delta)[("a",)] for _ in range(200)]
+    assert abs(sum(kept) / len(kept) - 1000) < 2
+    assert noise.select_keys({("a",): 99}, 1, 100, share, delta) == {}
+
+
+def measure(function: str, scale: float, noisy: tuple[int, ...], grid: int = 1) -> ReleasedMeasure:
+    return ReleasedMeasure(
+        function=function,  # type: ignore[arg-type]
+        type=DOUBLE,
+        mechanism="gaussian",
+        scale=scale,
+        grid=grid,
+        low="0",
+        high="100",
+        step="1",
+        clamped=False,
+        noisy=(noisy,),
+    )
+
+
+def covered(function: str, exact: tuple[int, ...], truth: Fraction, scale: float, grid: int) -> float:
+    """How often the 95 % interval holds the exact bounded answer."""
+    planted, runs = dataclasses.replace(vector(1), norm_squared=round(scale**2 * 2)), 2_000
+    hits = Counter[bool]()
+    for _ in range(runs):
+        noisy = noise.add_noise(exact, planted, "zcdp", RHO_UNIT)
+        found = present.estimate(measure(function, scale, noisy, grid), 0)
+        hits[found.low <= truth <= found.high] += 1
+    return hits[True] / runs
+
+
+def test_intervals_of_sums_cover_as_often_as_they_say() -> None:
+    assert 0.94 <= covered("sum", (5000,), Fraction(5000), 40.0, 1) <= 0.965
+
+
+def test_intervals_of_means_are_conservative() -> None:
+    grid = 2**20
+    assert covered("avg", (300 * grid, 30 * grid), Fraction(55), 10.0 * grid, grid) >= 0.95
