@@ -23,7 +23,7 @@ def load_licences(directory: Path) -> tuple[Licence, ...]:
     """
     licences: dict[str, Licence] = {}
     problems: list[Problem] = []
-    for path in sorted(directory.glob("*.toml")):
+    for path in sorted(path for path in directory.glob("*.toml") if not path.name.startswith(".")):
         try:
             licences[path.name] = load_licence_text(read(path), path.name)
         except PolicyError as error:

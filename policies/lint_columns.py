@@ -31,8 +31,8 @@ def lint_column(policy: Policy, table: Table, column: Column) -> Iterator[Findin
     yield from _bins(column, place)
     if table.public:
         return
-    if column.role == "measure":
-        yield from _measure(table, column, place)
+    if column.role in ("measure", "dimension"):
+        yield from _computed(table, column, place)
     if column.role == "dimension":
         yield from _dimension(policy, column, place)
         if column.type.temporal and not column.via:
@@ -58,8 +58,9 @@ def has_public_keys(column: Column) -> bool:
     return False
 
 
-def _measure(table: Table, column: Column, place: str) -> Iterator[Finding]:
-    if column.type.numeric and column.range is None and column.aggregates - {"count", "count_distinct"}:
+def _computed(table: Table, column: Column, place: str) -> Iterator[Finding]:
+    bounded = column.range is not None or column.values is not None
+    if column.type.numeric and not bounded and column.aggregates - {"count", "count_distinct"}:
         message = "without a lowest and highest value, sums and means of this column are refused"
         yield Finding("warning", "range_missing", place, message, "declare `range` from public knowledge")
     total, rows = column.total_per_unit_max, table.rows_per_unit_max

@@ -33,15 +33,17 @@ def parse(text: str, file: str) -> dict[str, Any]:
         return tomllib.loads(text, parse_float=_decimal)
     except RecursionError as error:
         raise _refused(file, "is nested too deeply") from error
-    except ValueError as error:
+    except tomllib.TOMLDecodeError as error:
         raise _refused(file, f"is not TOML: {_lower(str(error))}") from error
+    except ValueError as error:  # a number of more digits than Python reads, in Python's own words
+        raise _refused(file, "holds a number that is out of every range") from error
 
 
 def _decimal(text: str) -> Decimal:
     try:
         return Decimal(text)
     except InvalidOperation as error:
-        raise ValueError("a number that is out of every range") from error
+        raise ValueError(text) from error
 
 
 def _lower(text: str) -> str:

@@ -289,6 +289,45 @@ def tables_in(raw: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
 PLACES = sorted(tables_in(GOOD))
 
 
+def leaves(raw: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place in a document that can be replaced."""
+    inner = raw.items() if isinstance(raw, dict) else enumerate(raw) if isinstance(raw, list) else ()
+    for key, value in inner:
+        yield (*place, key)
+        yield from leaves(value, (*place, key))
+
+
+def keys_of(raw: Any) -> list[Any]:
+    return list(raw) if isinstance(raw, dict) else list(range(len(raw))) if isinstance(raw, list) else []
+
+
+JUNK = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.sampled_from(["en", "pid", "range", "type", "a.b", "", "é"]), inner, max_size=3),
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(list(leaves(GOOD))), JUNK), min_size=1, max_size=3))
+def test_junk_anywhere_is_refused_in_words_and_never_breaks_the_loader(
+    changes: list[tuple[tuple[Any, ...], Any]],
+) -> None:
+    raw = copy.deepcopy(GOOD)
+    for place, junk in changes:
+        inner: Any = raw
+        for part in place[:-1]:
+            inner = inner[part] if part in keys_of(inner) else None
+        if place[-1] in keys_of(inner):
+            inner[place[-1]] = junk
+    policy = loaded(raw)
+    if policy is not None and policy.unit is not None and policy.release.modes == ("dp",):
+        check(policy)
+
+
 def with_extra(place: tuple[str, ...], key: str) -> dict[str, Any]:
     raw = copy.deepcopy(GOOD)
     inner = raw

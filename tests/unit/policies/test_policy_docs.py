@@ -81,9 +81,8 @@ def test_the_reference_says_how_the_digest_is_made() -> None:
         if isinstance(value, int | Decimal):
             text = f"{Decimal(value):f}"
             return {"@": "number", "v": text.rstrip("0").rstrip(".") if "." in text else text}
-        return (
-            {"@": "date", "v": value.isoformat()} if type(value) is date else {"@": "datetime", "v": value.isoformat()}
-        )  # type: ignore[attr-defined]  # dates
+        assert isinstance(value, date)
+        return {"@": "date" if type(value) is date else "datetime", "v": value.isoformat()}
 
     for text in (POLICY, OPEN, CLINIC):
         plain = tagged(tomllib.loads(text, parse_float=Decimal))

@@ -44,6 +44,11 @@ def test_a_licence_without_a_budget_has_the_datasets_own_cap() -> None:
     assert load_licence_text(GOOD[: GOOD.index("budget")], "l.toml").budget == {}
 
 
+def test_an_editors_lock_file_is_no_licence(tmp_path: Path) -> None:
+    (tmp_path / ".#acme.toml").symlink_to("nobody@nowhere")
+    assert load_licences(tmp_path) == ()
+
+
 def test_a_home_without_licences_has_none(tmp_path: Path) -> None:
     assert load_licences(tmp_path / "licences") == ()
 
