@@ -35,6 +35,11 @@ class Start:
     allow_degraded: tuple[str, ...]
 
 
+def process_bytes(memory_mb: int) -> int:
+    """The process's limit over the engine's own: the engine's memory_limit does not bound strings and lists."""
+    return (memory_mb * 3 // 2 + 256) << 20
+
+
 @dataclass(frozen=True, slots=True)
 class Kill:
     """To the zygote, where the system has no pidfd. A process that it has reaped is left alone."""

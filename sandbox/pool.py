@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.engine.snapshot import make_empty
-from sandbox.jobs import Start
+from sandbox.jobs import Start, process_bytes
 from sandbox.lockdown.walls import ENGINE
 from sandbox.protocol import RESERVATION_S, Layer
 from sandbox.selftest import attack_from_inside
@@ -54,7 +54,7 @@ class PoolSettings:
 
     @property
     def process_bytes(self) -> int:
-        return (self.memory_mb * 3 // 2 + 256) << 20
+        return process_bytes(self.memory_mb)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ class Pool:
                 return None
 
     def _await_refill(self) -> bool:
-        """A place that is taken by a worker on its way to wait is as good as free, in a moment. False: there is none."""
+        """The place of a worker on its way to wait is as good as free, in a moment. False: there is none."""
         with self._lock:
             if not self._refilling:
                 return False

@@ -131,9 +131,11 @@ class Worker:
     @property
     def idle(self) -> bool:
         """Whether it still waits: a worker that closed, or that speaks without being asked, is of no use."""
+        if self._over:
+            return False
         poll = select.poll()
         poll.register(self._job, select.POLLIN)
-        return not self._over and not poll.poll(0)
+        return not poll.poll(0)
 
     def kill(self) -> None:
         """Ends it at once, from any thread; a query that is under way raises WorkerFailed."""
@@ -161,7 +163,7 @@ class Worker:
             self._job.settimeout(max(0.001, self._left_s))
             self._job.sendall(frame(body))
             answer = self._receive(bytes_max, began + self._left_s)
-        except (OSError, FrameError):
+        except (OSError, FrameError, ValueError):  # ValueError: closed by another thread meanwhile
             raise self._failed("internal") from None
         except WorkerFailed as failure:
             raise self._failed(failure.kind) from None

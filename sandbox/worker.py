@@ -32,6 +32,7 @@ from sandbox.jobs import (
     Report,
     SelfTest,
     Start,
+    process_bytes,
 )
 from sandbox.lockdown import attacks
 from sandbox.lockdown.confinement import Confinement
@@ -119,7 +120,7 @@ def confinement_of(start: Start, parent: int) -> Confinement:
     return Confinement(
         read=(Path(start.snapshot), *needed),
         write=(Path(start.spill),),
-        memory_bytes=memory_bytes(start.memory_mb),
+        memory_bytes=process_bytes(start.memory_mb),
         file_bytes=start.spill_mb << 20,
         cpu_s=start.jobs_cpu_s,
         open_files=_OPEN_FILES,
@@ -127,11 +128,6 @@ def confinement_of(start: Start, parent: int) -> Confinement:
         own_uid=True,
         parent=parent,
     )
-
-
-def memory_bytes(memory_mb: int) -> int:
-    """The process's limit over the engine's own: its memory_limit does not bound strings and lists, this does."""
-    return (memory_mb * 3 // 2 + 256) << 20
 
 
 def _settle(start: Start, parent: int) -> duckdb.DuckDBPyConnection | None:

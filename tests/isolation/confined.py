@@ -8,7 +8,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,12 @@ class Attacked:
         return [name for name, end in self.outcome.items() if end != "stopped" and name != "read the data"]
 
 
-def attack(folder: Path, *, uid: int = 0, broken: Sequence[str] = (), own_uid: bool = False) -> Attacked:
-    """Confines a process, as account `uid` (0: as we are) and with `broken` walls planted, and attacks from inside."""
+def attack(folder: Path, *, uid: int = 0, **planted: object) -> Attacked:
+    """Confines a process, as account `uid` (0: as we are) and with faults planted, and attacks from inside.
+
+    Plants: `broken`, `forgotten`, `lacking` (names of walls), `second_thread`, `linux`; beside them `own_uid`,
+    `allow_degraded`, `only_confine`. See inside.py.
+    """
     outside, spill = folder / "outside", folder / "spill"
     for made in (outside, spill, outside / "empty"):
         made.mkdir()
@@ -50,8 +53,7 @@ def attack(folder: Path, *, uid: int = 0, broken: Sequence[str] = (), own_uid: b
             "victim": victim.pid,
             "port": listener.getsockname()[1],
             "uid": uid,
-            "broken": list(broken),
-            "own_uid": own_uid,
+            **planted,
         }
         return _read(config)
 

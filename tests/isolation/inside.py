@@ -270,8 +270,31 @@ def break_walls(names: list[str]) -> None:
         walls._still_stand = lambda _layers, _status: None
 
 
+def forget_to_set(names: list[str]) -> None:
+    """Plants a deeper fault: the wall's own code sets nothing, and only its reading back can notice."""
+    from sandbox.lockdown import landlock, privileges, rlimits, seccomp
+
+    modules = {"landlock": landlock, "no_new_privs": privileges, "rlimits": rlimits, "seccomp": seccomp}
+    for name in names:
+        modules[name]._set = lambda *_: None
+
+
+def lack(names: list[str]) -> None:
+    """Plants a machine that does not have these."""
+    from sandbox.lockdown import walls
+    from sandbox.lockdown.kernel import LayerInactive
+
+    def missing(_confinement: object, _status: object) -> str:
+        raise LayerInactive("planted: not on this machine")
+
+    walls.WALLS = tuple(
+        walls.Wall(wall.name, wall.required, missing) if wall.name in names else wall for wall in walls.WALLS
+    )
+
+
 def main() -> None:
     sys.path[:0] = [sys.argv[1]]
+    from sandbox.lockdown import walls
     from sandbox.lockdown.confinement import Confinement
     from sandbox.lockdown.walls import IsolationMissing, confine
 
@@ -281,6 +304,11 @@ def main() -> None:
         os.setresgid(config["uid"], config["uid"], config["uid"])
         os.setresuid(config["uid"], config["uid"], config["uid"])
     break_walls(config.get("broken", []))
+    forget_to_set(config.get("forgotten", []))
+    lack(config.get("lacking", []))
+    walls.LINUX = config.get("linux", True)
+    if config.get("second_thread"):
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
     confinement = Confinement(
         read=(Path(config["data"]),),
         write=(Path(config["spill"]),),
@@ -289,6 +317,7 @@ def main() -> None:
         cpu_s=30,
         open_files=64,
         own_uid=config.get("own_uid", False),
+        allow_degraded=frozenset(config.get("allow_degraded", [])),
     )
     Path(config["spill"], "mine").touch()
     os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
@@ -296,6 +325,9 @@ def main() -> None:
         layers = confine(confinement)
     except IsolationMissing as missing:
         print(json.dumps({"refused": [layer.name for layer in missing.layers if layer.required and not layer.active]}))
+        return
+    if config.get("only_confine"):
+        print(json.dumps({"layers": [layer.name for layer in layers if layer.active]}))
         return
     result = {name: outcome(name, attack) for name, attack in attacks(config).items()}
     with contextlib.suppress(OSError):

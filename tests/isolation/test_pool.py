@@ -18,6 +18,7 @@ import pytest
 from policies.types import BIGINT, BOOLEAN, DATE, DOUBLE, INTEGER, TEXT, TIMESTAMP, Type
 from sandbox import pool as pool_module
 from sandbox.pool import Pool, PoolSettings, Worker, WorkerFailed
+from sandbox.supervised import WorkerLimits
 from tests.isolation.confined import ROOT
 from tests.isolation.conftest import open_folder
 
@@ -188,12 +189,11 @@ def _ends(worker: Worker, sql: str) -> str:
     return "answered"
 
 
-def test_memory_is_watched_from_outside_as_well(snapshot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_watched_from_outside_as_well(snapshot: Path) -> None:
     """Shared maps are outside the process's own limit: here the watchdog alone is set low."""
-    limits = pool_module.WorkerLimits
-    monkeypatch.setattr(pool_module, "WorkerLimits", lambda wall, result, _rss: limits(wall, result, 1 << 20))
     with small_pool(snapshot) as pool:
         worker = taken_from(pool)
+        worker._limits = WorkerLimits(10_000, 1 << 20, rss_bytes_max=1 << 20)
         with pytest.raises(WorkerFailed, match="resource"):
             worker.query("SELECT sleep_ms(2000)", (INTEGER,), 1)
         assert gone(worker.pid)
