@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
 from threading import Event, Lock, Thread
 from typing import Final, Literal
 
+from gateway.admission.admit import admit
 from gateway.domain import Domain
 from gateway.errors import Fault, NotReady, Refusal
-from policies.model import Case
+from gateway.sql.limits import SqlLimits
+from gateway.sql.read import read
+from policies.model import Case, Licence, Policy
 
 PAUSE_S: Final = 0.1
+AUTHOR: Final = "the policy's author"
 _log = logging.getLogger("bpk.cases")
 Try = Callable[[str, str], None]
 """(dataset, SQL): takes an example through the steps of a query up to its price. Raises Refusal, NotReady."""
@@ -55,6 +60,36 @@ def _outcome(case: Case, refusal: Refusal | None) -> Outcome:
     if case.code is not None and case.code != refusal.code:
         return Outcome(case, refusal.code, f"is refused as `{refusal.code}`, but `{case.code}` is expected")
     return Outcome(case, refusal.code, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Takes an example through the steps of a query, as somebody whose licence allows all that the policy offers.
+
+    Without a data domain it goes as far as admission.
+    """
+
+    policies: Mapping[str, Policy]
+    domain: Domain | None
+    limits: SqlLimits = field(default_factory=SqlLimits)
+
+    def __call__(self, dataset: str, sql: str) -> None:
+        """Raises Refusal, NotReady."""
+        policy = replace(self.policies[dataset], supply="authorised")
+        licence = Licence("examples", AUTHOR, (dataset,), policy.purposes, date.min, date.max, {})
+        query = read(sql, {}, {dataset: policy}, self.limits)
+        admitted = admit(
+            query,
+            policy,
+            operator=AUTHOR,
+            licences=(licence,),
+            purpose=next(iter(policy.purposes), None),
+            mode=None,
+            epsilon=None,
+            day=datetime.now(UTC).date(),
+        )
+        if self.domain is not None:
+            self.domain.prepare(admitted.question, reserve=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +156,9 @@ class Opening:
                 pass
             except Fault as fault:
                 _log.error("examples: %s", fault)
+            except Exception as error:  # a thread that dies silently would look like a slow start
+                _log.error("examples: %s", type(error).__name__)
+                return
             self._stop.wait(PAUSE_S)
 
     def _judge(self, dataset: str, cases: tuple[Case, ...]) -> DoorState:

@@ -24,8 +24,8 @@ class Supervisor:
     """`start` returns when the service answers on `socket`; `stop` ends it."""
 
     def __init__(self, root: Path, socket: Path) -> None:
-        self._command = (sys.executable, "-m", "sandbox", "serve", "--home", str(root))
-        self._command += ("--socket", str(socket), "--follow-parent")
+        serve = (sys.executable, "-m", "sandbox", "serve", "--home", str(root))
+        self._command = (*serve, "--socket", str(socket), "--follow-parent")
         self._process: subprocess.Popen[bytes] | None = None
         self._stop = Event()
         self._thread = Thread(target=self._watch, name="supervisor", daemon=True)

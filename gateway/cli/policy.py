@@ -73,9 +73,8 @@ def run_cases(
     as_json: JsonOption = False,
 ) -> None:
     """Run the examples of policies through the steps of a query, up to the price. No data is read, nothing charged."""
-    from gateway.cases import run
+    from gateway.cases import Attempt, run
     from gateway.catalog import Catalog
-    from gateway.pipeline import Attempt
 
     opened = home_of(home)
     catalog = Catalog.load(opened.policies)
@@ -84,11 +83,11 @@ def run_cases(
         if name not in catalog.policies:
             raise typer.BadParameter(f"there is no dataset `{name}` in this home")
     with _domain(opened) as domain:
-        depths = {name: _wait(domain, catalog, name) for name in chosen}
-        results = {
-            name: run(name, catalog.cases[name], Attempt(catalog, domain if depths[name] == "priced" else None))
-            for name in chosen
-        }
+        depths: dict[str, str] = {name: _wait(domain, catalog, name) for name in chosen}
+        results = {}
+        for name, depth in depths.items():
+            attempt = Attempt(catalog.policies, domain if depth == "priced" else None)
+            results[name] = run(name, catalog.cases[name], attempt)
     failed = any(outcome.problem for outcomes in results.values() for outcome in outcomes)
     if as_json:
         print_json({"failed": failed, "datasets": {name: _outcomes(results[name], depths[name]) for name in chosen}})

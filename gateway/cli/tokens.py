@@ -47,7 +47,7 @@ def issue(
 
 
 def issue_token(home: Home, subject: str, roles: tuple[Role, ...], life: timedelta) -> str:
-    """Raises Misconfigured where the home refuses its own key, ValueError for a subject or life that is out of range."""
+    """Raises Misconfigured where the home refuses its own key, ValueError for a subject or life out of range."""
     from gateway.errors import Misconfigured
     from gateway.home import read_private_key
     from gateway.identity.keys import load_keys

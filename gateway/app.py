@@ -1,0 +1,206 @@
+"""The composition root: a home becomes a running gateway. The only place that builds its parts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+from fastapi import FastAPI
+
+from gateway.audit.checkpoint import Signer
+from gateway.audit.log import Log
+from gateway.budget.ledger import Ledger
+from gateway.budget.recovery import recover
+from gateway.cases import Attempt, Doors, Opening
+from gateway.catalog import Catalog
+from gateway.domain import Domain
+from gateway.errors import Misconfigured, NotReady
+from gateway.home import Home, read_private_key
+from gateway.http.health import Readiness
+from gateway.http.metrics import Metrics
+from gateway.http.routes import create
+from gateway.http.security import Rate
+from gateway.http.service import Service
+from gateway.identity.keys import load_keys
+from gateway.identity.token import Verifier
+from gateway.pipeline import Parts, Pipeline
+from gateway.store import Store
+from gateway.supervisor import Supervisor
+
+DRAIN_S: Final = 8.0
+"""How long running questions may go on after the order to stop."""
+_log = logging.getLogger("bpk.app")
+
+
+def today() -> date:
+    return datetime.now(UTC).date()
+
+
+def open_log(home: Home) -> tuple[Store, Log]:
+    """The home's store and its log. Raises Misconfigured."""
+    signer = Signer(home.settings.audit.origin, read_private_key(home.path(home.settings.audit.checkpoint_key)))
+    store = Store(home.ledger_file)
+    return store, Log(store, signer)
+
+
+def open_domain(home: Home, door: Path) -> Domain:
+    settings = home.settings.domain
+    key = read_private_key(home.path(settings.ticket_key))
+    return Domain(door, key, prepare_s_max=settings.prepare_s_max, run_s_max=settings.run_s_max)
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """Everything of a running gateway that has to be ended."""
+
+    app: FastAPI
+    pipeline: Pipeline
+    store: Store
+    domain: Domain
+    opening: Opening
+
+    def close(self) -> None:
+        """After the last request, and after the data domain's own end."""
+        self.pipeline.join()
+        self.domain.close()
+        self.store.close()
+
+
+def build(home: Home, domain: Domain) -> Gateway:
+    """The gateway of `home`, over a data domain that may still be starting. Raises Misconfigured, NotReady."""
+    catalog = Catalog.load(home.policies)
+    verifier = Verifier(home.settings.tokens, load_keys(home.settings.tokens.keys, home.path))
+    store, log = open_log(home)
+    ledger = Ledger(log)
+    recovered = recover(store, ledger, log)
+    for dataset, why in recovered.frozen.items():
+        _log.error("%s is closed: %s", dataset, why)
+    doors, metrics, limits = Doors(), Metrics(), home.settings.limits
+    pipeline = Pipeline(Parts(catalog, domain, store, ledger, log, doors, today), limits)
+    opening = Opening(domain, doors, catalog.cases, Attempt(catalog.policies, domain))
+
+    def stop() -> None:
+        opening.stop()
+        pipeline.drain(DRAIN_S)
+
+    service = Service(
+        verifier=verifier,
+        pipeline=pipeline,
+        catalog=catalog,
+        store=store,
+        ledger=ledger,
+        log=log,
+        readiness=Readiness(domain, catalog, doors, ledger),
+        metrics=metrics,
+        rate=Rate(limits.requests_per_minute_max),
+        limits=limits,
+        today=today,
+        stop=stop,
+    )
+    opening.start()
+    return Gateway(create(service), pipeline, store, domain, opening)
+
+
+def serve(home: Home, port: int | None, ready: Callable[[str], None]) -> None:
+    """Serves until SIGTERM or SIGINT. `ready` is told the address. Raises Misconfigured, NotReady."""
+    listener = _listen(home.settings.server.host, home.settings.server.port if port is None else port)
+    try:
+        with _data_domain(home) as (door, domain), contextlib.closing(build(home, domain)) as gateway:
+            address = _address(listener)
+            _leave_address(home, address, door)
+            ready(address)
+            config = uvicorn.Config(
+                gateway.app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=int(DRAIN_S),
+                timeout_keep_alive=30,
+                h11_max_incomplete_event_size=32_768,
+            )
+            try:
+                uvicorn.Server(config).run(sockets=[listener])
+            finally:
+                home.address_file.unlink(missing_ok=True)
+    finally:
+        listener.close()
+
+
+@contextlib.contextmanager
+def _data_domain(home: Home) -> Iterator[tuple[Path, Domain]]:
+    """The door of the data domain: one that is served elsewhere, or our own child's."""
+    elsewhere = home.settings.domain.socket
+    if elsewhere is not None:
+        yield home.path(elsewhere), open_domain(home, home.path(elsewhere))
+        return
+    with own_domain(home) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def own_domain(home: Home) -> Iterator[tuple[Path, Domain]]:
+    """A service of our own for as long as the block lasts, on a socket that only we can reach."""
+    folder = Path(tempfile.mkdtemp(prefix="bpk-"))  # mode 0700, and short: a socket's path has at most 104 bytes
+    supervisor = Supervisor(home.root, folder / "door")
+    try:
+        domain = open_domain(home, folder / "door")
+        supervisor.start(domain)
+        yield folder / "door", domain
+    finally:
+        supervisor.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def served_door(home: Home) -> Domain | None:
+    """The data domain that serves this home now, or None."""
+    try:
+        door = Path(json.loads(home.address_file.read_text(encoding="utf-8"))["door"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    domain = open_domain(home, door)
+    try:
+        domain.status()
+    except NotReady:
+        domain.close()
+        return None
+    return domain
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(512)
+    except OSError as error:
+        way_out = f"take another one with `--port` (0 is any that is free): {error.strerror or error}"
+        raise Misconfigured(f"{host}:{port} cannot be listened on; {way_out}") from error
+    return listener
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    shown = "127.0.0.1" if host == "0.0.0.0" else "[::1]" if host == "::" else f"[{host}]" if ":" in host else host  # noqa: S104  # read, not bound
+    return f"http://{shown}:{port}"
+
+
+def _leave_address(home: Home, address: str, door: Path) -> None:
+    """For the command line of the same user: where this home is served."""
+    home.address_file.parent.mkdir(parents=True, exist_ok=True)
+    beside = home.address_file.with_suffix(f".{os.getpid()}")
+    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as out:
+        json.dump({"url": address, "pid": os.getpid(), "door": str(door)}, out)
+    beside.replace(home.address_file)
