@@ -113,12 +113,20 @@ def object_to_statement(tree: exp.Expr, text: str) -> Refusal:
 def object_to_class(node: exp.Expr, text: str) -> Refusal:
     """A construct that is not listed, or that stands where it may not."""
     at = place(text, node)
+    if type(node) in (exp.Star, exp.Columns) and _in_select_list_of_query(node):
+        instead = "aggregate the columns you want: AVG(x), SUM(x), COUNT(*)"
+        return Refusal("aggregate_required", "whole rows do not leave", hint=instead, at=at)
     if type(node) in _CLASSES:
         code, message, hint = _CLASSES[type(node)]
         return Refusal(code, message, hint=hint, at=at)
     if isinstance(node, exp.Func):
         return _object_to_function(node, text)
     return Refusal("construct_not_allowed", f"`{words(text, node)}` is not part of the accepted language", at=at)
+
+
+def _in_select_list_of_query(node: exp.Expr) -> bool:
+    above = node.parent.parent if node.parent is not None and type(node.parent) is exp.Column else node.parent
+    return type(above) is exp.Select and above.parent is None
 
 
 def function_name(node: exp.Expr) -> str:
@@ -129,14 +137,14 @@ def function_name(node: exp.Expr) -> str:
 
 
 def _object_to_function(node: exp.Func, text: str) -> Refusal:
-    name = function_name(node)
-    at = place(text, node)
+    at, name = place(text, node), function_name(node)
+    written = words(text, node).partition("(")[0].strip() or name
     if name in functions.OTHER_AGGREGATES:
         hint = "the aggregates are COUNT, SUM and AVG"
         if name in ("min", "max"):
             hint = "a single row decides a minimum or a maximum; AVG tells where the values lie"
-        return Refusal("aggregate_not_allowed", f"`{name}` is not answered", hint=hint, at=at)
-    return Refusal("function_not_allowed", f"`{name}` is not answered", hint=f"functions: {functions.NAMES}", at=at)
+        return Refusal("aggregate_not_allowed", f"`{written}` is not answered", hint=hint, at=at)
+    return Refusal("function_not_allowed", f"`{written}` is not answered", hint=f"functions: {functions.NAMES}", at=at)
 
 
 def object_to_argument(node: exp.Expr, argument: str, text: str) -> Refusal:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from sqlglot import exp
 
 from sandbox.relational.expressions import Position
+
+_NAME_MAX: Final = 100
+_NAME_BEFORE: Final = re.compile(r"\w+\s*\(\s*$")
 
 
 def position(text: str, start: int, end: int) -> Position:
@@ -30,12 +36,22 @@ def span(node: exp.Expr) -> tuple[int, int] | None:
 
 def place(text: str, node: exp.Expr) -> Position | None:
     """Where `node` stands in `text`."""
-    found = span(node)
+    found = _with_name(text, node)
     return position(text, *found) if found else None
+
+
+def _with_name(text: str, node: exp.Expr) -> tuple[int, int] | None:
+    """The span of `node`; of functions without an offset of their own, from their name before the parenthesis."""
+    found = span(node)
+    if found is not None and isinstance(node, exp.Func) and "start" not in node.meta:
+        before = _NAME_BEFORE.search(text, max(0, found[0] - _NAME_MAX), found[0])
+        if before is not None:
+            return before.start(), found[1]
+    return found
 
 
 def words(text: str, node: exp.Expr, *, most: int = 60) -> str:
     """The caller's own words for `node`, on one line, shortened."""
-    found = span(node)
+    found = _with_name(text, node)
     inside = " ".join(text[slice(*found)].split()) if found else ""
     return inside if len(inside) <= most else inside[: most - 1] + "…"

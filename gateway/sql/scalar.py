@@ -179,8 +179,8 @@ class Scalar:
             return typed.call("round", (value,), at)
         places = self.constant(digits, "the number of digits")
         number = places.expression.value if isinstance(places.expression, Literal) else None
-        if isinstance(number, bool) or not isinstance(number, int) or abs(number) > _DIGITS_MAX:
-            raise Refusal("construct_not_allowed", f"round takes -{_DIGITS_MAX} to {_DIGITS_MAX} digits", at=at)
+        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= _DIGITS_MAX:
+            raise Refusal("construct_not_allowed", f"round takes 0 to {_DIGITS_MAX} digits", at=at)
         return typed.call("round", (value, places), at)
 
     def extract(self, node: exp.Expr) -> Typed:
@@ -221,7 +221,7 @@ def no_aggregates(reading: Reading, place: str) -> AggregateReader:
     return refuse
 
 
-_DIGITS_MAX = 18
+_DIGITS_MAX = 12
 _CASTS: dict[str, literals.Cast] = {
     "DATE": "date",
     "TIMESTAMP": "timestamp",

@@ -1,0 +1,66 @@
+"""The only maker of AdmittedQuery: a question that this operator may ask, at a price that the policy allows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+from gateway.admission.epsilons import epsilon_for
+from gateway.admission.licences import licence_for
+from gateway.admission.modes import mode_for
+from gateway.admission.purposes import purpose_for
+from gateway.admission.roles import require_roles
+from gateway.errors import Refusal
+from gateway.sql.read import Query
+from policies.model import Licence, Mode, Policy
+from sandbox.protocol import Question
+
+_MAKER = object()
+
+
+@dataclass(frozen=True, slots=True)
+class AdmittedQuery:
+    """May be priced and run. `epsilon` is in 1e-12; `licence` is None only for open data."""
+
+    operator: str
+    dataset: str
+    policy: Policy
+    licence: Licence | None
+    purpose: str | None
+    mode: Mode
+    question: Question
+    epsilon: int
+    maker: object = None
+
+    def __post_init__(self) -> None:
+        if self.maker is not _MAKER:
+            raise AssertionError("an admitted query was made outside admission")
+
+
+def admit(  # noqa: PLR0913  # who asks what, for what, at which price: each is its own word of the caller's
+    query: Query,
+    policy: Policy,
+    *,
+    operator: str,
+    licences: tuple[Licence, ...],
+    purpose: str | None,
+    mode: str | None,
+    epsilon: Decimal | None,
+    day: date,
+) -> AdmittedQuery:
+    """`query` with all that it is allowed by. `licences` are the operator's, valid today or not; `day` is UTC.
+
+    Raises Refusal: who asks is judged before what is asked, so that nobody learns of a policy without a licence.
+    """
+    if query.dataset != policy.dataset:
+        raise AssertionError("a query was judged by another dataset's policy")
+    licence = licence_for(policy, licences, operator, day)
+    named = purpose_for(policy, licence, purpose)
+    chosen = mode_for(policy, mode)
+    require_roles(query.plan, policy)
+    if policy.release.dp is None:
+        raise Refusal("mode_not_offered", f"`{policy.dataset}` is not answered in mode `dp`")
+    price = epsilon_for(policy.release.dp, epsilon)
+    question = Question(policy.dataset, policy.digest, chosen, price, query.plan)
+    return AdmittedQuery(operator, policy.dataset, policy, licence, named, chosen, question, price, _MAKER)
