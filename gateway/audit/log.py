@@ -198,7 +198,7 @@ class Log:
                     raise Misconfigured(f"{self._store.path}: the log is damaged at record {start}")
                 start += 1
                 if kind == "charge" or (kind == "admin" and code.startswith("cap_")):
-                    yield records.read(content)
+                    yield json.loads(content)
             if not rows:
                 raise Misconfigured(f"{self._store.path}: the log is damaged at record {start}")
         self._check_tree(view, size)
@@ -248,15 +248,24 @@ class Log:
         return int(seq)
 
     def _check_tree(self, view: Reading, size: int) -> None:
-        """The stored subtrees must be those of the leaves."""
-        level, width = 0, size
-        while width > 1:
-            hashes = view.all("SELECT hash FROM node WHERE level = ? AND place < ? ORDER BY place", (level, width))
-            above = view.all("SELECT hash FROM node WHERE level = ? ORDER BY place", (level + 1,))
-            pairs = [(tree.parent_hash(hashes[i][0], hashes[i + 1][0]),) for i in range(0, width - 1, 2)]
-            if len(hashes) != width or above != pairs:
-                raise Misconfigured(f"{self._store.path}: the log's tree is damaged")
-            level, width = level + 1, width // 2
+        """The stored subtrees must be those of the leaves, and no others."""
+        total = width = size
+        for level in range(1, size.bit_length()):
+            width //= 2
+            total += width
+            for start in range(0, width, PAGE_MAX):
+                rows = view.all(
+                    "SELECT p.hash, l.hash, r.hash FROM node p"
+                    " JOIN node l ON l.level = p.level - 1 AND l.place = 2 * p.place"
+                    " JOIN node r ON r.level = p.level - 1 AND r.place = 2 * p.place + 1"
+                    " WHERE p.level = ? AND p.place >= ? AND p.place < ?",
+                    (level, start, min(start + PAGE_MAX, width)),
+                )
+                whole = len(rows) == min(PAGE_MAX, width - start)
+                if not whole or any(tree.parent_hash(left, right) != parent for parent, left, right in rows):
+                    raise Misconfigured(f"{self._store.path}: the log's tree is damaged")
+        if view.one("SELECT count(*) FROM node") != (total,):
+            raise Misconfigured(f"{self._store.path}: the log's tree is damaged")
 
     @property
     def _anchor(self) -> Path:

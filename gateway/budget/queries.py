@@ -105,8 +105,8 @@ def get(view: Reading, query_id: str) -> QueryRow:
 
 def find_repeat(view: Reading, operator: str, key: str, request_hash: str) -> QueryRow | None:
     """The query that this operator sent under `key`. Raises Refusal(idempotency_conflict) if it was another one."""
-    if not 1 <= len(key.encode(errors="replace")) <= KEY_BYTES_MAX:
-        raise Refusal("parameter_invalid", f"`Idempotency-Key` must have 1 to {KEY_BYTES_MAX} bytes")
+    if not key.isprintable() or not 1 <= len(key.encode()) <= KEY_BYTES_MAX:
+        raise Refusal("parameter_invalid", f"`Idempotency-Key` must have 1 to {KEY_BYTES_MAX} printable bytes")
     row = view.one(f"{_SELECT} WHERE operator = ? AND key = ?", (operator, key))
     if row is None:
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Protocol
 
 from gateway.budget import queries
@@ -135,8 +136,14 @@ def _compare_queries(view: Reading, fold: _Fold) -> None:
 
 
 def _amounts(line: Mapping[str, str]) -> _Amounts:
+    return _units(line["rho"], line["epsilon"], line["delta"])
+
+
+@lru_cache(maxsize=4096)
+def _units(rho: str, epsilon: str, delta: str) -> _Amounts:
+    """Prices repeat, and a start reads all of them."""
     return (
-        units_up(Decimal(line["rho"]), RHO_UNIT),
-        units_up(Decimal(line["epsilon"]), EPSILON_UNIT),
-        units_up(Decimal(line["delta"]), DELTA_UNIT),
+        units_up(Decimal(rho), RHO_UNIT),
+        units_up(Decimal(epsilon), EPSILON_UNIT),
+        units_up(Decimal(delta), DELTA_UNIT),
     )

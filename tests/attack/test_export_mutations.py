@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import hashlib
 import json
 import os
 import random
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.audit import replay
+from gateway.audit import verify as verify_module
 from gateway.audit.checkpoint import Signer
 from gateway.audit.verify import canonical, main, verify, verify_file, verify_receipt
 from tests.ledger_world import SIGNER, World, a_busy_world
@@ -264,6 +267,22 @@ def test_a_receipt_proves_its_record_and_no_other(world: World, lines: list[byte
         ):
             assert verify_receipt({**receipt, **change}, SIGNER.vkey), change
         assert verify_receipt(receipt, THIEF.vkey)
+
+
+def test_the_verifier_shares_nothing_with_the_writer() -> None:
+    allowed = {"gateway.audit.replay", "cryptography", *sys.stdlib_module_names}
+    for module in ("verify", "replay"):
+        source = Path(verify_module.__file__).with_name(f"{module}.py").read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(source)):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert all(name in allowed or name.split(".")[0] in allowed for name in names), names
+
+
+def test_a_log_of_the_first_release_stays_sound() -> None:
+    golden = (Path(__file__).parent / "golden" / "audit-v1.ndjson").read_bytes().splitlines(keepends=True)
+    assert not caught(golden)
+    assert not caught(golden, key=SIGNER.vkey)
 
 
 def test_the_command_reports_and_returns_its_verdict(

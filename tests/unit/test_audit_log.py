@@ -93,6 +93,13 @@ def test_an_erased_text_is_gone_from_the_file_and_the_tree_stays_whole(world: Wo
         world.log.erase(tx, index, "custodian")
 
 
+def test_a_text_that_is_half_a_character_is_committed_to_as_an_escape(world: World) -> None:
+    index = append(world, texts={"sql": "SELECT '\ud800'"})
+    with world.store.reading() as view:
+        assert world.log.opened(view, index)["sql"][1] == "SELECT '\\ud800'"
+    assert verify(world.export()).ok
+
+
 def test_time_never_runs_back(world: World) -> None:
     append(world)
     world.clock.moment -= timedelta(days=3)
