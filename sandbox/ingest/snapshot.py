@@ -172,7 +172,8 @@ def drop_superseded(state_dir: Path, dataset: str) -> None:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """One build of a dataset at a time; the lock ends with its holder, also by kill -9."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in (folder.parent.parent, folder.parent, folder):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
