@@ -19,8 +19,8 @@ LIST_MAX = 10_000
 RESERVED_PREFIX = "__"
 """Names that begin so are the data domain's own, as the column of unit ids is."""
 
-_NAME_PATTERN = r"^[^\W\d]\w{0,62}$"
-_QUALIFIED_PATTERN = r"^[^\W\d]\w{0,62}\.[^\W\d]\w{0,62}$"
+_NAME = r"[^\x00-@\[-^`{-\x7f][^\x00-/:-@\[-^`{-\x7f]{0,62}"
+"""A name for editors: in their expressions `\\w` is ASCII alone, so it says what a name does not hold."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -110,11 +110,9 @@ def _type(raw: object) -> Type:
     return Type.parse(raw)
 
 
-Name = Annotated[
-    str, AfterValidator(identifier), WithJsonSchema({"type": "string", "pattern": _NAME_PATTERN, "maxLength": 63})
-]
+Name = Annotated[str, AfterValidator(identifier), WithJsonSchema({"type": "string", "pattern": f"^{_NAME}$"})]
 ColumnName = Annotated[
-    str, AfterValidator(qualified), WithJsonSchema({"type": "string", "pattern": _QUALIFIED_PATTERN})
+    str, AfterValidator(qualified), WithJsonSchema({"type": "string", "pattern": rf"^{_NAME}\.{_NAME}$"})
 ]
 Line = Annotated[str, Field(max_length=500), AfterValidator(line)]
 Number = Annotated[Decimal, PlainValidator(finite), WithJsonSchema({"type": "number"})]

@@ -35,16 +35,18 @@ def schema_text() -> str:
 
 
 def _schema(model: type[BaseModel], title: str) -> dict[str, Any]:
-    return {"$schema": _DRAFT, **_without_null(model.model_json_schema(by_alias=True)), "title": title}
+    return {"$schema": _DRAFT, **_for_editors(model.model_json_schema(by_alias=True)), "title": title}
 
 
-def _without_null(schema: Any) -> Any:
-    """TOML has no null: a key that may be left out is just not required."""
+def _for_editors(schema: Any) -> Any:
+    """TOML has no null: a key that may be left out is just not required. A name that is none matches nothing."""
     if isinstance(schema, list):
-        return [_without_null(item) for item in schema]
+        return [_for_editors(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    kept = {key: _without_null(inner) for key, inner in schema.items() if not (key == "default" and inner is None)}
+    kept = {key: _for_editors(inner) for key, inner in schema.items() if not (key == "default" and inner is None)}
+    if "patternProperties" in kept:
+        kept["additionalProperties"] = False
     options = [option for option in kept.get("anyOf", ()) if option != {"type": "null"}]
     if len(options) == 1:
         del kept["anyOf"]
