@@ -29,6 +29,7 @@ BUSY_WAIT_S: Final = 20.0
 _SETTINGS: Final = {
     "journal_mode": "delete",
     "synchronous": 3,  # EXTRA: the folder is synced after the journal is unlinked, so a commit survives power loss
+    "fullfsync": 1,  # macOS: a sync that reaches the disk, not only its cache; nothing elsewhere
     "foreign_keys": 1,
     "recursive_triggers": 1,  # else INSERT OR REPLACE would delete rows past the triggers that forbid it
     "secure_delete": 1,  # an erased text is overwritten, not only unlinked
