@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from typing import Any, Final
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-CONSOLE = Console(highlight=False, soft_wrap=False)
+PLAIN_WIDTH: Final = 140
+"""Columns where nobody looks at a terminal: a file or a pipe."""
+CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 ERRORS = Console(stderr=True, highlight=False, soft_wrap=True)
+NOTES: Final = {
+    "may_be_clipped": "may be clipped: values beyond the policy's bounds count as the bound",
+    "near_threshold": "near the threshold: a small change could have kept this group back",
+    "withheld": "withheld",
+}
 
 
 def table(columns: list[str], rows: list[list[str]], numbers: frozenset[int] = frozenset()) -> None:
@@ -33,35 +41,42 @@ def answer(body: dict[str, Any]) -> None:
     if body["status"] != "answered":
         CONSOLE.print(f"{body['id']} is {body['status']}")
         return
-    names = [column["name"] for column in body["columns"]]
-    noisy = [place for place, column in enumerate(body["columns"]) if column["kind"] != "key"]
-    titles = [
-        f"{name}, 95 %" if place in noisy and _has_interval(body, place) else name for place, name in enumerate(names)
-    ]
+    noisy = frozenset(place for place, column in enumerate(body["columns"]) if column["kind"] != "key")
+    notes = sorted({note for line in body["notes"] for cell in line for note in cell or ()})
     rows = [
-        [_cell(value, body["intervals"][line][place], body["notes"][line][place]) for place, value in enumerate(row)]
+        [
+            _cell(value, body["intervals"][line][place], body["notes"][line][place], notes)
+            for place, value in enumerate(row)
+        ]
         for line, row in enumerate(body["rows"])
     ]
-    table(titles, rows, frozenset(noisy))
+    table([column["name"] for column in body["columns"]], rows, noisy)
+    if noisy:
+        CONSOLE.print(f"in brackets: {float(body['confidence']):.0%} intervals over the noise")
+    for mark, note in enumerate(notes, start=1):
+        CONSOLE.print(f"{_mark(mark)} {NOTES.get(note, note)}")
     spent = "free, it was answered before" if body["reused"] else f"epsilon {body['cost']['epsilon']}"
     CONSOLE.print(f"cost: {spent}; {left(body['budget'])}; record {body['receipt']['index']} of the audit log")
 
 
-def _has_interval(body: dict[str, Any], place: int) -> bool:
-    return any(line[place] is not None for line in body["intervals"])
-
-
-def _cell(value: Any, interval: list[Any] | None, notes: list[str] | None) -> str:
+def _cell(value: Any, interval: list[Any] | None, notes: list[str] | None, known: list[str]) -> str:
     text = "null" if value is None else number(value)
     if interval is not None:
         text += f"  [{number(interval[0])}, {number(interval[1])}]"
-    return text + (f"  ({', '.join(notes)})" if notes else "")
+    return text + "".join(_mark(known.index(note) + 1) for note in notes or ())
+
+
+def _mark(place: int) -> str:
+    """1 is one star, 2 is two."""
+    return "*" * place
 
 
 def number(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:,.2f}" if abs(value) >= 1 else f"{value:.4g}"
 
 
 def left(budget: dict[str, Any] | None) -> str:
