@@ -98,7 +98,7 @@ def serve(home: Path, socket_path: Path) -> None:
     datasets = Datasets(domain)
     door = Door(datasets, store, pool, verifier, seed_of(state))
     door.degraded = tuple(sorted(domain.allow_degraded))
-    threading.Thread(target=_prepare, args=(datasets, pool, door), name="bpk-ingest", daemon=True).start()
+    threading.Thread(target=prepare, args=(datasets, pool, door), name="bpk-ingest", daemon=True).start()
     listener = bind(socket_path)
     config = uvicorn.Config(application(door), log_level="warning", access_log=False, timeout_graceful_shutdown=5)
     try:
@@ -123,7 +123,7 @@ def _pool_settings(domain: Domain) -> PoolSettings:
     )
 
 
-def _prepare(datasets: Datasets, pool: Pool, door: Door) -> None:
+def prepare(datasets: Datasets, pool: Pool, door: Door) -> None:
     """Publishes the snapshots, then lets a worker attack its own walls; until both are done nothing is answered."""
     tested = False
     door.layers = probe()

@@ -1,0 +1,234 @@
+"""The data domain's door against a gateway that is broken, stolen or replayed."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from policies.privacy_loss import EPSILON_UNIT
+from sandbox import codec
+from sandbox.protocol import Failed, Fetch, Prepare, Prepared, Price, Refused, Released, Run
+from sandbox.relational.expressions import Column
+from sandbox.relational.nodes import Measure
+from tests.domain_world import PEOPLE, DomainWorld, domain_world
+
+pytestmark = pytest.mark.skipif(os.uname().sysname != "Linux", reason="workers are confined on Linux only")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DomainWorld]:
+    with domain_world(tmp_path_factory.mktemp("home")) as found:
+        yield found
+
+
+def nothing_was_spent(world: DomainWorld, before: tuple[int, int]) -> bool:
+    return world.spent() == before
+
+
+def test_a_charged_question_is_answered_near_the_truth(world: DomainWorld) -> None:
+    found = world.run(world.question(epsilon="1"))
+    assert isinstance(found, Released)
+    assert abs(int(found.rows[0][0]) - PEOPLE) < 60  # type: ignore[arg-type]
+    ((low, high),) = found.intervals[0]  # type: ignore[misc]
+    assert low < found.rows[0][0] < high
+
+
+def test_a_replayed_ticket_gives_the_same_release_and_buys_nothing(world: DomainWorld) -> None:
+    question = world.question(Measure("sum", Column("0.income")))
+    run = world.signed(world.ticket(question, world.prepared(question)), question)
+    first, spent = world.door.run(run), world.spent()
+    assert world.door.run(run) == first
+    assert nothing_was_spent(world, spent)
+
+
+def test_a_replayed_ticket_answers_no_other_question(world: DomainWorld) -> None:
+    question, other = world.question(table="visits"), world.question(table="items")
+    ticket = world.ticket(question, world.prepared(question))
+    assert isinstance(world.door.run(world.signed(ticket, question)), Released)
+    assert isinstance(world.door.run(world.signed(ticket, other)), Refused)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"price": Price(1, 0, 1)},
+        {"price": Price(0, 0, 0)},
+        {"dataset": "other"},
+        {"plan_digest": "0" * 64},
+        {"policy_digest": "0" * 64},
+        {"snapshot": "0" * 64},
+        {"mode": "aggregate"},
+        {"expires": 1},
+        {"issued": 1, "expires": 60_000},
+        {"expires": 2**53},
+    ],
+    ids="-".join,
+)
+def test_a_ticket_for_anything_else_is_refused_and_costs_nothing(world: DomainWorld, change: dict[str, object]) -> None:
+    before = world.spent()
+    question = world.question(Measure("avg", Column("0.income")))
+    assert isinstance(world.run(question, **change), Refused)
+    assert nothing_was_spent(world, before)
+
+
+def test_a_ticket_signed_by_another_key_is_refused(world: DomainWorld) -> None:
+    question = world.question(Measure("avg", Column("0.age")))
+    ticket = world.ticket(question, world.prepared(question))
+    found = world.door.run(world.signed(ticket, question, Ed25519PrivateKey.generate()))
+    assert isinstance(found, Refused)
+    assert found.code == "ticket_refused"
+
+
+def test_a_bent_signature_is_refused(world: DomainWorld) -> None:
+    question = world.question(Measure("avg", Column("0.age")))
+    run = world.signed(world.ticket(question, world.prepared(question)), question)
+    for bad in ("", "zz", run.signature[:-2], "00" * 64):
+        assert isinstance(world.door.run(dataclasses.replace(run, signature=bad)), Refused)
+
+
+def test_an_epsilon_beyond_the_policy_is_refused_by_the_domain_itself(world: DomainWorld) -> None:
+    for epsilon in ("51", "1000000"):
+        found = world.door.prepare(Prepare(world.question(epsilon=epsilon), reserve=False))
+        assert isinstance(found, Refused)
+        assert found.code == "epsilon_too_large"
+
+
+def test_another_policy_digest_is_refused(world: DomainWorld) -> None:
+    question = dataclasses.replace(world.question(), policy_digest="0" * 64)
+    found = world.door.prepare(Prepare(question, reserve=False))
+    assert isinstance(found, Refused)
+    assert found.code == "policy_changed"
+
+
+def test_hidden_tables_and_columns_do_not_exist_for_the_domain(world: DomainWorld) -> None:
+    for measure in (
+        Measure("count", Column("0.name")),
+        Measure("sum", Column("0.__unit")),
+        Measure("avg", Column("x")),
+    ):
+        found = world.door.prepare(Prepare(world.question(measure), reserve=False))
+        assert isinstance(found, Refused)
+
+
+def test_a_fetch_gives_a_release_only_to_the_question_that_it_answers(world: DomainWorld) -> None:
+    question = world.question(Measure("count", Column("0.income")))
+    made = world.run(question)
+    assert isinstance(made, Released)
+    assert world.door.fetch(Fetch(made.release, question)) == made
+    assert isinstance(world.door.fetch(Fetch(made.release, world.question(table="items"))), Refused)
+    assert isinstance(world.door.fetch(Fetch("rel_" + "0" * 32, question)), Refused)
+
+
+def test_the_same_question_finds_the_stored_release_at_no_more_than_its_epsilon(world: DomainWorld) -> None:
+    asked = world.question(Measure("count", Column("0.born")), epsilon="2")
+    made = world.run(asked)
+    assert isinstance(made, Released)
+    weaker = dataclasses.replace(asked, epsilon=EPSILON_UNIT)
+    assert world.prepared(weaker).release == made.release
+    assert world.prepared(dataclasses.replace(asked, epsilon=3 * EPSILON_UNIT)).release is None
+
+
+def test_a_worker_killed_in_the_middle_is_the_constant_failure_and_stays_paid(world: DomainWorld) -> None:
+    question = world.question(Measure("count", Column("0.weight")))
+    prepared, before = world.prepared(question, reserve=True), world.spent()
+    assert prepared.reservation is not None
+    worker = world.pool._held[prepared.reservation].worker
+    os.kill(worker._process.pid, signal.SIGKILL)
+    ticket = world.ticket(question, prepared)
+    run = Run(ticket, world.signed(ticket, question).signature, question, prepared.reservation)
+    assert world.door.run(run) == Failed()
+    assert world.spent()[0] == before[0] + prepared.price.rho
+    assert world.door.run(run) == Failed()
+    assert world.spent()[0] == before[0] + prepared.price.rho
+
+
+def test_a_lost_reservation_is_the_constant_failure(world: DomainWorld) -> None:
+    question = world.question(Measure("count", Column("0.sex")))
+    ticket = world.ticket(question, world.prepared(question))
+    run = Run(ticket, world.signed(ticket, question).signature, question, "no such place")
+    assert world.door.run(run) == Failed()
+
+
+def test_the_ceiling_holds_whatever_the_tickets_say(world: DomainWorld) -> None:
+    """A gateway that lost its ledger signs and signs; the custodian's 20 is all it gets."""
+    refusals = 0
+    for age in range(400):
+        question = world.question(Measure("count", Column("0.active")), epsilon="7", keys=(Column("0.sex"),))
+        question = dataclasses.replace(question, epsilon=question.epsilon - age)
+        found = world.door.prepare(Prepare(question, reserve=False))
+        if isinstance(found, Prepared) and found.release is not None:
+            question = world.question(Measure("count_rows", None), epsilon=str(9 + age / 100), keys=(Column("0.age"),))
+            found = world.door.prepare(Prepare(question, reserve=False))
+        if isinstance(found, Refused):
+            assert found.code == "budget_exhausted"
+            refusals += 1
+            break
+        assert isinstance(found, Prepared)
+        assert isinstance(world.door.run(world.signed(world.ticket(question, found), question)), Released)
+    assert refusals == 1
+    dp = world.policy.release.dp
+    assert dp is not None
+    served = world.door._datasets.find("clinic")
+    assert served is not None
+    assert world.spent()[0] <= served.ceiling.loss
+
+
+def test_a_ticket_prepared_before_the_ceiling_was_reached_is_refused_at_the_run(world: DomainWorld) -> None:
+    served = world.door._datasets.find("clinic")
+    assert served is not None
+    question = world.question(epsilon="0.25", table="items")
+    loss, _ = world.spent()
+    tight = dataclasses.replace(served, ceiling=dataclasses.replace(served.ceiling, loss=loss))
+    ticket = world.ticket(question, _priced(world, question))
+    world.door._datasets._served["clinic"] = tight
+    try:
+        found = world.door.run(world.signed(ticket, question))
+    finally:
+        world.door._datasets._served["clinic"] = served
+    assert isinstance(found, Refused)
+    assert found.code == "budget_exhausted"
+    assert world.spent()[0] == loss
+
+
+def _priced(world: DomainWorld, question):  # type: ignore[no-untyped-def]
+    """A Prepared for a question although the ceiling leaves no room: price and snapshot do not hang on it."""
+    served = world.door._datasets.find("clinic")
+    assert served is not None
+    roomy = dataclasses.replace(served, ceiling=dataclasses.replace(served.ceiling, loss=2**62))
+    world.door._datasets._served["clinic"] = roomy
+    try:
+        return world.prepared(question)
+    finally:
+        world.door._datasets._served["clinic"] = served
+
+
+def test_without_a_required_layer_nothing_is_answered(world: DomainWorld) -> None:
+    standing = world.door.layers
+    world.door.layers = tuple(
+        dataclasses.replace(layer, active=False) if layer.name == "seccomp" else layer for layer in standing
+    )
+    try:
+        found = world.door.prepare(Prepare(world.question(), reserve=False))
+        assert isinstance(found, Refused)
+        assert found.code == "not_ready"
+        assert not world.door.status().ready
+    finally:
+        world.door.layers = standing
+
+
+def test_records_of_a_stranger_are_not_decoded() -> None:
+    for body in (
+        b"",
+        b"[]",
+        b"{}",
+        b'{"@":"Prepare"}',
+        b'{"@":"Run","ticket":1}',
+        b'{"@":"Prepare","question":{"@":"Ticket"},"reserve":true}',
+    ):
+        with pytest.raises(codec.CodecError):
+            codec.loads(body, Prepare)
