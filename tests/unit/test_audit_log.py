@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateway.audit import export
 from gateway.audit.checkpoint import Signer
 from gateway.audit.log import Filter, Log
-from gateway.audit.verify import parse_key, verify, verify_receipt
+from gateway.audit.note import parse_key
+from gateway.audit.verify import verify, verify_receipt
 from gateway.errors import Fault, Misconfigured, Refusal
 from tests.ledger_world import HASH, SIGNER, World, a_busy_world
 
