@@ -1,4 +1,4 @@
-"""Signed checkpoints, read. Part of the offline verifier: standard library and `cryptography`, no part of the writer."""
+"""Signed checkpoints, read. Part of the offline verifier: standard library and `cryptography` only."""
 
 from __future__ import annotations
 
