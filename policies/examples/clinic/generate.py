@@ -39,7 +39,7 @@ IDENTITIES = len(DISTRICTS) * BIRTH_DAYS * SEQUENCE_NUMBERS
 STRIDE = 61_803_397
 """Shares no factor with IDENTITIES: steps through every identity once before it comes back."""
 PEOPLE_MAX = 10_000_000
-VISITS_MAX = 600
+VISITS_MAX = 500
 WITHOUT_IDENTITY = 0.004
 FROM_ELSEWHERE = 0.01
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
@@ -129,9 +129,9 @@ class _Visits:
 
     def of(self, number: str) -> Iterator[str]:
         dice = self._dice
-        for _ in range(min(VISITS_MAX, int(dice.paretovariate(1.25)) - (dice.random() < 0.3))):
+        for _ in range(min(VISITS_MAX, int(dice.paretovariate(1.7)) - (dice.random() < 0.3))):
             shown = "" if dice.random() < WITHOUT_IDENTITY else number
-            cost = dice.lognormvariate(5.2, 1.1)
+            cost = dice.lognormvariate(5.0, 0.8)
             day = self._days[int(dice.random() * VISIT_DAYS)]
             yield f"{shown},{self._hospital()},{self._department()},{self._diagnosis()},{cost:.2f},{day}"
 
