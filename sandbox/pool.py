@@ -74,6 +74,7 @@ class Pool:
         self._warm: dict[str, list[Worker]] = {}
         self._held: dict[str, _Held] = {}
         self._workers: dict[Worker, Path] = {}
+        self._dying: list[tuple[Worker, Path]] = []
         self._starting = 0
         self._refilling = False
         self._warm_from = 0.0
@@ -145,12 +146,13 @@ class Pool:
         """Ends all workers and the zygote, and wipes the spill folders. Safe to call twice."""
         with self._lock:
             self._closed = True
-            workers = list(self._workers)
             self._lock.notify_all()
-        for worker in workers:
+        for worker in list(self._workers):
             worker.close()
-        if self._thread is not threading.current_thread():
-            self._thread.join()
+        self._thread.join()
+        for worker in list(self._workers):  # started while the pool closed
+            worker.close()
+        self._bury()
         self._spill.close()
 
     def _acquire(self, dataset: str) -> Worker | None:
@@ -264,11 +266,18 @@ class Pool:
             return self._zygote
 
     def _retire(self, worker: Worker) -> None:
-        worker.end()
+        """The worker was killed: its place is free. Waiting for its end is left to the pool's thread: some ms."""
         with self._lock:
             spill = self._workers.pop(worker, None)
+            if spill is not None:
+                self._dying.append((worker, spill))
             self._lock.notify_all()
-        if spill is not None:
+
+    def _bury(self) -> None:
+        with self._lock:
+            dying, self._dying = self._dying, []
+        for worker, spill in dying:
+            worker.end()
             SpillRoot.wipe(spill)
 
     def _give_back(self, worker: Worker) -> None:
@@ -283,16 +292,19 @@ class Pool:
 
     def _supervise(self) -> None:
         """The pool's thread. The zygote is started here: its parent-death signal follows the thread that started it."""
-        while True:
-            self._keep_zygote()
-            self._expire()
-            self._refill()
-            with self._lock:
-                if self._closed:
-                    break
-                self._lock.wait(self._pause())
-        if self._zygote is not None:
-            self._zygote.close()
+        try:
+            while True:
+                self._bury()
+                self._keep_zygote()
+                self._expire()
+                self._refill()
+                with self._lock:
+                    if self._closed:
+                        break
+                    self._lock.wait(self._pause())
+        finally:
+            if self._zygote is not None:
+                self._zygote.close()
 
     def _keep_zygote(self) -> None:
         if self._zygote is not None and self._zygote.alive:
@@ -310,6 +322,8 @@ class Pool:
     def _pause(self) -> float:
         """Until the next reservation expires, or a second. Called with the lock held."""
         now = time.monotonic()
+        if self._dying:
+            return 0.0
         if self._missing() is not None and self._zygote is not None:
             return max(0.0, min(_LOOK_S, self._warm_from - now))
         ends = [held.until - now for held in self._held.values()]

@@ -32,7 +32,9 @@ class SpillRoot:
 
     def close(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
-        os.close(self._lock)
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
 
 def _wipe_leftovers(base: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,7 +35,7 @@ from sandbox.spawn import Process
 _LOOK_MS: Final = 50
 _START_S: Final = 20
 _DEATH_S: Final = 5
-_PAGE: Final = 4096
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class WorkerFailed(Exception):
@@ -79,6 +81,7 @@ class Worker:
         self._limits = limits
         self._retire = retire
         self._over = False
+        self._closing = threading.Lock()
 
     def __repr__(self) -> str:
         return f"<Worker {self.dataset} {self._process.pid}>"
@@ -131,25 +134,27 @@ class Worker:
     @property
     def idle(self) -> bool:
         """Whether it still waits: a worker that closed, or that speaks without being asked, is of no use."""
-        if self._over:
-            return False
         poll = select.poll()
-        poll.register(self._job, select.POLLIN)
-        return not poll.poll(0)
+        try:
+            poll.register(self._job, select.POLLIN)
+            return not self._over and not poll.poll(0)
+        except ValueError:  # closed, by another thread perhaps
+            return False
 
     def kill(self) -> None:
         """Ends it at once, from any thread; a query that is under way raises WorkerFailed."""
         self._process.kill()
 
     def close(self) -> None:
-        """Ends it and gives its place back. Safe to call twice."""
-        if not self._over:
-            self._over = True
+        """Kills it and gives its place back. Safe to call twice, and from any thread."""
+        with self._closing:
+            first, self._over = not self._over, True
+        if first:
+            self._process.kill()
             self._retire(self)
 
     def end(self) -> None:
-        """For the pool: kills, waits until it is gone, lets go of everything."""
-        self._over = True
+        """For the pool, after `close`: waits until it is gone, lets go of everything."""
         self._process.kill()
         self._process.wait(_DEATH_S)
         self._process.close()

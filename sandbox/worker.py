@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -193,12 +193,16 @@ def _query(connection: duckdb.DuckDBPyConnection, query: Query, bytes_max: int) 
     result = connection.execute(statements[0])
     if len(result.description or ()) != len(query.shape):
         raise RowsWrong
-    rows: list[Sequence[object]] = []
+    return write_rows(_fetch(result, query.rows_max), query.shape, bytes_max)
+
+
+def _fetch(result: duckdb.DuckDBPyConnection, rows_max: int) -> Iterator[Sequence[object]]:
+    count = 0
     while part := result.fetchmany(_FETCH_ROWS):
-        rows += part
-        if len(rows) > query.rows_max:
+        count += len(part)
+        if count > rows_max:
             raise RowsTooBig
-    return write_rows(rows, query.shape, bytes_max)
+        yield from part
 
 
 def _attack(connection: duckdb.DuckDBPyConnection, test: SelfTest) -> Report:
