@@ -1,0 +1,196 @@
+"""The command line, as its users start it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.home import init
+from tests.served_home import Served, make_home
+
+COUNT = "SELECT sex, COUNT(*) AS n FROM people GROUP BY sex"
+
+
+def bpk(*arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("BPK_")}
+    command = [sys.executable, "-m", "gateway", *(str(each) for each in arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={**clean, **env})
+
+
+def asked(served: Served, *arguments: object, subject: str = "op-a") -> subprocess.CompletedProcess[str]:
+    return bpk(*arguments, BPK_URL=served.url, BPK_TOKEN=served.token(subject))
+
+
+def test_every_command_explains_itself() -> None:
+    groups = ("sandbox", "token", "policy", "audit")
+    for command in ("init", "serve", "demo", "query", "check", "datasets", "budget", "doctor", *groups):
+        done = bpk(command, "--help")
+        assert done.returncode == 0, done.stderr
+        assert "Usage" in done.stdout
+
+
+def test_help_is_there_at_once() -> None:
+    begin = time.perf_counter()
+    bpk("--help")
+    assert time.perf_counter() - begin < 2
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys, gateway.cli.command; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not {"fastapi", "duckdb", "opendp", "sqlglot", "uvicorn"} & set(done.stdout.split())
+
+
+def test_a_question_is_answered_with_intervals(served: Served) -> None:
+    done = asked(served, "query", COUNT)
+    assert done.returncode == 0, done.stderr
+    assert "[" in done.stdout
+    assert "left to you: epsilon" in done.stdout
+    found = json.loads(asked(served, "query", COUNT, "--json").stdout)
+    assert [row[0] for row in found["rows"]] == ["F", "M", "X"]
+
+
+def test_a_question_may_come_from_a_file_and_have_parameters(served: Served, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text(served.token("op-a") + "\n")
+    sql = "SELECT COUNT(*) AS n FROM visits WHERE cost > $least"
+    arguments = ("query", sql, "--param", "least=70.5", "--token-file", token, "--home", served.home.root, "--json")
+    done = bpk(*arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["status"] == "answered"
+
+
+def test_a_refusal_shows_code_place_and_way_out_and_exits_with_1(served: Served) -> None:
+    done = asked(served, "query", "SELECT name FROM people")
+    assert done.returncode == 1
+    assert "refused (column_hidden)" in done.stderr
+    assert "       ^^^^" in done.stderr
+    assert json.loads(asked(served, "query", "SELECT name FROM people", "--json").stdout)["code"] == "column_hidden"
+
+
+def test_a_check_prices_and_exits_by_its_verdict(served: Served) -> None:
+    done = asked(served, "check", "SELECT AVG(income) AS m FROM people", "--epsilon", "0.3")
+    assert (done.returncode, "would cost" in done.stdout) == (0, True), done.stdout + done.stderr
+    assert asked(served, "check", "SELECT name FROM people").returncode == 1
+
+
+def test_catalogue_and_budget_are_shown(served: Served) -> None:
+    assert "clinic" in asked(served, "datasets").stdout
+    columns = asked(served, "datasets", "clinic")
+    assert "aggregate" in columns.stdout
+    assert "0 to 100000" in columns.stdout
+    assert "operator:op-a/clinic" in asked(served, "budget").stdout
+    assert json.loads(asked(served, "budget", "--json").stdout)["budgets"]
+    assert asked(served, "datasets", "nowhere").returncode == 1
+
+
+def test_an_exported_log_verifies_and_a_changed_one_does_not(served: Served, tmp_path: Path) -> None:
+    served.ask(COUNT)
+    file = tmp_path / "log.ndjson"
+    assert bpk("audit", "export", "--home", served.home.root, "--output", file).returncode == 0
+    assert bpk("audit", "verify", file).returncode == 0
+    text = file.read_text(encoding="utf-8")
+    assert "FROM people" not in text
+    file.write_text(text.replace('"op-a"', '"op-b"', 1), encoding="utf-8")
+    assert bpk("audit", "verify", file).returncode == 1
+    assert "decision" in bpk("audit", "list", "--home", served.home.root, "--kind", "decision").stdout
+    assert "—" in bpk("audit", "checkpoint", "--home", served.home.root).stdout
+
+
+def test_policies_are_linted_and_their_examples_run(served: Served, tmp_path: Path) -> None:
+    assert bpk("policy", "lint", "--home", served.home.root).returncode == 0
+    done = bpk("policy", "test", "--home", served.home.root, "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["datasets"]["clinic"]["depth"] == "priced"
+    bad = tmp_path / "policy.toml"
+    bad.write_text("format = 1\nshoe = 3\n")
+    found = bpk("policy", "lint", bad)
+    assert found.returncode == 1
+    assert "shoe" in found.stdout
+    assert json.loads(bpk("policy", "schema").stdout)["properties"]["dataset"]
+
+
+def test_a_busy_port_is_named_with_the_way_out(tmp_path: Path) -> None:
+    home = init(tmp_path / "home")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = bpk("serve", "--home", home.root, "--port", taken.getsockname()[1])
+    assert done.returncode == 1
+    assert "--port" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_home_is_served_by_one_gateway_only(served: Served) -> None:
+    done = bpk("serve", "--home", served.home.root, "--port", "0")
+    assert done.returncode == 1
+    assert "another gateway serves this home" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("query", "SELECT 1"), 2, "--url"),
+        (("query",), 2, "Missing argument"),
+        (("nonsense",), 2, "No such command"),
+        (("serve",), 2, "--home"),
+        (("token", "issue"), 2, "--subject"),
+        (("serve", "--home", "/nonexistent/home"), 1, "bpk init"),
+        (("audit", "verify", "/nonexistent/log"), 1, "cannot be read"),
+    ],
+    ids=str,
+)
+def test_wrong_usage_exits_with_2_and_a_failure_with_1(arguments: tuple[str, ...], code: int, words: str) -> None:
+    done = bpk(*arguments)
+    assert (done.returncode, words in done.stderr) == (code, True), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_token_is_issued_for_known_roles_only(tmp_path: Path) -> None:
+    home = init(tmp_path / "home").root
+    done = bpk("token", "issue", "--home", home, "--subject", "op-a", "--role", "operator")
+    assert done.returncode == 0
+    assert done.stdout.strip().count(".") == 2
+    assert bpk("token", "issue", "--home", home, "--subject", "op-a", "--role", "root").returncode == 2
+    assert bpk("token", "issue", "--home", home, "--subject", "op-a", "--hours", "1000").returncode == 2
+
+
+def test_init_says_where_the_home_is_and_refuses_other_folders(tmp_path: Path) -> None:
+    made = bpk("init", tmp_path / "home", "--json")
+    assert json.loads(made.stdout)["home"] == str(tmp_path / "home")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter").touch()
+    done = bpk("init", tmp_path / "mine")
+    assert (done.returncode, "not a home" in done.stderr) == (1, True)
+
+
+def test_a_broken_policy_stops_the_start_and_is_named(tmp_path: Path) -> None:
+    home = make_home(tmp_path / "home")
+    file = home.policies / "clinic" / "policy.toml"
+    file.write_text(file.read_text(encoding="utf-8").replace("epsilon = 8", "epsilon = -8"), encoding="utf-8")
+    done = bpk("serve", "--home", home.root, "--port", "0")
+    assert done.returncode == 1
+    assert "policy.toml" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_address_that_nobody_answers_is_said_so(served: Served) -> None:
+    done = bpk("budget", BPK_URL="http://127.0.0.1:9", BPK_TOKEN=served.token("op-a"))
+    assert (done.returncode, "no gateway answers" in done.stderr) == (1, True)
+    odd = bpk("budget", BPK_URL="nonsense", BPK_TOKEN="x")
+    assert odd.returncode == 2
+
+
+def test_the_doctor_says_what_holds(served: Served) -> None:
+    found: dict[str, Any] = json.loads(bpk("doctor", "--home", served.home.root, "--json").stdout)
+    assert {each["name"] for each in found["isolation"]} >= {"rlimits"}
+    assert all(each["ok"] for each in found["home"])
