@@ -17,7 +17,7 @@ from sandbox.domain import Domain
 from sandbox.engine.shadow import Shadow
 from sandbox.ingest.ensure import ensure
 from sandbox.ingest.refused import IngestRefused
-from sandbox.ingest.snapshot import Snapshot
+from sandbox.ingest.snapshot import Snapshot, drop_superseded
 from sandbox.protocol import DatasetStatus
 from sandbox.relational.facts import Schema
 from sandbox.release.store import Ceiling
@@ -81,6 +81,7 @@ class Datasets:
         if policy.unit is None or policy.release.dp is None:
             raise ValueError(f"`{name}` has no unit or no `dp` section, so nothing of it is answered")
         snapshot = ensure(self._domain, self._policies, name)
+        drop_superseded(self._domain.state, name)  # no worker of an earlier service can still be reading
         schema = Schema(policy, snapshot.public_keys)
         ceiling = _ceiling(policy.release.dp, self._domain.datasets[name].ceiling)
         return Served(policy, policy.release.dp, policy.unit.count_max, snapshot, schema, Shadow(policy), ceiling)
