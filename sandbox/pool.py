@@ -99,11 +99,16 @@ class Pool:
         for worker in old:
             worker.close()
 
-    def reserve(self, dataset: str) -> str | None:
-        """Holds a worker for 10 s and gives a token for `take`; None when there is no free place."""
-        worker = self._acquire(dataset)
-        if worker is None:
-            return None
+    def reserve(self, dataset: str, wait_s: float = 0.0) -> str | None:
+        """Holds a worker for 10 s, gives a token for `take`; None when no place is free or gets free in `wait_s`."""
+        deadline = time.monotonic() + wait_s
+        while (worker := self._acquire(dataset)) is None:
+            with self._lock:
+                left_s = deadline - time.monotonic()
+                full = self._used >= self._settings.places
+                if left_s <= 0 or self._closed or not full:
+                    return None
+                self._lock.wait(left_s)
         token = secrets.token_hex(16)
         with self._lock:
             self._held[token] = _Held(worker, time.monotonic() + RESERVATION_S)

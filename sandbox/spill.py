@@ -24,6 +24,7 @@ class SpillRoot:
     def make(self) -> Path:
         folder = self._folder / secrets.token_hex(8)
         folder.mkdir(mode=0o700)
+        folder.chmod(0o700)  # whatever the service's umask is at this moment
         return folder
 
     @staticmethod

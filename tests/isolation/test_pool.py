@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
@@ -328,6 +329,62 @@ def test_a_killed_zygote_is_replaced_and_its_workers_are_gone(snapshot: Path) ->
             worker.query("SELECT 1", (INTEGER,), 1)
         assert until(lambda: pool._zygote is not None and pool._zygote.pid != before)
         assert taken_from(pool).query("SELECT 1", (INTEGER,), 1) == [(1,)]
+
+
+def test_many_callers_at_once_each_get_a_worker_of_their_own(snapshot: Path) -> None:
+    with small_pool(snapshot, workers_max=3) as pool:
+        with ThreadPoolExecutor(8) as callers:
+            ends = list(callers.map(lambda number: _one_job(pool, number), range(40)))
+        assert ends == ["right"] * 40
+        assert until(lambda: len(pool._workers) == 1 and pool._starting == 0)
+
+
+def test_without_waiting_a_full_house_is_said_at_once(snapshot: Path) -> None:
+    with small_pool(snapshot, workers_max=1) as pool:
+        worker = taken_from(pool)
+        began = time.monotonic()
+        assert pool.reserve("clinic") is None
+        assert time.monotonic() - began < 0.2
+        worker.close()
+        assert pool.reserve("clinic", wait_s=5) is not None
+
+
+def _one_job(pool: Pool, number: int) -> str:
+    token = pool.reserve("clinic", wait_s=20)
+    if token is None:
+        return "busy"
+    worker = pool.take(token, "clinic")
+    if worker is None:
+        return "lost"
+    rows = worker.query(f"SELECT {number}", (INTEGER,), 1)
+    worker.close()
+    return "right" if rows == [(number,)] else "wrong"
+
+
+def test_a_query_that_is_cancelled_from_another_thread_fails_and_frees_its_place(snapshot: Path) -> None:
+    with small_pool(snapshot, workers_max=1) as pool:
+        worker = taken_from(pool)
+        with ThreadPoolExecutor(1) as caller:
+            job = caller.submit(worker.query, "SELECT sleep_ms(10000)", (INTEGER,), 1)
+            time.sleep(0.2)
+            worker.kill()
+            with pytest.raises(WorkerFailed):
+                job.result(timeout=2)
+        assert until(lambda: gone(worker.pid))
+        assert taken_from(pool).query("SELECT 1", (INTEGER,), 1) == [(1,)]
+
+
+def test_a_pool_that_closes_while_callers_work_ends_them_all(snapshot: Path) -> None:
+    with small_pool(snapshot, workers_max=3) as pool, ThreadPoolExecutor(4) as callers:
+        workers = [taken_from(pool) for _ in range(2)]
+        jobs = [callers.submit(worker.query, "SELECT sleep_ms(10000)", (INTEGER,), 1) for worker in workers]
+        time.sleep(0.2)
+        pool.close()
+        for job in jobs:
+            with pytest.raises(WorkerFailed):
+                job.result(timeout=2)
+        assert all(gone(worker.pid) for worker in workers)
+        assert pool.reserve("clinic") is None
 
 
 def test_a_killed_worker_is_a_failure_of_its_job_only(pool: Pool) -> None:
