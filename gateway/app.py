@@ -7,7 +7,9 @@ import json
 import logging
 import os
 import shutil
+import signal
 import socket
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -72,6 +74,7 @@ class Gateway:
 
     def close(self) -> None:
         """After the last request, and after the data domain's own end."""
+        self.opening.stop()
         self.pipeline.join()
         self.domain.close()
         self.store.close()
@@ -113,53 +116,69 @@ def build(home: Home, domain: Domain) -> Gateway:
 
 
 def serve(home: Home, port: int | None, ready: Callable[[str], None]) -> None:
-    """Serves until SIGTERM or SIGINT. `ready` is told the address. Raises Misconfigured, NotReady."""
-    listener = _listen(home.settings.server.host, home.settings.server.port if port is None else port)
-    try:
-        with _data_domain(home) as (door, domain), contextlib.closing(build(home, domain)) as gateway:
-            address = _address(listener)
-            _leave_address(home, address, door)
-            ready(address)
-            config = uvicorn.Config(
-                gateway.app,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=int(DRAIN_S),
-                timeout_keep_alive=30,
-                h11_max_incomplete_event_size=32_768,
-            )
-            try:
-                uvicorn.Server(config).run(sockets=[listener])
-            finally:
-                home.address_file.unlink(missing_ok=True)
-    finally:
-        listener.close()
+    """Serves until SIGTERM or SIGINT. `ready` is told the address. Raises Misconfigured, NotReady.
+
+    All that can be wrong with the home is found before the data domain's service is started. At the end that service
+    goes first, so that a question that still runs fails at once; then what it left is recorded.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)  # uvicorn puts these back and raises the signal again when it has ended
+    with contextlib.ExitStack() as stack:
+        server = home.settings.server
+        listener = stack.enter_context(contextlib.closing(_listen(server.host, server.port if port is None else port)))
+        door = _door(home, stack)
+        domain = open_domain(home, door)
+        gateway = stack.enter_context(contextlib.closing(build(home, domain)))
+        if home.settings.domain.socket is None:
+            supervisor = Supervisor(home.root, door)
+            stack.callback(supervisor.stop)
+            supervisor.start(domain)
+        address = _address(listener)
+        _leave_address(home, address, door)
+        stack.callback(home.address_file.unlink, missing_ok=True)
+        ready(address)
+        config = uvicorn.Config(
+            gateway.app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=int(DRAIN_S),
+            timeout_keep_alive=30,
+            h11_max_incomplete_event_size=32_768,
+        )
+        uvicorn.Server(config).run(sockets=[listener])
 
 
-@contextlib.contextmanager
-def _data_domain(home: Home) -> Iterator[tuple[Path, Domain]]:
-    """The door of the data domain: one that is served elsewhere, or our own child's."""
+def _leave(*_: object) -> None:
+    sys.exit(0)
+
+
+def _door(home: Home, stack: contextlib.ExitStack) -> Path:
+    """Where the data domain listens: elsewhere, or in a folder of our own that only we can enter."""
     elsewhere = home.settings.domain.socket
-    if elsewhere is not None:
-        yield home.path(elsewhere), open_domain(home, home.path(elsewhere))
-        return
-    with own_domain(home) as found:
-        yield found
+    return home.path(elsewhere) if elsewhere is not None else stack.enter_context(_own_folder()) / "door"
 
 
 @contextlib.contextmanager
-def own_domain(home: Home) -> Iterator[tuple[Path, Domain]]:
-    """A service of our own for as long as the block lasts, on a socket that only we can reach."""
+def _own_folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="bpk-"))  # mode 0700, and short: a socket's path has at most 104 bytes
-    supervisor = Supervisor(home.root, folder / "door")
     try:
-        domain = open_domain(home, folder / "door")
-        supervisor.start(domain)
-        yield folder / "door", domain
+        yield folder
     finally:
-        supervisor.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def own_domain(home: Home) -> Iterator[Domain]:
+    """A data domain's service of our own for as long as the block lasts. Raises Misconfigured."""
+    with _own_folder() as folder:
+        supervisor, domain = Supervisor(home.root, folder / "door"), open_domain(home, folder / "door")
+        try:
+            supervisor.start(domain)
+            yield domain
+        finally:
+            supervisor.stop()
+            domain.close()
 
 
 def served_door(home: Home) -> Domain | None:

@@ -140,8 +140,10 @@ class Opening:
         self._thread.start()
 
     def stop(self) -> None:
+        """May be called again."""
         self._stop.set()
-        self._thread.join(timeout=10)
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
 
     def _work(self) -> None:
         left = dict(self._cases)

@@ -123,7 +123,7 @@ def _domain(home: Home) -> Iterator[Domain]:
     if door is not None:
         yield door
         return
-    with own_domain(home) as (_, domain):
+    with own_domain(home) as domain:
         yield domain
 
 

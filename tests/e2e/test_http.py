@@ -303,3 +303,17 @@ def test_a_killed_gateway_forgets_nothing(tmp_path: Path) -> None:
         assert served.call("GET", "/v1/budgets").json() == before
         assert served.call("GET", f"/v1/queries/{first['id']}").json()["rows"] == first["rows"]
         assert json.loads(home.address_file.read_text())["url"] == served.url
+
+
+@pytest.mark.parametrize("order", [signal.SIGTERM, signal.SIGINT])
+def test_a_gateway_that_is_told_to_stop_leaves_nothing_behind(tmp_path: Path, order: signal.Signals) -> None:
+    home = make_home(tmp_path / "home")
+    with serving(home) as served:
+        door = Path(json.loads(home.address_file.read_text())["door"])
+        query = served.ask("SELECT AVG(income) AS m FROM people", wait_s=0).json()["id"]
+        served.process.send_signal(order)
+        assert served.process.wait(30) == 0
+        assert not home.address_file.exists()
+        assert not door.parent.exists()
+    with serving(home) as served:
+        assert served.call("GET", f"/v1/queries/{query}").json()["status"] == "answered"
