@@ -43,8 +43,28 @@ def raw(x86: int, arm: int, *arguments: Any) -> Callable[[], None]:
     return call
 
 
+def kept(make: tuple[int, int], control: tuple[int, int], *arguments: int) -> Callable[[], None]:
+    """Makes a System V object and removes it again: it would outlive the process."""
+
+    def call() -> None:
+        ctypes.set_errno(0)
+        made = _libc.syscall(ctypes.c_long(make[0] if X86 else make[1]), *map(ctypes.c_long, arguments))
+        if made == -1:
+            raise OSError(ctypes.get_errno(), "")
+        remove = (made, 0, 0, 0) if control == (66, 191) else (made, 0, 0)
+        _libc.syscall(ctypes.c_long(control[0] if X86 else control[1]), *map(ctypes.c_long, remove))
+
+    return call
+
+
 def opened(path: str, flags: int = os.O_RDONLY) -> Callable[[], None]:
     return lambda: os.close(os.open(path, flags, 0o600))
+
+
+def made_and_removed(folder: str) -> None:
+    path = f"{folder}/bpk-attack-{os.getpid()}"
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+    os.unlink(path)
 
 
 def made_socket(family: int, kind: int = socket.SOCK_STREAM, protocol: int = 0) -> Callable[[], None]:
@@ -140,8 +160,8 @@ def attacks(config: dict[str, Any]) -> dict[str, Callable[[], object]]:
         "list own descriptors": lambda: os.listdir("/proc/self/fd"),
         "write a file": opened(out + "/file", os.O_WRONLY),
         "make a file": opened(out + "/new", os.O_WRONLY | os.O_CREAT),
-        "make a file in /tmp": opened(f"/tmp/bpk-attack-{os.getpid()}", os.O_WRONLY | os.O_CREAT),
-        "make a file in /dev/shm": opened(f"/dev/shm/bpk-attack-{os.getpid()}", os.O_WRONLY | os.O_CREAT),
+        "make a file in /tmp": lambda: made_and_removed("/tmp"),
+        "make a file in /dev/shm": lambda: made_and_removed("/dev/shm"),
         "write the data": opened(config["data"], os.O_WRONLY),
         "read a device": opened("/dev/zero"),
         "open by /proc/self/root": opened("/proc/self/root" + out + "/file"),
@@ -212,9 +232,11 @@ def attacks(config: dict[str, Any]) -> dict[str, Callable[[], object]]:
         "memory file": raw(319, 279, b"x", 0),
         "fanotify": raw(300, 262, 0, 0),
         "inotify": raw(294, 26, 0),
-        "shared memory": raw(29, 194, 0, 4096, 0o1600),
-        "message queue": raw(68, 186, 0, 0o1600),
-        "semaphore": raw(64, 190, 0, 1, 0o1600),
+        "shared memory": kept((29, 194), (31, 195), 0, 4096, 0o1600),
+        "message queue": kept((68, 186), (71, 187), 0, 0o1600),
+        "semaphore": kept((64, 190), (66, 191), 0, 1, 0o1600),
+        # Late: whoever is in a user namespace of his own cannot reach the victim.
+        "namespaces": raw(272, 97, 0x10000000),
         "personality": raw(135, 92, 0x0040000),
         "another filter": raw(317, 277, 1, 0, buffer),
         "another ruleset": raw(444, 444, 0, 0, 1),
@@ -223,7 +245,6 @@ def attacks(config: dict[str, Any]) -> dict[str, Callable[[], object]]:
         "signal-driven files": raw(72, 25, 0, 8, victim),
         "executable memory": lambda: mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_EXEC).close(),
         "memory made executable": executable_later,
-        "namespaces": raw(272, 97, 0x10000000),  # late: whoever is in one of his own cannot reach the victim
         # limits
         "balloon": lambda: mmap.mmap(-1, 4 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close(),
         "balloon on the heap": lambda: bytearray(600 << 20),
