@@ -40,7 +40,8 @@ from sandbox.release.store import Ceiling, Store, Stored, TicketRefused, loss_of
 from sandbox.tickets import TicketVerifier
 
 log = logging.getLogger("bpk.domain")
-PLAN_DEPTH_MAX: Final = 200
+PLACE_WAIT_S: Final = 2.0
+"""How long a question waits for a free worker before it is refused as `busy`, uncharged."""
 
 
 @dataclass(slots=True)
@@ -81,7 +82,7 @@ class Door:
                 self._under_ceiling(job, served.ceiling)
             reservation = None
             if request.reserve and stored is None:
-                reservation = self._pool.reserve(request.question.dataset)
+                reservation = self._pool.reserve(request.question.dataset, PLACE_WAIT_S)
                 if reservation is None:
                     raise Refuse("busy", "every worker is busy", hint="ask again in a moment; nothing was charged")
         except Refuse as refusal:
@@ -116,7 +117,7 @@ class Door:
             return Failed()
         if state != "fresh":
             return self._again(state, question)
-        return self._release(request, job)
+        return self._release(request, job, served.snapshot.path)
 
     def fetch(self, request: Fetch) -> Released | Refused:
         """A stored release with this question's post-processing. The question must mean what the release answers."""
@@ -186,21 +187,24 @@ class Door:
             return Failed()
         return answer(stored.release, stored.id, stored.hash, question.plan)
 
-    def _release(self, request: Run, job: Job) -> Released | Failed:
+    def _release(self, request: Run, job: Job, snapshot: Path) -> Released | Failed:
         """After the charge whatever goes wrong looks the same; the cause stays in the domain's log, without data."""
         ticket = request.ticket.id
         try:
-            stored = self._store.seal(ticket, self._make(request, job))
+            stored = self._store.seal(ticket, self._make(request, job, snapshot))
             return answer(stored.release, stored.id, stored.hash, request.question.plan)
         except Exception as error:  # every cause must look the same; the class alone is logged
             log.error("job %s failed: %s", ticket, type(error).__name__)
             self._store.lose(ticket)
             return Failed()
 
-    def _make(self, request: Run, job: Job) -> Release:
+    def _make(self, request: Run, job: Job, snapshot: Path) -> Release:
         worker = self._pool.take(request.reservation, request.question.dataset)
         if worker is None:
             raise RuntimeError("the reserved place was lost")
+        if worker.snapshot != snapshot:
+            worker.close()
+            raise RuntimeError("the worker holds another snapshot than the ticket names")
         running = _Running(worker)
         with self._lock:
             self._running[request.ticket.id] = running

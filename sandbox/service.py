@@ -23,7 +23,6 @@ from sandbox.codec import CodecError, dumps, loads
 from sandbox.datasets import Datasets
 from sandbox.domain import Domain, DomainError
 from sandbox.door import Door, seed_of
-from sandbox.lockdown import probe
 from sandbox.pool import Pool, PoolSettings
 from sandbox.protocol import Cancel, Fetch, Prepare, Run
 from sandbox.release.store import Store
@@ -124,19 +123,10 @@ def _pool_settings(domain: Domain) -> PoolSettings:
 
 
 def prepare(datasets: Datasets, pool: Pool, door: Door) -> None:
-    """Publishes the snapshots, then lets a worker attack its own walls; until both are done nothing is answered."""
-    tested = False
-    door.layers = probe()
-
-    def publish(dataset: str, path: Path) -> None:
-        nonlocal tested
-        pool.serve(dataset, path)
-        if not tested:
-            door.layers = pool.selftest()
-            tested = True
-
+    """Lets a worker attack its own walls, then publishes the snapshots; until both are done nothing is answered."""
     try:
-        datasets.ingest_all(publish)
+        door.layers = pool.selftest()
+        datasets.ingest_all(pool.serve)
     except Exception as error:  # a thread that dies silently would look like a slow start
         log.error("start-up failed: %s: %s", type(error).__name__, error)
 
