@@ -31,6 +31,7 @@ from gateway.catalog import Catalog
 from gateway.domain import Domain
 from gateway.errors import NotReady, Refusal
 from gateway.identity.roles import Caller
+from gateway.reuse import own_release
 from gateway.settings import Limits
 from gateway.sql.limits import SqlLimits
 from gateway.sql.read import read
@@ -287,15 +288,13 @@ class Pipeline:
         """The stored release that answers already, if this caller may have it."""
         if prepared.release is None or prepared.release_hash is None:
             return None
-        if not admitted.policy.release.reuse_across_operators and not self._had(caller, prepared.release):
+        stored: Stored | None = Stored(prepared.release, prepared.release_hash)
+        if not admitted.policy.release.reuse_across_operators:
+            with self._store.reading() as view:
+                stored = own_release(view, caller.subject, admitted.question, prepared.snapshot)
+        if stored is None:
             return None
-        released = self._domain.fetch(prepared.release, admitted.question)
-        return Stored(prepared.release, prepared.release_hash), released
-
-    def _had(self, caller: Caller, release: str) -> bool:
-        with self._store.reading() as view:
-            sql = "SELECT 1 FROM query WHERE operator = ? AND release = ? LIMIT 1"
-            return view.one(sql, (caller.subject, release)) is not None
+        return stored, self._domain.fetch(stored.release, admitted.question)
 
     def _reuse(self, asked: Asked, stored: tuple[Stored, Released], texts: Mapping[str, str]) -> Begun:
         with self._store.transaction() as tx:

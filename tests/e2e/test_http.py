@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.errors import STATUS
-from tests.served_home import CASES, Served, make_home, serving
+from tests.served_home import CASES, POLICY, Served, make_home, serving
 
 
 def decisions(served: Served) -> list[dict[str, Any]]:
@@ -317,3 +318,30 @@ def test_a_gateway_that_is_told_to_stop_leaves_nothing_behind(tmp_path: Path, or
         assert not door.parent.exists()
     with serving(home) as served:
         assert served.call("GET", f"/v1/queries/{query}").json()["status"] == "answered"
+
+
+def test_a_stored_answer_stays_with_its_operator_where_the_policy_says_so(tmp_path: Path) -> None:
+    policy = POLICY.replace("reuse_across_operators = true", "reuse_across_operators = false")
+    with serving(make_home(tmp_path / "home", policy=policy)) as served:
+        sql = "SELECT COUNT(*) AS n FROM people"
+        assert served.ask(sql).json()["reused"] is False
+        assert served.ask(sql).json()["reused"] is True
+        other = served.ask(sql, "op-b").json()
+        assert (other["status"], other["reused"]) == ("answered", False)
+        assert other["cost"]["epsilon"] == "0.1"
+        assert served.ask(sql, "op-b").json()["reused"] is True
+
+
+def test_many_at_once_are_all_heard_and_charged_once_each(served: Served) -> None:
+    before = len(served.records(kind="charge", dataset="clinic"))
+    served.token("op-b")
+    with ThreadPoolExecutor(12) as pool:
+        asked = [f"SELECT COUNT(*) AS n FROM visits WHERE cost > {100 + each // 2}.5" for each in range(24)]
+        replies = list(pool.map(lambda sql: served.ask(sql, "op-b", epsilon="0.01"), asked))
+    answered = [reply.json() for reply in replies if reply.status_code == 200]
+    busy = [reply.json()["code"] for reply in replies if reply.status_code != 200]
+    assert {each["status"] for each in answered} == {"answered"}
+    assert set(busy) <= {"busy"}
+    charged = served.records(kind="charge", dataset="clinic")[before:]
+    fresh = {each["id"] for each in answered if not each["reused"]}
+    assert {each["query_id"] for each in charged} == fresh
