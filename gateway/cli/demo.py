@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from gateway.cli.options import HomeOption
+from gateway.cli.options import HomeOption, JsonOption, print_json
 
 if TYPE_CHECKING:
     from gateway.cli.client import Client
@@ -60,16 +61,20 @@ def demo(
     home: HomeOption = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 is any that is free.")] = 0,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the gateway running, and print tokens.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a home with real data, serve it, ask it as an operator, and verify the audit log."""
     begin = time.perf_counter()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends through `finally`, so that no gateway is left behind
     made = demo_home(home)
     with _served(made, port) as url:
         if keep:
-            _print_access(made, url)
+            _print_access(made, url, as_json)
             _wait_for_the_end()
-            return
-        _tour(made, url, begin)
+        elif as_json:
+            _print_replies(made, url)
+        else:
+            _tour(made, url, begin)
 
 
 def demo_home(wanted: Path | None) -> Home:
@@ -83,7 +88,7 @@ def demo_home(wanted: Path | None) -> Home:
         return open_home(root)
     if root.exists() and any(root.iterdir()):
         raise Misconfigured(f"{root}: is there, but is no home of the demo; name an empty folder with --home")
-    typer.echo(f"making a home at {root}")
+    typer.echo(f"making a home at {root}", err=True)
     root.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
     try:
@@ -125,7 +130,7 @@ def _degraded(domain: str) -> str:
     from gateway.cli.doctor import isolation
 
     missing = [each["name"] for each in isolation() if each["required"] and not each["active"]]
-    typer.echo("this system has no isolation for the worker; the demo does without: " + ", ".join(missing))
+    typer.echo("this system has no isolation for the worker; the demo does without: " + ", ".join(missing), err=True)
     return domain.replace("allow_degraded = []", f"allow_degraded = {json.dumps(missing)}")
 
 
@@ -143,6 +148,9 @@ def _served(home: Home, port: int) -> Iterator[str]:
     """The demo's gateway, ready, for as long as the block lasts."""
     from gateway.errors import Misconfigured
 
+    if (already := _running(home)) is not None:
+        yield already
+        return
     log = home.root / "serve.log"
     with log.open("wb") as out:
         command = [sys.executable, "-m", "gateway", "serve", "--home", str(home.root), "--port", str(port)]
@@ -163,6 +171,18 @@ def _served(home: Home, port: int) -> Iterator[str]:
             process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+
+def _running(home: Home) -> str | None:
+    """The address of a gateway that serves this home already, such as that of a `bpk demo --keep`."""
+    from gateway.cli.client import Client
+    from gateway.errors import Fault
+
+    try:
+        url = str(json.loads(home.address_file.read_text(encoding="utf-8"))["url"])
+        return url if Client(url, None).call("GET", "/readyz").ok else None
+    except (OSError, ValueError, KeyError, Fault):
+        return None
 
 
 def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -248,19 +268,33 @@ def _verify(home: Home) -> None:
             raise Fault("the audit log of the demo does not verify; this is a bug of ours")
 
 
-def _print_access(home: Home, url: str) -> None:
+def _print_replies(home: Home, url: str) -> None:
+    """The demo's questions and what came back, for programs."""
+    from gateway.cli.client import Client
+
+    client = Client(url, _token(home, OPERATOR, "operator"))
+    replies = []
+    for _, sql in (*QUESTIONS, REFUSED):
+        body = {"sql": sql, "purpose": "research", "epsilon": "0.5"}
+        replies.append({"sql": sql, "reply": client.call("POST", "/v1/queries", body).body})
+    print_json({"url": url, "replies": replies, "budgets": client.call("GET", "/v1/budgets").body["budgets"]})
+
+
+def _print_access(home: Home, url: str, as_json: bool) -> None:
     from gateway.identity.roles import MATRIX
 
+    subjects = {role: OPERATOR if role == "operator" else f"demo-{role.replace('_', '-')}" for role in MATRIX}
+    tokens = {role: _token(home, subject, role) for role, subject in subjects.items()}
+    if as_json:
+        print_json({"url": url, "docs": f"{url}/docs", "home": str(home.root), "tokens": tokens})
+        return
     typer.echo(f"serving   {url}\ndocs      {url}/docs\nhome      {home.root}\n")
-    for role in MATRIX:
-        subject = OPERATOR if role == "operator" else f"demo-{role.replace('_', '-')}"
-        typer.echo(f"{role} ({subject})\n  {_token(home, subject, role)}\n")
+    for role, subject in subjects.items():
+        typer.echo(f"{role} ({subject})\n  {tokens[role]}\n")
     typer.echo("Ctrl-C ends it")
 
 
 def _wait_for_the_end() -> None:
-    import signal
-
     stop = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.append(True))

@@ -34,15 +34,21 @@ def init(
     typer.echo(f"a home is at {home.root}; serve it with: bpk serve --home {home.root}")
 
 
-def serve(home: HomeOption = None, port: Port = None) -> None:
+def serve(home: HomeOption = None, port: Port = None, as_json: JsonOption = False) -> None:
     """Serve a home: the gateway, and the data domain's service beside it."""
+    import json
     import logging
 
     from gateway.app import serve as run
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    run(home_of(home), port, lambda address: typer.echo(f"serving {address} (docs: {address}/docs)"))
+
+    def ready(address: str) -> None:
+        told = {"url": address, "docs": f"{address}/docs"}
+        typer.echo(json.dumps(told) if as_json else f"serving {address} (docs: {address}/docs)")
+
+    run(home_of(home), port, ready)
 
 
 @sandbox.command("serve")

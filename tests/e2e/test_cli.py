@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from gateway.home import init
@@ -128,6 +129,18 @@ def test_a_busy_port_is_named_with_the_way_out(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "--port" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_serve_tells_its_address_as_json_too(tmp_path: Path) -> None:
+    home = init(tmp_path / "home")
+    command = [sys.executable, "-m", "gateway", "serve", "--home", str(home.root), "--port", "0", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        told = json.loads(process.stdout.readline())
+        assert told["docs"] == f"{told['url']}/docs"
+        assert httpx.get(f"{told['url']}/readyz", trust_env=False).json()["datasets"] == []
+        process.terminate()
+    assert process.returncode == 0
 
 
 def test_a_home_is_served_by_one_gateway_only(served: Served) -> None:
