@@ -127,6 +127,10 @@ def _check_node(node: exp.Expr, root: exp.Expr, text: str) -> None:
         raise object_to_argument(node, argument, text)
     if type(node) is exp.Anonymous:
         _check_function(node, text)
+    if type(node) is exp.Group and not node.args.get("expressions"):
+        raise Refusal("sql_unreadable", "GROUP BY names no columns", at=place(text, node))
+    if type(node) is exp.Select and not node.args.get("expressions"):
+        raise Refusal("sql_unreadable", "the select list is empty", at=place(text, node))
 
 
 def refused_arguments(node: exp.Expr, allowed: frozenset[str]) -> list[str]:

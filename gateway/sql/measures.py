@@ -39,7 +39,9 @@ class Measures:
         if type(argument) is exp.Distinct:
             return self._count_distinct(argument, at)
         value = self._argument(argument, at)
-        if value.is_literal and value.family != "null":
+        if value.family == "null":
+            raise Refusal("construct_not_allowed", "COUNT of NULL is 0", hint="write COUNT(*)", at=at)
+        if value.is_literal:
             return Measure("count_rows", None, at)
         number = self._unit_occurrence(value)
         if number is None:
@@ -61,7 +63,7 @@ class Measures:
 
     def _of_number(self, node: exp.Expr, at: Position | None) -> Measure:
         value = self._argument(node.args.get("this"), at)
-        if value.family != "number":
+        if value.family != "number":  # null too: a sum of nothing
             hint = "count yes and no with COUNT or SUM(CASE WHEN … THEN 1 ELSE 0 END)"
             raise Refusal("type_mismatch", "SUM and AVG take a number", hint=hint, at=value.at or at)
         return Measure("sum" if type(node) is exp.Sum else "avg", value.expression, at)

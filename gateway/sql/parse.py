@@ -77,6 +77,9 @@ def _check_tokens(sql: str, tokens: list[Token], limits: SqlLimits) -> None:
         kind = token.token_type
         depth += (kind in _OPEN) - (kind in _CLOSE and depth > 0)
         run = run + 1 if kind in _PREFIX else 0
+        if kind == TokenType.PIPE_GT:
+            at = position(sql, token.start, token.end + 1)
+            raise Refusal("construct_not_allowed", "`|>` is not answered", hint="write SELECT … FROM …", at=at)
         if depth > limits.depth_max or run > limits.depth_max:
             at = position(sql, following.start, following.end + 1)
             raise Refusal("sql_too_large", "the query is nested too deeply", at=at)

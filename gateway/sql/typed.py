@@ -209,7 +209,8 @@ def _connect(function: str, arguments: Sequence[Typed], place: Position | None) 
         inner = argument.expression
         same = isinstance(inner, Call) and inner.function == function
         flat.extend(inner.arguments if same and isinstance(inner, Call) else (inner,))
-    distinct = sorted(dict.fromkeys(flat), key=digest)
+    neutral = Literal(value=function == "and", type=BOOLEAN)
+    distinct = sorted({part for part in flat if part != neutral} or {neutral}, key=digest)
     if len(distinct) == 1:
         return replace(arguments[0], expression=distinct[0], family="boolean")
     return _make(Call(function, tuple(distinct), place), arguments, "boolean")

@@ -1,0 +1,107 @@
+"""The same question in other words is the same question: its stored answer is found again, free. Another one is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sql_world import meaning
+
+SAME = [
+    (
+        "SELECT sex, COUNT(*) FROM people WHERE age > 20 AND active GROUP BY sex",
+        "select COUNT(*) AS n, SEX as s from PEOPLE as p where active and 20 < p.age group by 2",
+        "SELECT x.sex, COUNT(1) FROM (SELECT sex, age AS a FROM people WHERE active) x WHERE x.a > 20 GROUP BY x.sex",
+        "WITH a AS (SELECT sex, age, active FROM people), b AS (SELECT sex, age FROM a WHERE active = TRUE)"
+        " SELECT b.sex, COUNT(*) FROM b WHERE NOT age <= 20 GROUP BY b.sex ORDER BY 2 DESC LIMIT 1",
+        'SELECT "sex", COUNT(*) FROM clinic."people" WHERE (active) AND (age > 20.0) GROUP BY "sex"',
+        "SELECT sex, COUNT(*) * 100.0 / NULLIF(COUNT(*), 0) FROM people WHERE age > 20 AND active AND TRUE GROUP BY sex"
+        " HAVING COUNT(*) > 3",
+    ),
+    (
+        "SELECT COUNT(*) FROM people WHERE age BETWEEN 1 AND 5",
+        "SELECT COUNT(*) FROM people WHERE age >= 1 AND age <= 5 AND age >= 1",
+        "SELECT COUNT(pid) FROM people WHERE 5 >= age AND 1 <= age",
+        "SELECT COUNT(*) FROM people WHERE NOT (age < 1) AND NOT (age > 5)",
+    ),
+    (
+        "SELECT COUNT(*) FROM people WHERE age IN (1, 2, 3)",
+        "SELECT COUNT(*) FROM people WHERE age IN (3, 2, 2, 1)",
+        "SELECT COUNT(*) FROM people WHERE NOT age NOT IN (1, 2, 3)",
+    ),
+    (
+        "SELECT COUNT(*) FROM people WHERE sex <> 'F'",
+        "SELECT COUNT(*) FROM people WHERE sex != 'F'",
+        "SELECT COUNT(*) FROM people WHERE NOT sex = 'F'",
+        "SELECT COUNT(*) FROM people WHERE NOT sex IN ('F')",
+    ),
+    (
+        "SELECT SUM(income), AVG(income) FROM people",
+        "SELECT AVG(income) / 12 AS m, SUM(income) FROM people",
+        "SELECT SUM(income) FROM people ORDER BY AVG(income)",
+    ),
+    (
+        "SELECT COUNT(*) FROM visits WHERE visit_date >= '2024-01-01'",
+        "SELECT COUNT(*) FROM visits WHERE visit_date >= DATE '2024-01-01'",
+        "SELECT COUNT(*) FROM visits WHERE CAST('2024-01-01' AS DATE) <= visit_date",
+        "SELECT COUNT(*) FROM visits WHERE visit_date >= '2024-01-01 00:00:00'::TIMESTAMP",
+    ),
+    (
+        "SELECT year(visit_date), COUNT(*) FROM visits GROUP BY 1",
+        "SELECT EXTRACT(YEAR FROM visit_date), COUNT(*) FROM visits GROUP BY 1",
+        "SELECT date_part('year', visit_date) AS y, COUNT(*) FROM visits GROUP BY y",
+    ),
+    (
+        "SELECT COUNT(*) FROM people p JOIN visits v ON p.pid = v.pid WHERE kind = 'in'",
+        "SELECT COUNT(*) FROM people p JOIN visits v ON v.pid = p.pid AND kind = 'in'",
+        "SELECT COUNT(*) FROM people JOIN (SELECT pid FROM visits WHERE kind = 'in') v USING (pid)",
+        "SELECT COUNT(*) FROM people INNER JOIN visits USING (pid) WHERE visits.kind = 'in' /* same */",
+    ),
+    (
+        "SELECT SUM(CASE WHEN sex = 'F' THEN 1 ELSE 0 END) FROM people",
+        "SELECT SUM(CASE sex WHEN 'F' THEN 1 ELSE 0 END) FROM people",
+        "SELECT SUM(IF('F' = sex, 1, 0)) FROM people",
+    ),
+    ("SELECT SUM(income * 2 + 1) FROM people", "SELECT SUM(1 + (2 * income)) FROM people"),
+]
+
+DIFFERENT = [
+    "SELECT COUNT(*) FROM people",
+    "SELECT COUNT(DISTINCT pid) FROM people",
+    "SELECT COUNT(*) FROM visits",
+    "SELECT COUNT(sex) FROM people",
+    "SELECT sex, COUNT(*) FROM people GROUP BY sex",
+    "SELECT COUNT(*) FROM people WHERE sex = 'F'",
+    "SELECT COUNT(*) FROM people WHERE sex = 'f'",
+    "SELECT COUNT(*) FROM people WHERE age > 20",
+    "SELECT COUNT(*) FROM people WHERE age >= 20",
+    "SELECT COUNT(*) FROM people WHERE age < 20",
+    "SELECT COUNT(*) FROM people WHERE NOT (age > 20 AND age < 30)",
+    "SELECT COUNT(*) FROM people WHERE age <= 20 AND age >= 30",
+    "SELECT COUNT(*) FROM people WHERE age <= 20 OR age >= 31",
+    "SELECT COUNT(*) FROM people JOIN visits USING (pid)",
+    "SELECT COUNT(*) FROM people LEFT JOIN visits USING (pid)",
+    "SELECT COUNT(*) FROM people p LEFT JOIN visits v ON p.pid = v.pid AND kind = 'in'",
+    "SELECT COUNT(*) FROM people p LEFT JOIN visits v ON p.pid = v.pid WHERE kind = 'in'",
+    "SELECT SUM(income - 1) FROM people",
+    "SELECT SUM(1 - income) FROM people",
+    "SELECT SUM(income / 2) FROM people",
+    "SELECT SUM(2 / income) FROM people",
+    "SELECT AVG(income) FROM people",
+]
+
+
+@pytest.mark.parametrize("variants", SAME, ids=[variants[0] for variants in SAME])
+def test_variants_have_one_meaning(variants: tuple[str, ...]) -> None:
+    digests = {variant: meaning(variant) for variant in variants}
+    assert len(set(digests.values())) == 1, digests
+
+
+def test_parameters_mean_what_their_constants_mean() -> None:
+    assert meaning("SELECT COUNT(*) FROM visits WHERE visit_date > $d", {"d": "2024-01-01"}) == meaning(
+        "SELECT COUNT(*) FROM visits WHERE visit_date > DATE '2024-01-01'"
+    )
+
+
+def test_different_questions_stay_different() -> None:
+    digests = {meaning(sql): sql for sql in DIFFERENT}
+    assert len(digests) == len(DIFFERENT)

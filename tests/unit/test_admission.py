@@ -1,0 +1,275 @@
+"""Who may ask what, for what, at which price."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+from decimal import Decimal
+
+import pytest
+
+from gateway.admission import filtering
+from gateway.admission.admit import AdmittedQuery, admit
+from gateway.admission.licences import askable
+from gateway.admission.roles import require_roles
+from gateway.errors import Refusal
+from policies.model import Licence, Mode, Policy, Release
+from sandbox.relational.expressions import Call, Column
+from sandbox.relational.nodes import Filter, Join, Measure, Output, Project, Public, Relation, Scan
+from sandbox.relational.nodes import Release as ReleaseNode
+from tests.sql_world import BOTH, DAY, LIMITS, ONLY_CLINIC, admitted, ask, clinic, licence, school
+
+COUNT = "SELECT COUNT(*) FROM people"
+
+
+def judged(  # the same words as `admit`, each with a default
+    sql: str = COUNT,
+    *,
+    policy: Policy | None = None,
+    licences: tuple[Licence, ...] | None = None,
+    purpose: str | None = None,
+    mode: str | None = None,
+    epsilon: str | None = None,
+    day: date = DAY,
+) -> AdmittedQuery:
+    return admit(
+        ask(sql),
+        policy or clinic(),
+        operator="acme",
+        licences=(licence(),) if licences is None else licences,
+        purpose=purpose,
+        mode=mode,
+        epsilon=None if epsilon is None else Decimal(epsilon),
+        day=day,
+    )
+
+
+def code(**words: object) -> str:
+    with pytest.raises(Refusal) as caught:
+        judged(**words)  # type: ignore[arg-type]  # the words of `judged`
+    return caught.value.code
+
+
+def test_an_admitted_query_holds_what_it_is_allowed_by() -> None:
+    found = judged(epsilon="0.25")
+    assert (found.operator, found.dataset, found.purpose, found.mode) == ("acme", "clinic", "research", "dp")
+    assert found.licence == licence()
+    assert found.question.policy_digest == clinic().digest
+    assert found.question.epsilon == found.epsilon == 250_000_000_000
+
+
+def test_nobody_else_makes_an_admitted_query() -> None:
+    found = judged()
+    with pytest.raises(AssertionError):
+        AdmittedQuery("eve", "clinic", clinic(), None, None, "dp", found.question, 1)
+
+
+def test_a_query_is_never_judged_by_another_policy() -> None:
+    with pytest.raises(AssertionError):
+        judged(policy=school())
+
+
+# Licences.
+
+
+def test_a_licence_holds_from_its_first_to_its_last_day() -> None:
+    first, last = licence().valid_from, licence().valid_until
+    assert judged(day=first)
+    assert judged(day=last)
+    assert code(day=first - timedelta(days=1)) == "licence_expired"
+    assert code(day=last + timedelta(days=1)) == "licence_expired"
+
+
+def test_only_the_operators_own_licence_for_this_dataset_counts() -> None:
+    assert code(licences=()) == "licence_missing"
+    assert code(licences=(licence(operator="other"),)) == "licence_missing"
+    assert code(licences=(licence(datasets=("school",)),)) == "licence_missing"
+    assert judged(licences=(licence(datasets=("school",)), licence(datasets=("clinic", "school"))))
+
+
+def test_an_expired_licence_beside_a_valid_one_is_no_matter() -> None:
+    old = licence(valid_from=date(2025, 1, 1), valid_until=date(2025, 12, 31))
+    assert judged(licences=(old, licence())).licence == licence()
+
+
+def test_open_data_needs_no_licence_and_withheld_data_answers_nobody() -> None:
+    assert judged(policy=replace(clinic(), supply="open"), licences=(), purpose="research").licence is None
+    assert code(policy=replace(clinic(), supply="withheld")) == "table_unknown"
+
+
+def test_askable_are_open_datasets_and_those_of_any_own_licence() -> None:
+    assert set(askable(BOTH, (licence(),))) == {"clinic"}
+    assert set(askable(BOTH, ())) == set()
+    assert set(askable(BOTH, (licence(valid_until=date(2026, 1, 2)),))) == {"clinic"}
+    assert set(askable({**BOTH, "school": replace(school(), supply="open")}, ())) == {"school"}
+    assert set(askable({"clinic": replace(clinic(), supply="withheld")}, (licence(),))) == set()
+
+
+# Purposes.
+
+
+def test_the_purpose_may_be_left_out_where_the_licence_names_one() -> None:
+    assert judged(licences=(licence(purposes=("actuarial",)),)).purpose == "actuarial"
+    assert code(licences=(licence(purposes=("actuarial", "research")),)) == "purpose_missing"
+    assert judged(licences=(licence(purposes=("actuarial", "research")),), purpose="research").purpose == "research"
+
+
+def test_a_purpose_is_named_by_licence_and_policy_both() -> None:
+    assert code(purpose="actuarial") == "purpose_not_licensed"
+    assert code(purpose="marketing", licences=(licence(purposes=("marketing",)),)) == "purpose_not_licensed"
+    assert code(licences=(licence(purposes=("marketing",)),)) == "purpose_not_licensed"
+    assert code(purpose="") == "purpose_not_licensed"
+
+
+def test_open_data_without_purposes_is_asked_without_one() -> None:
+    anything = replace(clinic(), supply="open", purposes=())
+    assert judged(policy=anything, licences=()).purpose is None
+    assert code(policy=replace(clinic(), supply="open"), licences=()) == "purpose_missing"
+
+
+# Modes.
+
+
+def _with_modes(*modes: Mode) -> Policy:
+    release: Release = clinic().release
+    return replace(clinic(), release=replace(release, modes=modes))
+
+
+def test_the_first_mode_of_the_policy_is_the_default() -> None:
+    assert judged(policy=_with_modes("dp", "aggregate")).mode == "dp"
+    assert code(policy=_with_modes("aggregate", "dp")) == "mode_not_offered"
+    assert judged(policy=_with_modes("aggregate", "dp"), mode="dp").mode == "dp"
+
+
+def test_modes_that_are_not_offered_or_not_answered_are_refused() -> None:
+    assert code(mode="open") == "mode_not_offered"
+    assert code(mode="DP") == "mode_not_offered"
+    assert code(mode="aggregate", policy=_with_modes("dp", "aggregate")) == "mode_not_offered"
+    assert code(policy=replace(clinic(), release=replace(clinic().release, dp=None))) == "mode_not_offered"
+
+
+# Epsilon.
+
+
+@pytest.mark.parametrize(
+    ("asked", "units"),
+    [
+        (None, 500_000_000_000),
+        ("1", 10**12),
+        ("0.000000000001", 1),
+        ("1E-3", 10**9),
+        ("0.5000000000000000", 5 * 10**11),
+    ],
+)
+def test_epsilon_is_taken_exactly(asked: str | None, units: int) -> None:
+    assert judged(epsilon=asked).question.epsilon == units
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("0", "epsilon_invalid"),
+        ("-0", "epsilon_invalid"),
+        ("-1", "epsilon_invalid"),
+        ("NaN", "epsilon_invalid"),
+        ("sNaN", "epsilon_invalid"),
+        ("Infinity", "epsilon_invalid"),
+        ("-Infinity", "epsilon_invalid"),
+        ("0.0000000000001", "epsilon_invalid"),
+        ("0.1234567890123", "epsilon_invalid"),
+        ("1e-999999", "epsilon_invalid"),
+        ("0." + "1" * 60, "epsilon_invalid"),
+        ("1.000000000001", "epsilon_too_large"),
+        ("1.0000000000000000000000000000000000000000001", "epsilon_too_large"),
+        ("1e999999", "epsilon_too_large"),
+    ],
+)
+def test_other_epsilons_are_refused(asked: str, expected: str) -> None:
+    assert code(epsilon=asked) == expected
+
+
+# Roles, on plans that no text gives: the rules do not lean on the resolver.
+
+
+def _plan(source: Relation, *measures: Measure, keys: tuple[Column | Call, ...] = ()) -> Output:
+    release = ReleaseNode(source, keys, measures or (Measure("count_rows", None),))
+    return Output(release, (("n", Column("m0")),))
+
+
+def _refused(plan: Output) -> str:
+    with pytest.raises(Refusal) as caught:
+        require_roles(plan, clinic())
+    return caught.value.code
+
+
+PEOPLE, VISITS, HOSPITALS = Scan("people", 0), Scan("visits", 1), Public("hospitals", 2)
+
+
+@pytest.mark.parametrize(
+    ("plan", "expected"),
+    [
+        (_plan(PEOPLE, Measure("count", Column("0.name"))), "column_hidden"),
+        (_plan(PEOPLE, Measure("count", Column("0.nothing"))), "column_unknown"),
+        (_plan(PEOPLE, Measure("count", Column("7.sex"))), "column_unknown"),
+        (_plan(Scan("nothing", 0)), "table_unknown"),
+        (_plan(Public("people", 0)), "table_unknown"),
+        (_plan(Scan("hospitals", 0)), "table_unknown"),
+        (_plan(Join(PEOPLE, Scan("visits", 0), "inner", (("0.pid", "0.pid"),))), "table_unknown"),
+        (_plan(Join(PEOPLE, VISITS, "inner", (("0.age", "1.visit_id"),))), "join_not_allowed"),
+        (_plan(Join(PEOPLE, VISITS, "inner", ())), "join_not_allowed"),
+        (_plan(Join(VISITS, HOSPITALS, "inner", (("1.hospital", "2.region"),))), "join_not_allowed"),
+        (_plan(Join(HOSPITALS, VISITS, "left", (("2.id", "1.hospital"),))), "join_not_allowed"),
+        (_plan(Project(PEOPLE, 5, (Column("0.income"),)), keys=(Column("5.0"),)), "column_not_groupable"),
+        (_plan(Project(PEOPLE, 5, (Column("0.name"),)), Measure("count", Column("5.0"))), "column_hidden"),
+        (_plan(Project(PEOPLE, 5, (Column("0.sex"),)), Measure("count", Column("5.1"))), "column_unknown"),
+        (
+            _plan(Filter(Project(PEOPLE, 5, (Column("0.income"),)), (Call("is_null", (Column("5.0"),)),))),
+            "column_not_filterable",
+        ),
+        (_plan(ReleaseNode(PEOPLE, (), ())), "construct_not_allowed"),
+        (Output(PEOPLE, (("sex", Column("0.sex")),)), "aggregate_required"),
+        (
+            Output(ReleaseNode(PEOPLE, (), (Measure("count_rows", None),)), (("x", Column("0.income")),)),
+            "column_not_grouped",
+        ),
+        (Output(ReleaseNode(PEOPLE, (), (Measure("count_rows", None),)), (("x", Column("m1")),)), "column_not_grouped"),
+    ],
+)
+def test_a_plan_from_a_broken_resolver_is_refused(plan: Output, expected: str) -> None:
+    assert _refused(plan) == expected
+
+
+def test_an_equality_grant_opens_equality_in_every_spelling_and_nothing_else() -> None:
+    for allowed in ("= 'flu'", "<> 'flu'", "IN ('flu', 'gout')", "NOT IN ('flu')", "IS NULL", "IS NOT NULL"):
+        assert admitted(f"SELECT COUNT(*) FROM people WHERE diagnosis {allowed}")
+        assert admitted(f"SELECT SUM(CASE WHEN diagnosis {allowed} THEN 1 ELSE 0 END) FROM people")
+
+
+def test_via_opens_the_listed_forms_in_conditions_groups_and_means() -> None:
+    assert admitted("SELECT COUNT(*) FROM people WHERE year(birth_date) BETWEEN 1950 AND 1960")
+    assert admitted("SELECT COUNT(*) FROM people WHERE date_trunc('year', birth_date) = '1950-01-01'")
+    assert admitted("SELECT decade(birth_date), COUNT(*) FROM people GROUP BY 1")
+    assert admitted("SELECT COUNT(birth_date) FROM people")
+
+
+def test_planted_a_rule_that_trusts_every_grant_lets_a_measure_filter(monkeypatch: pytest.MonkeyPatch) -> None:
+    attack = "SELECT COUNT(*) FROM people WHERE income > 5000"
+    assert code(sql=attack) == "column_not_filterable"
+    monkeypatch.setattr(filtering, "_require_grant", lambda declared, at, equality: None)
+    assert judged(attack)
+
+
+def test_planted_without_lineage_a_renamed_column_escapes_its_role() -> None:
+    plan = _plan(Project(PEOPLE, 5, (Column("0.income"),)), keys=(Column("5.0"),))
+    assert _refused(plan) == "column_not_groupable"
+    by_name_alone = _plan(PEOPLE, keys=(Column("0.sex"),))
+    require_roles(by_name_alone, clinic())  # what the key would be judged as, if its alias were `sex`
+    assert (
+        code(sql="SELECT x.sex, COUNT(*) FROM (SELECT income AS sex FROM people) x GROUP BY x.sex")
+        == "column_not_groupable"
+    )
+
+
+def test_the_policies_that_a_caller_may_ask_are_the_only_names_in_sight() -> None:
+    assert LIMITS.tables_max >= 8
+    assert ask(COUNT, policies=ONLY_CLINIC).dataset == "clinic"
