@@ -1,0 +1,100 @@
+# Everything that is done to this project, one command per act. GNU make 3.81 (macOS) or later; nothing but Python is assumed.
+
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := .demo/home
+PORT ?= 0
+SLICE ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo serve test test-long bench lint format clean
+
+help: ## print this list
+	@echo "make demo       a gateway with real data: questions asked, answered, one refused, the log verified"
+	@echo "make serve      leave the demo's gateway running; prints its address and tokens (PORT=8080: on this port)"
+	@echo "make test       the whole test suite, with ruff, mypy and the import rules (under 15 minutes)"
+	@echo "make test-long  bigger numbers of the same tests, in slices that can be resumed (SLICE=n: one of them)"
+	@echo "make bench      measure: a query through the gateway against the same query in bare DuckDB"
+	@echo "make lint       ruff, mypy and the import rules alone"
+	@echo "make format     let ruff lay the code out"
+	@echo "make clean      remove what make has made: .venv, .demo, caches"
+
+demo: $(VENV)/.ready
+	@$(fresh_demo)
+	@$(BIN)/bpk demo --home $(DEMO)
+
+serve: $(VENV)/.ready
+	@$(fresh_demo)
+	@exec $(BIN)/bpk demo --keep --home $(DEMO) --port $(PORT)
+
+test: lint
+	@echo "pytest"
+	@$(BIN)/python -m pytest -q
+
+test-long: $(VENV)/.ready-test
+	@$(BIN)/python -m tests.long $(SLICE)
+
+bench: $(VENV)/.ready-bench
+	@$(BIN)/python -m bench
+
+lint: $(VENV)/.ready-test
+	@echo "ruff check"
+	@$(BIN)/ruff check -q .
+	@echo "ruff format --check"
+	@$(BIN)/ruff format -q --check .
+	@echo "mypy"
+	@$(BIN)/mypy --no-error-summary
+	@echo "lint-imports"
+	@said=$$($(BIN)/lint-imports) || { echo "$$said"; exit 1; }
+
+format: $(VENV)/.ready-test
+	@$(BIN)/ruff check -q --fix .
+	@$(BIN)/ruff format .
+
+clean:
+	@rm -rf $(VENV) .demo .bench .test-long build dist *.egg-info
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find gateway policies sandbox tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# One virtual environment; a stamp per set of packages, so that a second run starts at once.
+
+$(VENV)/.ready: pyproject.toml
+	@$(make_venv)
+	@echo "installing (this is done once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.ready-test: $(VENV)/.ready
+	@echo "installing what the tests need (this is done once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+$(VENV)/.ready-bench: $(VENV)/.ready
+	@echo "installing what the benchmark needs (this is done once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
+
+# The newest Python that is here and can make a virtual environment. PYTHON=... names another one.
+make_venv = \
+	test -x $(BIN)/pip && exit 0; \
+	seen=""; \
+	for python in $(PYTHON) python3.14 python3.13 python3.12 python3.11 python3; do \
+	  "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+	  seen="$$python"; \
+	  "$$python" -c 'import ensurepip, venv' 2>/dev/null || continue; \
+	  echo "making a virtual environment with $$python"; \
+	  "$$python" -m venv --clear $(VENV) && exit 0; \
+	done; \
+	if [ -n "$$seen" ]; then \
+	  echo "make: $$seen cannot make virtual environments; on Debian or Ubuntu: apt install python3-venv" >&2; \
+	else \
+	  echo "make: Python 3.11 or later is needed; on Debian or Ubuntu: apt install python3-venv, on macOS: python.org or brew install python" >&2; \
+	fi; \
+	exit 1
+
+# The demo's home is kept between runs, and made anew when the examples that it is made of are newer.
+fresh_demo = \
+	if [ -f $(DEMO)/demo.json ] && \
+	   [ -n "$$(find policies/examples -type f ! -name '*.pyc' -newer $(DEMO)/demo.json)" ]; then \
+	  rm -rf $(DEMO); \
+	fi

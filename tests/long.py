@@ -1,0 +1,80 @@
+"""`make test-long`: bigger numbers of the same tests, one slice after another; a slice that is done stays done.
+
+    python -m tests.long        the slices that are not done yet, in order
+    python -m tests.long 3      slice 3, whatever was done before
+
+What is done is kept in `.test-long/`, until all of it is. Every slice takes less than an hour on two cores.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+STATE = ROOT / ".test-long"
+NEIGHBOUR_SEEDS = (1, 2, 3, 4)
+NEIGHBOUR_PAIRS = 20_000
+
+
+@dataclass(frozen=True)
+class Slice:
+    name: str
+    tests: str
+    settings: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def done(self) -> Path:
+        return STATE / f"{self.name}.done"
+
+
+def slices() -> list[Slice]:
+    """Every test file that knows a longer form of itself, then the neighbours with other seeds."""
+    longer = [file for file in sorted(ROOT.glob("tests/**/test_*.py")) if '"BPK_LONG"' in file.read_text("utf-8")]
+    found = [Slice(file.stem.removeprefix("test_"), file.relative_to(ROOT).as_posix()) for file in longer]
+    for seed in NEIGHBOUR_SEEDS:
+        settings = (("BPK_SEED", str(seed)), ("BPK_PAIRS", str(NEIGHBOUR_PAIRS)))
+        found.append(Slice(f"neighbours_{seed}", "tests/property/test_neighbours.py", settings))
+    return found
+
+
+def run(number: int, part: Slice) -> bool:
+    print(f"slice {number}: {part.name}", flush=True)
+    begin = time.monotonic()
+    environment = {**os.environ, "BPK_LONG": "1", **dict(part.settings)}
+    command = [sys.executable, "-m", "pytest", "-q", "-o", "timeout=3600", part.tests]
+    passed = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0
+    if passed:
+        STATE.mkdir(exist_ok=True)
+        part.done.write_text(f"{time.monotonic() - begin:.0f} s\n", encoding="utf-8")
+    return passed
+
+
+def main(arguments: list[str]) -> int:
+    """0 when everything that ran has passed, 1 when a slice failed, 2 for a slice that is not there."""
+    parts = dict(enumerate(slices(), start=1))
+    if arguments:
+        wanted = int(arguments[0]) if arguments[0].isdecimal() else 0
+        if wanted not in parts:
+            listed = "\n".join(f"  {number}  {part.name}" for number, part in parts.items())
+            print(f"there is no slice `{arguments[0]}`; the slices are\n{listed}", file=sys.stderr)
+            return 2
+        return 0 if run(wanted, parts[wanted]) else 1
+    for number, part in parts.items():
+        if part.done.exists():
+            print(f"slice {number}: {part.name} was done in {part.done.read_text('utf-8').strip()}")
+        elif not run(number, part):
+            print(f"slice {number} failed; `make test-long` goes on from here", file=sys.stderr)
+            return 1
+    for part in parts.values():
+        part.done.unlink(missing_ok=True)
+    print("every slice has passed; the next run begins anew")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
