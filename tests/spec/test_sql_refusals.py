@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gateway.admission.alternatives import Asked, with_alternatives
 from gateway.errors import Refusal
+from gateway.sql import functions
 from tests.sql_world import BOTH, LIMITS, ONLY_CLINIC, admitted, refusal
 
 # SQL with the refused words between « and », code, a piece of the hint
@@ -182,3 +185,9 @@ def test_what_is_offered_names_nothing_that_the_caller_may_not_see() -> None:
 
 def _offered(sql: str) -> Refusal:
     return with_alternatives(refusal(sql), Asked(sql, {}, ONLY_CLINIC, LIMITS))
+
+
+def test_the_reference_page_lists_every_function_that_is_offered_in_hints() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "sql.md").read_text(encoding="utf-8").lower()
+    for name in functions.NAMES.split(", "):
+        assert name in page
