@@ -97,6 +97,8 @@ class _Trail:
         self.id = new_query_id()
         self.policy: Policy | None = None
         self.snapshot: str | None = None
+        self.decided = False
+        """Whether a decision to run or to reuse is durable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,18 +153,23 @@ class Pipeline:
         except NotReady as cause:
             _log.warning("%s: %s", trail.id, cause)
             raise self.refused(ask.caller, not_ready(), ask.texts, trail) from cause
+        except Exception:
+            if not trail.decided:  # a fault of ours before the charge is on record too
+                self.refused(ask.caller, Refusal("internal_error", "something broke on our side"), ask.texts, trail)
+            raise
 
     def _ask(self, ask: Ask, trail: _Trail) -> Begun:
         self._raise_repeated(ask)
-        self._require_place()
         admitted = self._admit(ask, trail)
         prepared = self._prepare(admitted.question, reserve=True)
         trail.snapshot = prepared.snapshot
         asked = _asked(ask, admitted, prepared, trail.id)
         stored = self._stored(admitted, prepared, ask.caller)
         if stored is not None:
-            return self._reuse(asked, stored, ask.texts)
+            return self._reuse(asked, stored, trail, ask.texts)
+        self._require_place()
         charged = self._charge(asked, admitted, prepared, ask.texts)
+        trail.decided = True
         return self._start(charged)
 
     def check(self, ask: Ask) -> dict[str, Any]:
@@ -296,9 +303,10 @@ class Pipeline:
             return None
         return stored, self._domain.fetch(stored.release, admitted.question)
 
-    def _reuse(self, asked: Asked, stored: tuple[Stored, Released], texts: Mapping[str, str]) -> Begun:
+    def _reuse(self, asked: Asked, stored: tuple[Stored, Released], trail: _Trail, texts: Mapping[str, str]) -> Begun:
         with self._store.transaction() as tx:
             row = self._ledger.reuse(tx, asked, stored[0], texts=texts)
+        trail.decided = True
         return Begun(row.id, self._answer(row, stored[1]), "reused")
 
     def _charge(self, asked: Asked, admitted: AdmittedQuery, prepared: Prepared, texts: Mapping[str, str]) -> _Charged:

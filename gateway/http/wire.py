@@ -108,6 +108,8 @@ def read_json(content: bytes) -> object:
         raise Refusal(
             "body_unreadable", "the body is not JSON", hint="send UTF-8 JSON in which no member is named twice"
         ) from None
+    if not _all_text_is_text(content):
+        raise Refusal("body_unreadable", "the body holds half a character (a lone surrogate)")
     if _depth(value) > DEPTH_MAX:
         raise Refusal("body_unreadable", f"the body is nested more than {DEPTH_MAX} levels deep")
     return value
@@ -154,6 +156,17 @@ def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _no_constant(_: str) -> object:
     raise ValueError("not JSON")
+
+
+def _all_text_is_text(content: bytes) -> bool:
+    """JSON can write half a character as an escape; no file, log or hash could hold it."""
+    if b"\\u" not in content:
+        return True
+    try:
+        json.dumps(json.loads(content), ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _depth(value: object) -> int:

@@ -32,7 +32,8 @@ ROLES_MAX: Final = 200
 TIME_MAX: Final = 253_402_300_799  # the last second of the year 9999
 
 _SHAPE = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
-_SUBJECT = re.compile(r"[^\x00-\x20\x7f-\x9f](?:[^\x00-\x1f\x7f-\x9f]{0,198}[^\x00-\x20\x7f-\x9f])?")
+_EDGE = r"[^\x00-\x20\x7f-\x9f\ud800-\udfff]"
+_SUBJECT = re.compile(rf"{_EDGE}(?:[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{{0,198}}{_EDGE})?")
 
 
 class _Bad(Exception):

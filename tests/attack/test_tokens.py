@@ -158,7 +158,7 @@ def claims() -> Iterator[tuple[str, object]]:
         yield f"iss {iss!r}", {**CLAIMS, "iss": iss}
     for aud in ("Baopingkou", "baopingkou ", "other", ["baopingkou", "other"], ["other"], ["baopingkou"] * 2, {"a": 1}):
         yield f"aud {aud!r}", {**CLAIMS, "aud": aud}
-    for sub in (" ", "a\nb", "a\x00", " a", "a ", "a" * 201, 7, ["op-a"], "\u0085"):
+    for sub in (" ", "a\nb", "a\x00", " a", "a ", "a" * 201, 7, ["op-a"], "\u0085", "a\ud800b"):
         yield f"sub {str(sub)[:20]!r}", {**CLAIMS, "sub": sub}
     for jti in (7, ["t"], "j" * 201):
         yield f"jti {str(jti)[:20]!r}", {**CLAIMS, "jti": jti}

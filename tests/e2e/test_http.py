@@ -33,6 +33,8 @@ def decisions(served: Served) -> list[dict[str, Any]]:
         (b'{"sql":' + b"[" * 5000 + b"]" * 5000 + b"}", 400, "body_unreadable"),
         (b'{"sql": "' + b"x" * 70_000 + b'"}', 400, "body_too_large"),
         (b'{"sql": "SELECT 1 -- ' + b"x" * 25_000 + b'"}', 400, "sql_too_large"),
+        (b'{"sql": "SELECT \\ud800 FROM people"}', 400, "body_unreadable"),
+        (b'{"sql": "SELECT 1", "\\udfff": 1}', 400, "body_unreadable"),
         (b"[]", 422, "body_invalid"),
         (b'"x"', 422, "body_invalid"),
         (b"{}", 422, "body_invalid"),
