@@ -99,6 +99,8 @@ class Refusal(Exception):
         self.hint = hint
         self.at = at
         self.alternatives = alternatives
+        self.dataset: str | None = None
+        """The dataset that it is about, where the question got that far."""
 
     @property
     def status(self) -> int:

@@ -16,10 +16,12 @@ from datetime import date
 from decimal import Decimal
 from secrets import token_hex
 from threading import Lock
-from typing import Any, Final
+from typing import Any
 
 from gateway import answer
 from gateway.admission.admit import AdmittedQuery, admit
+from gateway.admission.alternatives import Asked as AskedSql
+from gateway.admission.alternatives import offering
 from gateway.admission.licences import askable
 from gateway.audit.log import Log
 from gateway.budget import queries
@@ -41,9 +43,6 @@ from policies.types import Value
 from sandbox import codec
 from sandbox.protocol import TICKET_S, Prepared, Question, Released, Ticket
 
-PLACE_PAUSE_S: Final = 0.02
-PLACE_WAIT_S: Final = 2.0
-"""How long a question waits for a free worker before it is refused as `busy`."""
 _log = logging.getLogger("bpk.pipeline")
 
 
@@ -161,7 +160,7 @@ class Pipeline:
     def _ask(self, ask: Ask, trail: _Trail) -> Begun:
         self._raise_repeated(ask)
         admitted = self._admit(ask, trail)
-        prepared = self._prepare(admitted.question, reserve=True)
+        prepared = self._domain.prepare(admitted.question, reserve=True)
         trail.snapshot = prepared.snapshot
         asked = _asked(ask, admitted, prepared, trail.id)
         stored = self._stored(admitted, prepared, ask.caller)
@@ -177,7 +176,7 @@ class Pipeline:
         trail = _Trail()
         try:
             admitted = self._admit(ask, trail)
-            prepared = self._prepare(admitted.question, reserve=False)
+            prepared = self._domain.prepare(admitted.question, reserve=False)
             reused = self._stored(admitted, prepared, ask.caller) is not None
             scopes = scopes_for(admitted.policy, ask.caller.subject, admitted.licence)
             with self._store.reading() as view:
@@ -265,31 +264,25 @@ class Pipeline:
         policies = askable(self._catalog.policies, licences)
         if not policies and not licences:
             raise Refusal("licence_missing", "you hold no licence", hint="ask the owner of the data for one")
-        query = read(ask.sql, ask.parameters, policies, self._sql_limits)
-        trail.policy = policies[query.dataset]
-        admitted = admit(
-            query,
-            trail.policy,
-            operator=operator,
-            licences=licences,
-            purpose=ask.purpose,
-            mode=ask.mode,
-            epsilon=ask.epsilon,
-            day=self._today(),
-        )
+        try:
+            with offering(AskedSql(ask.sql, ask.parameters, policies, self._sql_limits)):
+                query = read(ask.sql, ask.parameters, policies, self._sql_limits)
+                trail.policy = policies[query.dataset]
+                admitted = admit(
+                    query,
+                    trail.policy,
+                    operator=operator,
+                    licences=licences,
+                    purpose=ask.purpose,
+                    mode=ask.mode,
+                    epsilon=ask.epsilon,
+                    day=self._today(),
+                )
+        except Refusal as refusal:
+            trail.policy = trail.policy or policies.get(refusal.dataset or "")
+            raise
         self._doors.require_open(query.dataset)
         return admitted
-
-    def _prepare(self, question: Question, *, reserve: bool) -> Prepared:
-        """The price, and a place to run for a short while. Waits a moment for a place."""
-        give_up = time.monotonic() + PLACE_WAIT_S
-        while True:
-            try:
-                return self._domain.prepare(question, reserve=reserve)
-            except Refusal as refusal:
-                if refusal.code != "busy" or time.monotonic() >= give_up:
-                    raise
-            time.sleep(PLACE_PAUSE_S)
 
     def _stored(self, admitted: AdmittedQuery, prepared: Prepared, caller: Caller) -> tuple[Stored, Released] | None:
         """The stored release that answers already, if this caller may have it."""

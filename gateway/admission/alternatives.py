@@ -47,13 +47,15 @@ def with_alternatives(refusal: Refusal, asked: Asked) -> Refusal:
             found.append(candidate)
     if not found:
         return refusal
-    return Refusal(
+    offered = Refusal(
         refusal.code,
         refusal.message,
         hint=refusal.hint,
         at=refusal.at,
         alternatives=refusal.alternatives + tuple(found),
     )
+    offered.dataset = refusal.dataset
+    return offered
 
 
 def _passes(sql: str, asked: Asked) -> bool:

@@ -40,8 +40,12 @@ def read(sql: str, parameters: Mapping[str, object], policies: Mapping[str, Poli
 def _read(sql: str, parameters: Mapping[str, object], policies: Mapping[str, Policy], limits: SqlLimits) -> Query:
     tree = check(parse(sql, limits), sql, limits)
     reading = Reading(sql, policies, parameters, limits)
-    source = read_select(reading, tree, EMPTY, top=True)
-    reading.check_parameters()
+    try:
+        source = read_select(reading, tree, EMPTY, top=True)
+        reading.check_parameters()
+    except Refusal as refusal:
+        refusal.dataset = None if reading.policy is None else reading.dataset
+        raise
     columns = tuple((field.name, field.typed.expression) for field in source.items[0].fields)
     plan = Output(source.relation, columns, reading.at(tree))
     tables = tuple(sorted({table.name for table in reading.tables.values()}))
