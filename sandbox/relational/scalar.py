@@ -100,7 +100,6 @@ def _merge(parts: list[ColumnFacts], word: str, where: Case | Call) -> ColumnFac
     if type_.numeric and not all(part.type == type_ for part in typed):
         type_ = BIGINT if all(part.type.whole for part in typed) else DOUBLE
     bounds = [part.bounds for part in typed]
-    steps = [part.step for part in typed]
     keys: tuple[object, ...] | None = ()
     for part in typed:
         keys = None if keys is None or part.keys is None else tuple(dict.fromkeys((*keys, *part.keys)))
@@ -109,7 +108,7 @@ def _merge(parts: list[ColumnFacts], word: str, where: Case | Call) -> ColumnFac
         label=word,
         nullable=any(part.nullable for part in parts),
         bounds=_hull([b for b in bounds if b is not None]) if all(b is not None for b in bounds) else None,
-        step=min(s for s in steps if s is not None) if all(s is not None for s in steps) else None,
+        step=_finest(typed),
         keys=keys,  # type: ignore[arg-type]  # values of keys are values
         of_unit=all(part.of_unit for part in parts),
     )
@@ -184,12 +183,18 @@ def _arithmetic_bounds(function: str, parts: list[ColumnFacts]) -> Bounds | None
 
 
 def _arithmetic_step(function: str, parts: list[ColumnFacts]) -> Fraction | None:
-    steps = [part.step for part in parts if part.step is not None]
-    if len(steps) != len(parts) or function == "divide":
+    if function == "divide":
         return None
     if function == "multiply":
-        return steps[0] * steps[1]
-    return min(steps)
+        first, second = (part.step for part in parts)
+        return None if first is None or second is None else first * second
+    return _finest(parts)
+
+
+def _finest(parts: list[ColumnFacts]) -> Fraction | None:
+    """The finest grid of `parts`; None where one of them has no grid."""
+    steps = [part.step for part in parts if part.step is not None]
+    return min(steps) if len(steps) == len(parts) else None
 
 
 def _comparison(call: Call, facts: Facts) -> ColumnFacts:
@@ -288,14 +293,26 @@ def _numeric(call: Call, facts: Facts) -> ColumnFacts:
     whole = all(part.type.whole for part in parts)
     type_ = BIGINT if whole or call.function in ("floor", "ceil") else DOUBLE
     bounds: Bounds | None = None
-    step = Fraction(1) if type_.whole else parts[0].step
+    step = Fraction(1) if type_.whole else _finest(parts)
     if call.function == "round":
         digits = _digits(call)
         step = Fraction(1) if type_.whole else Fraction(10) ** -digits
         bounds = intervals.rounded(known[0], digits) if known else None
     elif len(known) == len(parts):
-        bounds = _NUMERIC_BOUNDS[call.function](known)
+        bounds = _NUMERIC_BOUNDS[call.function](known) if call.function in _NUMERIC_BOUNDS else _extreme(call, parts)
     return ColumnFacts(type_, "the computed value", nullable, bounds, step)
+
+
+def _extreme(call: Call, parts: list[ColumnFacts]) -> Bounds | None:
+    """LEAST and GREATEST pass over nulls, so only what is never null holds the other values back."""
+    rule = intervals.least if call.function == "least" else intervals.greatest
+    known = [(part.bounds, part.nullable) for part in parts if numeric_bounds(part.bounds)]
+    never_null = [bounds for bounds, nullable in known if not nullable]
+    whole = intervals.hull([bounds for bounds, _ in known])
+    if not never_null:
+        return whole
+    held = rule(never_null)
+    return (whole[0], held[1]) if call.function == "least" else (held[0], whole[1])
 
 
 def _digits(call: Call) -> int:
@@ -311,8 +328,6 @@ _NUMERIC_BOUNDS: dict[str, Callable[[list[intervals.Interval]], intervals.Interv
     "abs": lambda known: intervals.absolute(known[0]),
     "floor": lambda known: intervals.floor(known[0]),
     "ceil": lambda known: intervals.ceil(known[0]),
-    "least": intervals.least,
-    "greatest": intervals.greatest,
 }
 
 _RULES: tuple[tuple[tuple[str, ...], Callable[[Call, Facts], ColumnFacts]], ...] = (
