@@ -51,6 +51,13 @@ def _all(dice: random.Random) -> Relation:
     return Join(people, Public("hospitals", 3), dice.choice(["inner", "left"]), (("1.hospital", "3.id"),))
 
 
+def _items_with_some_visits(dice: random.Random) -> Relation:
+    """A row finds a partner or not by itself, and brings what is known of its unit along."""
+    some = Filter(Scan("visits", 2), (Call("equal", (Column("2.kind"), Literal(dice.choice(["in", "out"]), TEXT))),))
+    known = Join(some, Scan("people", 1), "inner", (("2.pid", "1.pid"),))
+    return Join(Scan("items", 0), known, "left", (("0.vid", "2.vid"),))
+
+
 _SOURCES: list[Callable[[random.Random], Relation]] = [
     lambda _: Scan("people", 0),
     lambda _: Scan("visits", 0),
@@ -61,6 +68,7 @@ _SOURCES: list[Callable[[random.Random], Relation]] = [
     lambda d: Join(Scan("visits", 0), Public("codes", 1), d.choice(["inner", "left"]), (("0.hospital", "1.hospital"),)),
     _items_visits,
     _all,
+    _items_with_some_visits,
     lambda _: Join(Scan("visits", 0), Scan("visits", 1), "inner", (("0.pid", "1.pid"),)),
     lambda _: Join(Scan("people", 0), Scan("people", 1), "inner", (("0.pid", "1.pid"),)),
 ]

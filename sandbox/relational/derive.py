@@ -164,6 +164,8 @@ def _join(join: Join, left: Facts, right: Facts, schema: Schema) -> Facts:
     for first, second in join.on:
         _offered(first, left, join)
         _offered(second, right, join)
+    if _names(left) & _names(right):
+        raise Refuse("construct_not_allowed", "both sides of a join carry a column of the same name", at=join.at)
     if left.private and right.private:
         return _join_private(join, left, right, schema)
     if left.private:
@@ -182,6 +184,11 @@ def _offered(name: str, side: Facts, join: Join) -> None:
         raise Refuse("column_unknown", "a join names a column that its side does not offer", at=join.at)
 
 
+def _names(side: Facts) -> frozenset[str]:
+    """Every name of a side: with one name twice, facts of one column would be taken for those of another."""
+    return frozenset(side.columns) | (side.unit or frozenset())
+
+
 def _join_private(join: Join, left: Facts, right: Facts, schema: Schema) -> Facts:
     """Both sides have units: only rows of one unit may meet.
 
@@ -196,12 +203,18 @@ def _join_private(join: Join, left: Facts, right: Facts, schema: Schema) -> Fact
     one_right, one_left = right.is_unique(right_names), left.is_unique(left_names)
     most = _private_multiplicity(join, left, right, one_left, one_right)
     one_each = right.unit_once and bool(right_names & (right.unit or frozenset()))
-    columns = {**left.columns, **_right_columns(join, right, keep_of_unit=True)}
+    columns = {**left.columns, **_right_columns(join, right, keep_of_unit=_fate_of_unit(join, left, right))}
     unit = (left.unit or frozenset()) | ((right.unit or frozenset()) if join.kind == "inner" else frozenset())
     unique = left.unique if one_right else frozenset()
     if one_left and join.kind == "inner":
         unique |= right.unique
     return Facts(columns, unit, most, unique, unit_once=left.unit_once and one_each)
+
+
+def _fate_of_unit(join: Join, left: Facts, right: Facts) -> bool:
+    """Whether all rows of a unit find a partner, or none: else a LEFT join gives one unit values and nulls."""
+    units_alone = all(a in (left.unit or ()) and b in (right.unit or ()) for a, b in join.on)
+    return join.kind == "inner" or units_alone
 
 
 def _private_multiplicity(join: Join, left: Facts, right: Facts, one_left: bool, one_right: bool) -> int:

@@ -5,13 +5,14 @@ One function per family of the closed list. What has no rule here cannot be aske
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date, datetime
+from decimal import Decimal
 from fractions import Fraction
 from typing import TypeGuard
 
-from policies.types import BIGINT, BOOLEAN, DATE, DOUBLE, INTEGER, TEXT
+from policies.types import BIGINT, BOOLEAN, DATE, DOUBLE, INTEGER, TEXT, Kind
 from sandbox.relational import calendar, intervals
 from sandbox.relational.expressions import (
     ARITHMETIC,
@@ -53,8 +54,23 @@ def numeric_bounds(bounds: Bounds | None) -> TypeGuard[tuple[Fraction, Fraction]
     return bounds is not None and isinstance(bounds[0], Fraction) and isinstance(bounds[1], Fraction)
 
 
+_LITERAL_KINDS: dict[Kind, tuple[type, ...]] = {
+    "integer": (int,),
+    "bigint": (int,),
+    "double": (int, Decimal),
+    "decimal": (int, Decimal),
+    "text": (str,),
+    "boolean": (bool,),
+    "date": (date,),
+    "timestamp": (datetime,),
+}
+
+
 def _literal(literal: Literal) -> ColumnFacts:
+    """A constant of its own type and no other: the engine would cast one side, row by row, and could raise."""
     value = literal.value
+    if value is not None and type(value) not in _LITERAL_KINDS[literal.type.kind]:
+        raise Refuse("type_mismatch", f"a constant of type {literal.type} holds another kind of value", at=literal.at)
     edge: Edge | None = None
     if isinstance(value, date | datetime):
         edge = value
@@ -85,14 +101,14 @@ def _case(case: Case, facts: Facts) -> ColumnFacts:
     parts = [facts_of(value, facts) for _, value in case.branches]
     parts.append(facts_of(case.otherwise, facts))
     conditions = [facts_of(condition, facts) for condition, _ in case.branches]
-    merged = _merge(parts, "CASE", case)
+    merged = _merge(parts, [*(value for _, value in case.branches), case.otherwise], "CASE", case)
     return replace(merged, of_unit=merged.of_unit and all(c.of_unit for c in conditions))
 
 
-def _merge(parts: list[ColumnFacts], word: str, where: Case | Call) -> ColumnFacts:
-    """Facts of a value that is one of `parts`."""
-    kinds = [part for part in parts if part.keys != () or not part.nullable]  # a bare NULL takes the others' type
-    typed = kinds or parts
+def _merge(parts: list[ColumnFacts], values: Sequence[Expression], word: str, where: Case | Call) -> ColumnFacts:
+    """Facts of a value that is one of `parts`, the facts of `values`. A bare NULL takes the others' type."""
+    bare = [isinstance(value, Literal) and value.value is None for value in values]
+    typed = [part for part, null in zip(parts, bare, strict=True) if not null] or parts
     type_ = typed[0].type
     for part in typed[1:]:
         if part.type != type_ and not (part.type.numeric and type_.numeric):
@@ -238,7 +254,7 @@ def _like(call: Call, facts: Facts) -> ColumnFacts:
 
 def _coalesce(call: Call, facts: Facts) -> ColumnFacts:
     parts = [facts_of(a, facts) for a in call.arguments]
-    return replace(_merge(parts, "COALESCE", call), nullable=all(part.nullable for part in parts))
+    return replace(_merge(parts, call.arguments, "COALESCE", call), nullable=all(part.nullable for part in parts))
 
 
 def _time(call: Call, facts: Facts) -> ColumnFacts:

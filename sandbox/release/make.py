@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -59,11 +60,17 @@ def make(job: Job, query: Query, seed: bytes) -> Release:
     """
     if not job.plan.private_keys:
         return _release(job, query, None, {})
-    lowered = lower_keys(job.plan, job.schema, seed, job.dp.units_min)
+    lowered = lower_keys(job.plan, job.schema, seed_in(job.snapshot, seed), job.dp.units_min)
     units = units_per_key(query(lowered, CELLS_MAX * 10), job.plan, job.count_max)
     shape, budget = job.plan.shape, job.budget
     kept = noise.select_keys(units, shape.groups, job.dp.units_min, budget.keys, budget.delta)
     return _release(job, query, in_order(list(kept)), kept)
+
+
+def seed_in(snapshot: str, seed: bytes) -> bytes:
+    """The seed of bounding in one snapshot. Unit ids are numbers of one snapshot: who has which hangs on who else is
+    there, so a rank must be fresh wherever ids are, and then says nothing of the others."""
+    return hashlib.sha256(b"bpk-bounding-v1" + bytes.fromhex(snapshot) + seed).digest()
 
 
 def _release(job: Job, query: Query, survivors: tuple[Group, ...] | None, units: dict[Group, int]) -> Release:

@@ -171,6 +171,15 @@ def test_rows_per_unit_that_ignore_a_join_are_noticed(monkeypatch: pytest.Monkey
     assert found
 
 
+def test_a_left_join_that_keeps_what_is_known_of_units_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some rows of a unit find a partner and some do not, so its groups are two where one was taken for granted."""
+    from sandbox.relational import derive as rules
+
+    monkeypatch.setattr(rules, "_fate_of_unit", lambda join, left, right: True)
+    found, _ = violations(5000, SEED)
+    assert found
+
+
 def test_a_rank_that_lets_one_key_too_many_through_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = release.lower_keys
 

@@ -80,11 +80,35 @@ def test_a_key_of_one_unit_appears_about_as_often_as_delta_allows() -> None:
     assert shown <= 40 + SIGMAS * math.sqrt(40)
 
 
-def test_a_threshold_one_lower_does_not_hold() -> None:
+def test_a_threshold_two_lower_does_not_hold() -> None:
+    """One step is for the difference between the discrete noise and the continuous tail of the map."""
     groups, share, delta = 3, RHO_UNIT // 10, DELTA_UNIT // 10**9
     limit = noise.threshold_for(groups, share, delta)
-    assert noise._holds(groups, limit.scale, limit.value, share, delta)
-    assert not noise._holds(groups, limit.scale, limit.value - 1, share, delta)
+    assert noise._holds(groups, limit.scale, limit.value - 1, share, delta)
+    assert not noise._holds(groups, limit.scale, limit.value - 2, share, delta)
+
+
+def shown_alone(scale: float, threshold: int) -> float:
+    """The exact probability that a key of one unit is shown: 1 plus discrete Gaussian noise reaches the threshold."""
+    reach = int(40 * scale) + 40
+    whole = math.fsum(math.exp(-(x * x) / (2 * scale * scale)) for x in range(-reach, reach + 1))
+    part = (math.exp(-(x * x) / (2 * scale * scale)) for x in range(threshold - 1, threshold + reach))
+    return math.fsum(part) / whole
+
+
+@pytest.mark.parametrize("groups", [1, 3, 8, 50])
+@pytest.mark.parametrize("share", [RHO_UNIT * 2, RHO_UNIT // 2, 949_000_000, 10**7])
+@pytest.mark.parametrize("delta", [10**10, 5 * 10**11, 10**15, 10**18])
+def test_keys_of_one_unit_are_shown_within_delta_by_the_exact_tail(groups: int, share: int, delta: int) -> None:
+    limit = noise.threshold_for(groups, share, delta)
+    assert groups * shown_alone(limit.scale, limit.value) <= delta / DELTA_UNIT
+
+
+def test_the_map_alone_would_let_too_much_through() -> None:
+    """OpenDP's own word at the step below: within delta by its map, six times over by the exact tail."""
+    limit = noise.threshold_for(1, RHO_UNIT // 2, DELTA_UNIT // 10**9)
+    assert noise._holds(1, limit.scale, limit.value - 1, RHO_UNIT // 2, DELTA_UNIT // 10**9)
+    assert shown_alone(limit.scale, limit.value - 1) > 6e-9
 
 
 def test_a_planted_lower_threshold_shows_lonely_keys_too_often() -> None:

@@ -107,9 +107,15 @@ def _call(call: Call, facts: Facts) -> str:
     if name in DATE_PARTS:
         return _PARTS[name](scalar(call.arguments[0], facts))
     if name in DATE_TRUNCATIONS:
-        part = name.removeprefix("trunc_")
-        return f"TRY_CAST(date_trunc({text(part)}, {scalar(call.arguments[0], facts)}) AS DATE)"
+        return _truncated(name.removeprefix("trunc_"), scalar(call.arguments[0], facts))
     return _OTHERS[name](call, facts)
+
+
+def _truncated(part: str, day: str) -> str:
+    """The first day of `part`. The decade of the years 1 to 9 starts on the first day there is: year 0 is no date
+    outside the engine, and a row that cannot be returned would fail the whole answer."""
+    start = f"TRY_CAST(date_trunc({text(part)}, {day}) AS DATE)"
+    return f"CASE WHEN {day} < DATE '0010-01-01' THEN DATE '0001-01-01' ELSE {start} END" if part == "decade" else start
 
 
 _OPERATORS: dict[str, Callable[[str, str], str]] = {
