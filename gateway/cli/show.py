@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from typing import Any, Final
+from unicodedata import category
 
 from rich import box
 from rich.console import Console
@@ -12,6 +13,8 @@ from rich.text import Text
 
 PLAIN_WIDTH: Final = 140
 """Columns where nobody looks at a terminal: a file or a pipe."""
+_STEERING: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode's categories of control characters, invisible ones among them, and of line ends."""
 CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 ERRORS = Console(stderr=True, highlight=False, soft_wrap=True)
 NOTES: Final = {
@@ -21,13 +24,21 @@ NOTES: Final = {
 }
 
 
+def plain(text: str) -> Text:
+    """`text` as it may go to a terminal: what would steer it, or turn the reading order, is shown as its number.
+
+    Released keys are a data owner's words and aliases a caller's; neither may move a cursor or forge a line.
+    """
+    return Text("".join(f"\\u{ord(each):04x}" if category(each) in _STEERING else each for each in text))
+
+
 def table(columns: list[str], rows: list[list[str]], numbers: frozenset[int] = frozenset()) -> None:
     """`numbers` are the places of the columns to be set flush right."""
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for place, name in enumerate(columns):
-        shown.add_column(Text(name), justify="right" if place in numbers else "left", overflow="fold")
+        shown.add_column(plain(name), justify="right" if place in numbers else "left", overflow="fold")
     for row in rows:
-        shown.add_row(*(Text(cell) for cell in row))
+        shown.add_row(*(plain(cell) for cell in row))
     CONSOLE.print(shown)
 
 
@@ -95,16 +106,16 @@ def shorter(amount: str) -> str:
 
 def problem(body: dict[str, Any], sql: str | None = None) -> None:
     """A refusal: its code, its words, where, and the way out."""
-    ERRORS.print(Text(f"refused ({body.get('code', 'unknown')}): {body.get('detail', '')}"))
+    ERRORS.print(plain(f"refused ({body.get('code', 'unknown')}): {body.get('detail', '')}"))
     if sql and (at := body.get("position")):
         lines = sql.splitlines() or [""]
         if 1 <= at["line"] <= len(lines):
-            ERRORS.print(Text(f"  {lines[at['line'] - 1]}"))
-            ERRORS.print(Text("  " + " " * (at["column"] - 1) + "^" * max(1, at["length"])))
+            ERRORS.print(plain(f"  {lines[at['line'] - 1]}".replace("\t", " ")))
+            ERRORS.print(plain("  " + " " * (at["column"] - 1) + "^" * max(1, at["length"])))
     if hint := body.get("hint"):
-        ERRORS.print(Text(f"  {hint}"))
+        ERRORS.print(plain(f"  {hint}"))
     for other in body.get("alternatives") or []:
-        ERRORS.print(Text(f"  instead: {other['sql']}  ({other['why']})"))
+        ERRORS.print(plain(f"  instead: {other['sql']}  ({other['why']})"))
 
 
 def check(body: dict[str, Any], sql: str) -> None:
@@ -112,7 +123,7 @@ def check(body: dict[str, Any], sql: str) -> None:
         problem(body["problem"], sql)
         return
     for number_, step in enumerate(body["plan"], start=1):
-        CONSOLE.print(Text(f"{number_}. {step}"))
+        CONSOLE.print(plain(f"{number_}. {step}"))
     rows = [
         [column["name"], column["type"], column["kind"], "" if width is None else f"± {number(width)}"]
         for column, width in zip(body["columns"], body["intervals_expected"], strict=True)
