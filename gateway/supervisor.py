@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -16,6 +17,8 @@ from gateway.errors import Misconfigured, NotReady
 START_S: Final = 30.0
 STOP_S: Final = 8.0
 LOOK_S: Final = 0.05
+STEADY_S: Final = 2.0
+"""A service that lived so long had come up: its death is an accident, and it is started again at once."""
 PAUSES_S: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
 _log = logging.getLogger("bpk.supervisor")
 
@@ -25,7 +28,7 @@ class Supervisor:
 
     def __init__(self, root: Path, socket: Path) -> None:
         serve = (sys.executable, "-m", "sandbox", "serve", "--home", str(root))
-        self._command = (*serve, "--socket", str(socket), "--follow-parent")
+        self._command = (*serve, "--socket", str(socket), "--follow", str(os.getpid()))
         self._process: subprocess.Popen[bytes] | None = None
         self._stop = Event()
         self._thread = Thread(target=self._watch, name="supervisor", daemon=True)
@@ -67,7 +70,7 @@ class Supervisor:
         while not self._stop.wait(LOOK_S):
             if self._process is None or self._process.poll() is None:
                 continue
-            deaths = 0 if time.monotonic() - born > 60 else deaths + 1
+            deaths = 0 if time.monotonic() - born > STEADY_S else deaths + 1
             _log.error("the data domain's service ended with %s; it is started again", self._process.returncode)
             if self._stop.wait(PAUSES_S[min(deaths, len(PAUSES_S) - 1)]):
                 return

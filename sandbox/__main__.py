@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument("--home", type=Path, default=os.environ.get("BPK_HOME"), help="folder of the deployment")
         if name == "serve":
             command.add_argument("--socket", type=Path, required=True, help="path of the Unix socket, in a 0700 folder")
-            command.add_argument("--follow-parent", action="store_true", help="end when the starting process ends")
+            command.add_argument("--follow", type=int, metavar="PID", help="end when this process, our parent, ends")
         else:
             command.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
@@ -44,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(options: argparse.Namespace) -> int:
     from sandbox.service import follow_parent, serve
 
-    if options.follow_parent:
-        follow_parent(os.getppid())
+    if options.follow is not None:
+        follow_parent(options.follow)
     try:
         serve(options.home, options.socket)
     except (ValueError, OSError) as error:
