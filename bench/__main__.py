@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bench import answers, data, home, load, show, stages
+from bench import answers, data, home, load, show, stages, tracer
 from bench.bare import Bare
 from bench.client import Client
 from bench.data import Dataset
@@ -76,6 +76,7 @@ def _options() -> argparse.Namespace:
 def _measure(results: Results, size: Size, seed: int) -> None:
     if not results.missing("answers", "stages", "alone", "together"):
         return
+    tracer.check()
     datasets = [data.tpch(size.scale), data.income(), data.clinic()]
     begin = time.monotonic()
     made = home.make(FOLDER / "home", datasets)

@@ -17,10 +17,10 @@ class Step:
 
 
 STEPS: Final = (
-    Step("ask", "gateway", "gateway.pipeline:Pipeline._ask"),
+    Step("ask", "gateway", "gateway.pipeline:Pipeline.ask"),
     Step("parse", "gateway", "gateway.pipeline:read"),
     Step("admit", "gateway", "gateway.pipeline:Pipeline._admit"),
-    Step("prepare", "gateway", "gateway.pipeline:Pipeline._prepare"),
+    Step("prepare", "gateway", "gateway.domain:Domain.prepare"),
     Step("charge", "gateway", "gateway.pipeline:Pipeline._charge"),
     Step("finish", "gateway", "gateway.pipeline:Pipeline._finish"),
     Step("run", "gateway", "gateway.domain:Domain.run"),
