@@ -15,6 +15,7 @@ from sandbox.relational.derive import derive
 from sandbox.relational.expressions import Call, Case, Column, Literal
 from sandbox.relational.facts import Facts, Refuse
 from sandbox.relational.lower.release import lower_values
+from sandbox.relational.lower.scalars import scalar
 from sandbox.relational.nodes import Filter, Join, Measure, Project, Relation, Release, Scan, find_release
 from sandbox.relational.plan import plan_release
 from sandbox.relational.scalar import facts_of
@@ -125,3 +126,13 @@ def test_every_decade_is_a_date_that_can_be_returned() -> None:
         assert found == [(expected or date(1980, 1, 1),)]
     world.connection.execute("UPDATE visits_all SET seen = NULL").fetchall()
     assert world.connection.execute(f"SELECT DISTINCT g0 FROM ({base})").fetchall() == [(None,)]
+
+
+def test_the_least_integer_is_a_constant_like_others() -> None:
+    """As a DOUBLE it made doubles of the keys beside it, and those near the other end could not be cast back."""
+    least, greatest = (scalar(Literal(value, BIGINT), NOTHING) for value in (-(2**63), 2**63 - 1))
+    world = heavy_world("zcdp")
+    found = world.connection.execute(
+        f"SELECT CAST(s AS BIGINT) FROM (VALUES ({least}), ({greatest})) AS v(s)"
+    ).fetchall()
+    assert found == [(-(2**63),), (2**63 - 1,)]

@@ -45,8 +45,9 @@ def key_type(key: KeyPlan) -> Type:
 def lower_keys(plan: ReleasePlan, schema: Schema, seed: bytes, units_min: int) -> Lowered:
     """Units per key, at most `groups` keys of each unit, keys with fewer than `units_min` units left out.
 
-    A unit in too many keys keeps those with the least keyed digest: a function of its own rows and of a secret that
-    stays in the domain, so an outsider cannot choose which.
+    A unit in too many keys keeps those with the least keyed digest: a function of its own keys, of its number in the
+    snapshot and of a secret that stays in the domain, so an outsider cannot choose which. The number hangs on who else
+    is there; over a secret seed that is fresh with every numbering, the ranks of the others are the same in law.
     """
     names = [f"g{i}" for i in range(len(plan.keys))]
     shown = ", ".join(names)

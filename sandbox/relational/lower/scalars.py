@@ -27,7 +27,7 @@ from sandbox.relational.expressions import (
 from sandbox.relational.facts import Facts
 from sandbox.relational.scalar import facts_of
 
-INT64_MAX = 2**63 - 1
+INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
 
 def identifier(name: str) -> str:
@@ -69,7 +69,7 @@ def _literal(literal: Literal) -> str:
             return f"CAST(NULL AS {sql_type(literal.type)})"
         case bool():
             return "TRUE" if literal.value else "FALSE"
-        case int() if abs(literal.value) <= INT64_MAX:
+        case int() if INT64_MIN <= literal.value <= INT64_MAX:
             return f"CAST({literal.value} AS BIGINT)"
         case int() | Decimal() | float():
             return double(Fraction(literal.value))
@@ -155,7 +155,7 @@ def _is_unit(expression: Expression, facts: Facts) -> bool:
 def _plain_whole(expression: Expression, facts: Facts) -> bool:
     """An integer column or constant, which the engine compares exactly."""
     if isinstance(expression, Literal):
-        return type(expression.value) is int and abs(expression.value) <= INT64_MAX
+        return type(expression.value) is int and INT64_MIN <= expression.value <= INT64_MAX
     if not isinstance(expression, Column):
         return False
     found = facts_of(expression, facts)
