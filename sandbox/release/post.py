@@ -10,7 +10,7 @@ from typing import assert_never
 
 import duckdb
 
-from policies.types import DATE, TIMESTAMP, Type, Value
+from policies.types import BOOLEAN, DATE, TIMESTAMP, Type, Value
 from sandbox.relational.expressions import Call, Case, Column, Expression, columns
 from sandbox.relational.facts import ColumnFacts, Facts, Refuse
 from sandbox.relational.lower.scalars import identifier, number, scalar, sql_type
@@ -100,7 +100,18 @@ def _flatten(node: Relation, facts: Facts, known: dict[str, Expression]) -> tupl
     match node:
         case Release():
             return known, facts
-        case Filter() | Sort() | Limit():
+        case Filter():
+            inner, below = _flatten(node.source, facts, known)
+            for condition in node.conditions:
+                if facts_of(condition, below).type != BOOLEAN:
+                    raise Refuse("type_mismatch", "a condition is expected here", at=condition.at)
+            return inner, below
+        case Sort():
+            inner, below = _flatten(node.source, facts, known)
+            for expression, _, _ in node.by:
+                facts_of(expression, below)  # refuses here, before anything is paid for, what `run` could not write
+            return inner, below
+        case Limit():
             return _flatten(node.source, facts, known)
         case Project():
             inner, below = _flatten(node.source, facts, known)
