@@ -30,13 +30,13 @@ def exact_vectors(
     groups = tuple(survivors) if survivors is not None else _domain(plan.keys)
     width = len(plan.keys)
     found: dict[Group, tuple[int, ...]] = {}
-    known = {wire(group): group for group in groups}
+    known = {_typed(wire(group)): group for group in groups}
+    sizes = [len(vector.components) for vector in plan.vectors]
     for row in rows:
-        group = known.get(wire(row[:width]))
-        if group is None or group in found:
+        group = known.get(_typed(wire(row[:width])))
+        if len(row) != width + sum(sizes) or group is None or group in found:
             raise BadIntake
         found[group] = _integers(row[width:])
-    sizes = [len(vector.components) for vector in plan.vectors]
     zeros = (0,) * sum(sizes)
     vectors: list[tuple[tuple[int, ...], ...]] = []
     start = 0
@@ -54,6 +54,8 @@ def units_per_key(rows: Sequence[Group], plan: ReleasePlan, count_max: int) -> d
     """Exact numbers of units per private key, as the key stage needs them."""
     found: dict[Group, int] = {}
     for row in rows:
+        if len(row) != len(plan.keys) + 1:
+            raise BadIntake
         group = tuple(_shown(value, key) for value, key in zip(row[:-1], plan.keys, strict=True))
         (units,) = _integers(row[-1:])
         if group in found or not 1 <= units <= count_max:
@@ -70,6 +72,11 @@ def in_order(groups: Sequence[Group]) -> tuple[Group, ...]:
 def wire(group: Sequence[Value]) -> Group:
     """A group as the engine returns it: bins as doubles."""
     return tuple(float(part) if isinstance(part, Decimal) else part for part in group)
+
+
+def _typed(group: Group) -> tuple[tuple[type, Value], ...]:
+    """A group with its parts' types: True would pass for 1."""
+    return tuple((type(part), part) for part in group)
 
 
 def _sortable(part: Value) -> int | float | str:

@@ -80,8 +80,6 @@ def test_no_more_keys_than_the_model_carries() -> None:
 
 def test_the_engine_counts_days_as_the_calendar_does() -> None:
     """A thousand days around each odd spot: turns of years with 53 weeks, leap days, the first days there are."""
-    from policies.types import DATE
-
     facts = Facts({"d": ColumnFacts(DATE, "d", nullable=False)}, None, None)
     starts = [date(1, 1, 1), date(1999, 6, 1), date(2019, 6, 1), date(9997, 6, 1)]
     days = [day for first in starts for day in every_day(first, first + timedelta(days=900))]
