@@ -37,6 +37,10 @@ _SETTINGS: Final = {
 }
 
 
+class NotWritten(NotReady):
+    """The disk or the file does not take it. All of the transaction was undone."""
+
+
 class Reading:
     """A consistent view of the file, open until its block ends."""
 
@@ -94,7 +98,7 @@ class Store:
     def transaction(self) -> Iterator[Transaction]:
         """BEGIN IMMEDIATE; durable when the block ends, rolled back when it raises. Not to be nested.
 
-        Raises Fault when the file cannot be written; nothing is half-written then.
+        Raises NotWritten when the file cannot be written, Fault for what it does not allow; nothing is half-written.
         """
         self._forbid_nesting()
         with self._writing:
@@ -106,6 +110,8 @@ class Store:
                 yield tx
                 tx.close()
                 self._writer.execute("COMMIT")
+            except sqlite3.OperationalError as error:  # a full disk, a file on another's lock: not our mistake
+                raise NotWritten(f"{self.path}: not written ({error}); is the disk full?") from error
             except sqlite3.Error as error:
                 raise Fault(f"{self.path}: not written ({error})") from error
             finally:

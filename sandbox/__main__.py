@@ -42,13 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    from sandbox.release.store import StoreUnusable
     from sandbox.service import follow_parent, serve
 
     if options.follow is not None:
         follow_parent(options.follow)
     try:
         serve(options.home, options.socket)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, StoreUnusable) as error:
         print(f"the data domain cannot serve: {error}", file=sys.stderr)
         return 1
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
@@ -20,9 +20,15 @@ class TicketVerifier:
     """Holds the gateway's public key. Raises ValueError where the file is no Ed25519 public key."""
 
     def __init__(self, path: Path) -> None:
-        key = load_pem_public_key(path.read_bytes())
+        way_out = "copy the gateway's `keys/ticket.pub` here"
+        try:
+            key = load_pem_public_key(path.read_bytes())
+        except OSError as error:
+            raise ValueError(f"{path}: cannot be read ({error.strerror}); {way_out}") from error
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise ValueError(f"{path}: not a public key in PEM; {way_out}") from error
         if not isinstance(key, Ed25519PublicKey):
-            raise ValueError(f"{path}: not an Ed25519 public key")
+            raise ValueError(f"{path}: not an Ed25519 public key; {way_out}")
         self._key = key
 
     def verify(self, run: Run, price: Price, snapshot: str) -> None:

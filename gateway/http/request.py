@@ -7,6 +7,7 @@ import json
 from typing import Final
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
 from gateway.errors import Refusal
 from gateway.http import wire
@@ -43,10 +44,13 @@ async def body_of(request: Request) -> bytes:
         raise Refusal("body_unreadable", "the body is not JSON", hint="send `Content-Type: application/json`")
     most = service_of(request).limits.body_bytes_max
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > most:
-            raise Refusal("body_too_large", f"the body is longer than {most} bytes")
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > most:
+                raise Refusal("body_too_large", f"the body is longer than {most} bytes")
+    except ClientDisconnect:
+        raise Refusal("body_unreadable", "the caller hung up before the end of the body") from None
     return bytes(body)
 
 

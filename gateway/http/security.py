@@ -12,7 +12,7 @@ from typing import Final
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.errors import Refusal
+from gateway.errors import Fault, Refusal
 from gateway.http import problems
 from gateway.http.metrics import Metrics
 
@@ -57,8 +57,10 @@ class Envelope:
         try:
             await self._app(scope, receive, out)
         except Exception as error:
-            # Types and lines, never the text of an exception: a library may have put a caller's words into it.
-            _log.error("%s: %s\n%s", request_id, type(error).__name__, _where(error))
+            # Types and lines, never the text of an exception: a library may have put a caller's words into it. Only a
+            # Fault's text is ours, and made for the log.
+            cause = f"{type(error).__name__}: {error}" if isinstance(error, Fault) else type(error).__name__
+            _log.error("%s: %s\n%s", request_id, cause, _where(error))
             if status is None:
                 await problems.respond(problems.problem(problems.internal()))(scope, receive, out)
         route = getattr(scope.get("route"), "path", "other")

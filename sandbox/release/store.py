@@ -44,6 +44,10 @@ CREATE INDEX IF NOT EXISTS release_by_meaning ON release (plan_digest, policy_di
 """
 
 
+class StoreUnusable(Exception):
+    """What was spent cannot be known, so nothing is answered."""
+
+
 class TicketRefused(Exception):
     """A ticket that the domain does not accept. `reason` is one of ours, never data."""
 
@@ -69,9 +73,18 @@ class Stored:
 
 
 class Store:
-    """Thread-safe. Every method is one transaction, durable when it returns."""
+    """Thread-safe. Every method is one transaction, durable when it returns.
+
+    Raises StoreUnusable at its making, for a file that is none of ours or cannot be written.
+    """
 
     def __init__(self, path: Path) -> None:
+        try:
+            self._open(path)
+        except (OSError, sqlite3.Error) as error:
+            raise StoreUnusable(f"{path}: cannot be used as the data domain's store ({error})") from error
+
+    def _open(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         os.close(descriptor)
@@ -81,7 +94,7 @@ class Store:
         self._connection.execute("PRAGMA synchronous=EXTRA")
         level = self._connection.execute("PRAGMA synchronous").fetchone()[0]
         if (mode, level) != ("delete", 3):
-            raise RuntimeError("the store of the data domain could not be made durable")
+            raise StoreUnusable(f"{path}: could not be made durable (journal mode {mode}, synchronous {level})")
         self._connection.executescript(_SCHEMA)
         with self._transaction() as tx:  # whatever ran when the service died is lost, and stays paid
             tx.execute("UPDATE ticket SET state = 'failed' WHERE state = 'accepted'")
