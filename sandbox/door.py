@@ -27,11 +27,12 @@ from sandbox.protocol import (
     Run,
     Status,
 )
+from sandbox.recent import Recent
 from sandbox.relational import price as pricing
 from sandbox.relational.facts import Refuse
 from sandbox.relational.lower.release import Lowered
 from sandbox.relational.nodes import find_release
-from sandbox.relational.plan import plan_release
+from sandbox.relational.plan import ReleasePlan, plan_release
 from sandbox.release import expected, post
 from sandbox.release.answer import answer, output_columns
 from sandbox.release.make import Job, make, output_type
@@ -40,6 +41,8 @@ from sandbox.release.store import Ceiling, Store, Stored, TicketRefused, loss_of
 from sandbox.tickets import TicketVerifier
 
 log = logging.getLogger("bpk.domain")
+PLANS_MAX: Final = 256
+"""Plans that are remembered from `prepare` to `run`; each is made from its question again where it is forgotten."""
 PLACE_WAIT_S: Final = 2.0
 """How long a question waits for a free worker before it is refused as `busy`, uncharged."""
 
@@ -61,6 +64,7 @@ class Door:
         self._seed = seed
         self._lock = threading.Lock()
         self._running: dict[str, _Running] = {}
+        self._plans: Recent[tuple[str, ...], ReleasePlan] = Recent(PLANS_MAX)
         self.layers: tuple[Layer, ...] = ()
         self.degraded: tuple[str, ...] = ()
 
@@ -158,7 +162,10 @@ class Door:
             raise Refuse("policy_changed", "the data domain holds another version of this policy")
         if question.mode != "dp" or "dp" not in served.policy.release.modes:
             raise Refuse("mode_not_offered", f"the data domain does not answer in mode `{question.mode}`")
-        plan = plan_release(find_release(question.plan), served.schema)
+        plan = self._plans.get(
+            (question.dataset, question.policy_digest, served.snapshot.commitment, question.plan_digest),
+            lambda: plan_release(find_release(question.plan), served.schema),
+        )
         budget = pricing.price(plan, served.dp, question.epsilon)
         job = Job(question, plan, budget, served.schema, served.dp, served.count_max, served.snapshot.commitment)
         for stage in (job.first_stage, job.later_stage()):

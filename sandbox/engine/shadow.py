@@ -11,7 +11,11 @@ import duckdb
 
 from policies.model import Policy
 from policies.types import Type
+from sandbox.recent import Recent
 from sandbox.relational.lower.scalars import identifier, sql_type
+
+REMEMBERED_MAX = 256
+"""Statements; what has bound once binds for ever."""
 
 
 class BindError(Exception):
@@ -23,6 +27,7 @@ class Shadow:
 
     def __init__(self, policy: Policy) -> None:
         self._lock = threading.Lock()
+        self._bound: Recent[tuple[str, tuple[Type, ...]], None] = Recent(REMEMBERED_MAX)
         self._connection = duckdb.connect(":memory:", config={"threads": "1"})
         for table in policy.tables.values():
             kept = [c for c in table.columns.values() if c.role != "hidden" and (table.public or c.role != "unit")]
@@ -34,6 +39,9 @@ class Shadow:
 
     def bind(self, sql: str, shape: tuple[Type, ...]) -> None:
         """Binds `sql` and holds its columns against `shape`. Raises BindError."""
+        self._bound.get((sql, shape), lambda: self._bind(sql, shape))
+
+    def _bind(self, sql: str, shape: tuple[Type, ...]) -> None:
         try:
             with self._lock:
                 found = [str(type_) for type_ in self._connection.sql(sql).types]

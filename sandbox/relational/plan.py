@@ -68,6 +68,8 @@ def plan_release(release: Release, schema: Schema) -> ReleasePlan:
     shape = _shape(keys, facts, dp.groups_per_unit_max)
     vectors = tuple(vector_of(measure, facts, shape) for measure in release.measures)
     plan = ReleasePlan(release, facts, keys, vectors, shape)
+    if not vectors and not plan.private_keys:
+        raise Refuse("aggregate_required", "this question asks for public keys alone", at=release.at)
     if (plan.cells or 0) * max(1, sum(len(v.components) for v in vectors)) > CELLS_MAX:
         hint = "group by fewer or coarser keys, or narrow them with WHERE"
         raise Refuse("result_too_large", f"the answer would have more than {CELLS_MAX} numbers", hint=hint)

@@ -42,8 +42,6 @@ def price(plan: ReleasePlan, dp: Dp, epsilon: int) -> Budget:
     rho = privacy_loss.rho_for(epsilon, half) if dp.accountant == "zcdp" else 0
     loss = rho if dp.accountant == "zcdp" else epsilon
     delta = privacy_loss.units_up(dp.delta_per_query, privacy_loss.DELTA_UNIT) if plan.private_keys else 0
-    if not plan.vectors and not plan.private_keys:
-        raise Refuse("aggregate_required", "this question asks for public keys alone", at=plan.release.at)
     for_keys = (loss // 4 if plan.vectors else loss) if plan.private_keys else 0
     shares = tuple((loss - for_keys) // len(plan.vectors) for _ in plan.vectors)
     if any(share <= 0 for share in shares) or (plan.private_keys and for_keys <= 0):

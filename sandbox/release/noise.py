@@ -41,11 +41,16 @@ class Scale:
 
     def accuracy(self, alpha: float) -> int:
         """Half-width that the noise stays within with probability 1 - alpha, in steps, rounded up."""
-        if self.mechanism == "laplace":
-            return math.ceil(dp.discrete_laplacian_scale_to_accuracy(self.value, alpha))
-        if self.value <= DISCRETE_SCALE_MAX:
-            return math.ceil(dp.discrete_gaussian_scale_to_accuracy(self.value, alpha))
-        return math.ceil(float(dp.gaussian_scale_to_accuracy(self.value, alpha)))
+        return _accuracy(self.mechanism, self.value, alpha)
+
+
+@lru_cache(maxsize=4096)
+def _accuracy(mechanism: Mechanism, scale: float, alpha: float) -> int:
+    if mechanism == "laplace":
+        return math.ceil(dp.discrete_laplacian_scale_to_accuracy(scale, alpha))
+    if scale <= DISCRETE_SCALE_MAX:
+        return math.ceil(dp.discrete_gaussian_scale_to_accuracy(scale, alpha))
+    return math.ceil(float(dp.gaussian_scale_to_accuracy(scale, alpha)))
 
 
 def scale_of(vector: Vector, accountant: Accountant, share: int) -> Scale:
