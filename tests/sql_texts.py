@@ -363,7 +363,7 @@ class Writer:
             f" AND COUNT(DISTINCT {unit}) > 1" if unit else "",
             f" AND {self.computed(columns, unit)} IS NOT NULL",
             " AND n BETWEEN 1 AND 9",
-            " AND (n > 1 OR NOT a0 IS NULL)",
+            " AND (n > 1 OR NOT n IS NULL)",
         ]
         return f"COUNT(*) > 0{self.dice.choice(more)}"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
@@ -16,9 +17,11 @@ from decimal import Decimal
 import pytest
 
 from policies.types import Value
+from sandbox.codec import digest
 from sandbox.relational.lower import relations, scalars
+from sandbox.relational.nodes import find_release
 from sandbox.release import post
-from tests.exact_world import REFUSED, Exact, make_exact, ours, theirs
+from tests.exact_world import REFUSED, Exact, exact_release, make_exact, ours, plan_of, theirs
 from tests.sql_texts import Text, random_text
 
 TEXTS = int(os.environ.get("BPK_TEXTS", "600"))
@@ -150,3 +153,108 @@ def test_a_planted_change_of_meaning_is_noticed(
 ) -> None:
     plant(monkeypatch)
     assert compare(600, SEED, stop=True).wrong, "was not noticed"
+
+
+ONE_MEANING: dict[str, tuple[str, ...]] = {
+    "spelling and white space": (
+        "SELECT sex, COUNT(*) AS n FROM people WHERE age > 20 AND income < 9 GROUP BY sex",
+        "select  Sex , count(*) n\n from People\twhere (age>20) and income<9 -- so\n group by SEX",
+        'SELECT "sex", COUNT(1) AS "many" FROM clinic.people AS p WHERE p.income < 9.0 AND 20 < p.age GROUP BY 1',
+        "SELECT p.sex AS s, COUNT(*) FROM people p WHERE NOT p.age <= 20 AND p.income < 9 GROUP BY s",
+    ),
+    "order of the select list, of keys and of conjuncts": (
+        "SELECT sex, active, COUNT(*), SUM(income) FROM people WHERE age IN (20, 21) AND sex IS NOT NULL GROUP BY 1, 2",
+        "SELECT SUM(income), COUNT(*), active FROM people WHERE sex IS NOT NULL AND age IN (21, 20, 21) "
+        "GROUP BY active, sex",
+        "SELECT active, sex FROM people WHERE sex IS NOT NULL AND age IN (20, 21) GROUP BY sex, active "
+        "HAVING COUNT(*) > 0 AND SUM(income) > 3",
+    ),
+    "CTE, subquery, or neither": (
+        "SELECT kind, AVG(cost) FROM visits WHERE seen >= '2021-01-01' GROUP BY kind",
+        "SELECT k, AVG(c) FROM (SELECT kind AS k, cost AS c, seen FROM visits WHERE seen >= DATE '2021-01-01') q "
+        "GROUP BY k",
+        "WITH a AS (SELECT kind AS k, cost AS c FROM visits WHERE seen >= '2021-01-01') "
+        "SELECT k, AVG(c) FROM a GROUP BY 1",
+        "WITH a AS (SELECT kind, cost, seen FROM visits), b AS (SELECT kind, cost FROM a WHERE '2021-01-01' <= seen) "
+        "SELECT AVG(b.cost) AS mean, b.kind FROM b GROUP BY b.kind ORDER BY mean DESC LIMIT 2",
+    ),
+    "sides of joins and their conditions": (
+        "SELECT h.level, COUNT(*) FROM visits v JOIN hospitals h ON v.hospital = h.id WHERE h.beds > 3 GROUP BY level",
+        "SELECT level, COUNT(*) FROM visits JOIN hospitals ON id = hospital AND beds > 3 GROUP BY level",
+        "SELECT h.level, COUNT(*) FROM visits v JOIN (SELECT id AS i, level, beds FROM hospitals WHERE beds > 3) h "
+        "ON v.hospital = h.i GROUP BY h.level",
+    ),
+    "other words for the same condition": (
+        "SELECT COUNT(*) FROM people WHERE age >= 20 AND age <= 22",
+        "SELECT COUNT(*) FROM people WHERE age BETWEEN 20 AND 22",
+        "SELECT COUNT(*) FROM people WHERE 22 >= age AND NOT age < 20",
+        "SELECT COUNT(pid) AS n FROM people WHERE age >= $low AND age <= 22.0 ORDER BY n",
+    ),
+    "dates in each way": (
+        "SELECT year(seen), COUNT(*) FROM visits GROUP BY 1",
+        "SELECT date_part('year', seen) AS y, COUNT(*) FROM visits GROUP BY y",
+        "SELECT EXTRACT(year FROM v.seen), COUNT(*) + 1 FROM visits v GROUP BY year(v.seen)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ONE_MEANING)
+def test_one_meaning_is_one_digest_and_one_release(what: str) -> None:
+    """So that a stored release is found again, and asking in other words is free."""
+    world = make_exact(SEED)
+    plans = [plan_of(world, sql, {"low": 20} if "$low" in sql else {}) for sql in ONE_MEANING[what]]
+    releases = {digest(find_release(plan)) for plan in plans}
+    bodies = {digest(exact_release(world, plan)) for plan in plans}
+    world.close()
+    assert len(releases) == 1
+    assert len(bodies) == 1
+
+
+DIFFERENT = (
+    "SELECT COUNT(*) FROM people WHERE age < 20",
+    "SELECT COUNT(*) FROM people WHERE age <= 20",
+    "SELECT COUNT(*) FROM people WHERE age < 20 AND age IS NOT NULL",
+    "SELECT COUNT(age) FROM people WHERE age < 20",
+    "SELECT COUNT(*) FROM people p JOIN visits v USING (pid) WHERE age < 20",
+    "SELECT COUNT(*) FROM people p LEFT JOIN visits v USING (pid) WHERE age < 20",
+    "SELECT sex, COUNT(*) FROM people WHERE age < 20 GROUP BY sex",
+)
+
+
+def test_different_meanings_have_different_digests() -> None:
+    world = make_exact(SEED)
+    assert len({digest(find_release(plan_of(world, sql, {}))) for sql in DIFFERENT}) == len(DIFFERENT)
+    world.close()
+
+
+def _other_aliases(sql: str) -> str:
+    """`people p` becomes `people p_1`; texts with subqueries stay as they are, for their aliases follow a bracket."""
+    if "(SELECT" in sql:
+        return sql
+    renamed = re.sub(r"(?<=\w) (AS )?([pvihc])\b(?!\.)", r" \2_1", sql)
+    return re.sub(r"\b([pvihc])\.", r"\1_1.", renamed)
+
+
+def test_rewritten_texts_have_the_digest_and_the_rows_of_the_first() -> None:
+    """Random texts with other white space, letters and aliases of tables, and one more subquery around."""
+    world, same = make_exact(SEED), 0
+    for i in range(150):
+        text = random_text(random.Random(SEED + 7 * i))
+        if text.order or text.limit is not None or text.offset:
+            continue
+        variants = (
+            "  " + text.sql.replace(", ", "\n,\t") + " ;",
+            re.sub(r"\b(SELECT|FROM|WHERE|GROUP BY|AND|COUNT)\b", lambda m: m[0].lower(), text.sql),
+            _other_aliases(text.sql),
+        )
+        try:
+            plan, first = plan_of(world, text.sql, text.parameters), ours(world, text.sql, text.parameters).rows
+        except REFUSED:
+            continue
+        for variant in variants:
+            again = plan_of(world, variant, text.parameters)
+            assert digest(find_release(again)) == digest(find_release(plan)), variant
+        assert ours(world, variants[0], text.parameters).rows == first
+        same += 1
+    world.close()
+    assert same > 50
