@@ -42,6 +42,7 @@ from gateway.supervisor import Supervisor
 
 DRAIN_S: Final = 8.0
 """How long running questions may go on after the order to stop."""
+FOLDER: Final = "bpk-"
 _log = logging.getLogger("bpk.app")
 
 
@@ -134,6 +135,7 @@ def serve(home: Home, port: int | None, ready: Callable[[str], None]) -> None:
             stack.callback(supervisor.stop)
             supervisor.start(domain)
         address = _address(listener)
+        _drop_old_door(home)
         _leave_address(home, address, door)
         stack.callback(home.address_file.unlink, missing_ok=True)
         ready(address)
@@ -161,7 +163,7 @@ def _door(home: Home, stack: contextlib.ExitStack) -> Path:
 
 @contextlib.contextmanager
 def _own_folder() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="bpk-"))  # mode 0700, and short: a socket's path has at most 104 bytes
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER))  # mode 0700, and short: a socket's path has at most 104 bytes
     try:
         yield folder
     finally:
@@ -214,6 +216,16 @@ def _address(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     shown = "127.0.0.1" if host == "0.0.0.0" else "[::1]" if host == "::" else f"[{host}]" if ":" in host else host  # noqa: S104  # read, not bound
     return f"http://{shown}:{port}"
+
+
+def _drop_old_door(home: Home) -> None:
+    """What a gateway of this home that was killed left behind: an empty socket in a folder of its own."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        door = Path(json.loads(home.address_file.read_text(encoding="utf-8"))["door"])
+        folder = door.parent
+        if folder.name.startswith(FOLDER) and folder.parent == Path(tempfile.gettempdir()):
+            door.unlink(missing_ok=True)
+            folder.rmdir()
 
 
 def _leave_address(home: Home, address: str, door: Path) -> None:

@@ -6,6 +6,7 @@ charge: from there on every end costs, and looks the same unless it is an answer
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import time
@@ -136,6 +137,8 @@ class Pipeline:
         self._running_max = limits.running_max
         self._sql_limits = SqlLimits(bytes_max=limits.sql_bytes_max)
         self._live: dict[str, tuple[str, Future[dict[str, Any]]]] = {}
+        self._unsettled: set[str] = set()
+        """Queries whose outcome could not be recorded, as on a full disk; a restart settles them too."""
         self._lock = Lock()
         self._closing = False
         self._pool = ThreadPoolExecutor(limits.running_max, thread_name_prefix="query")
@@ -162,6 +165,14 @@ class Pipeline:
         admitted = self._admit(ask, trail)
         prepared = self._domain.prepare(admitted.question, reserve=True)
         trail.snapshot = prepared.snapshot
+        try:
+            return self._go(ask, trail, admitted, prepared)
+        except BaseException:  # else a budget at its end, asked again and again, would keep every place from others
+            self._let_go(prepared.reservation)
+            raise
+
+    def _go(self, ask: Ask, trail: _Trail, admitted: AdmittedQuery, prepared: Prepared) -> Begun:
+        """Free from what is stored, or charged."""
         asked = _asked(ask, admitted, prepared, trail.id)
         stored = self._stored(admitted, prepared, ask.caller)
         if stored is not None:
@@ -170,6 +181,12 @@ class Pipeline:
         charged = self._charge(asked, admitted, prepared, ask.texts)
         trail.decided = True
         return self._start(charged)
+
+    def _let_go(self, reservation: str | None) -> None:
+        """Gives a place back that was not needed. Where that fails it comes back by itself, some seconds later."""
+        if reservation is not None:
+            with contextlib.suppress(NotReady, Refusal):
+                self._domain.cancel(reservation)
 
     def check(self, ask: Ask) -> dict[str, Any]:
         """Verdict, plan and price of the same question: free, and no data is read. Raises NotAnswered."""
@@ -340,6 +357,7 @@ class Pipeline:
             return self._answer(row, released)
         except Exception as error:  # a cause that shows would be an oracle after the charge
             _log.error("%s: ended by %s", charged.row.id, type(error).__name__)
+            self._unsettled.add(charged.row.id)
             return {"id": charged.row.id, "status": "failed", "code": "query_failed"}
 
     def _end(self, query_id: str, released: Released | None) -> QueryRow:
@@ -359,6 +377,9 @@ class Pipeline:
         return Begun(row.id, live[1] if live else self._outcome(row), "repeated")
 
     def _outcome(self, row: QueryRow) -> dict[str, Any]:
+        if row.id in self._unsettled:  # its caller was told of a failure; now it may be written down
+            row = self._end(row.id, None)
+            self._unsettled.discard(row.id)
         if row.state != "answered" or row.release is None:
             return answer.unfinished(row)
         question = codec.loads(row.question.encode(), Question)

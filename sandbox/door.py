@@ -134,7 +134,8 @@ class Door:
             return refusal.refused
 
     def cancel(self, ticket: str) -> Cancelled:
-        """Kills the worker of a running job. The charge stays."""
+        """Kills the worker of a running job, whose charge stays; or gives back a place, by its reservation."""
+        self._pool.release(ticket)
         with self._lock:
             running = self._running.get(ticket)
             if running is not None:

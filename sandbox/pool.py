@@ -128,6 +128,15 @@ class Pool:
         self._give_back(held.worker)
         return None
 
+    def release(self, token: str) -> None:
+        """Gives back a place that was reserved and is not needed; nothing happens for a token that is none."""
+        with self._lock:
+            held = self._held.pop(token, None)
+        if held is not None:
+            self._give_back(held.worker)
+            with self._lock:
+                self._lock.notify_all()
+
     def selftest(self) -> tuple[Layer, ...]:
         """Starts one worker on an empty snapshot and lets it attack from inside.
 

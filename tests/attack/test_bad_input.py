@@ -239,6 +239,16 @@ def test_many_clients_at_the_edge_of_a_budget_never_overspend_it(tmp_path: Path)
             assert again["rows"] == reply.json()["rows"]
 
 
+def test_who_has_no_budget_left_cannot_keep_the_places_of_others(served: Served) -> None:
+    """A place is reserved before the charge; a charge that is refused gives it back at once."""
+    for number in range(12):
+        sql = f"SELECT SUM(CASE WHEN sex = 'M' THEN {number} ELSE 0 END) AS s FROM people"
+        assert served.ask(sql, "poor", epsilon="1").json()["code"] == "budget_exhausted"
+    begin = time.monotonic()
+    assert served.ask("SELECT SUM(cost) AS s FROM visits", "op-b", epsilon="0.01").json()["status"] == "answered"
+    assert time.monotonic() - begin < 5
+
+
 def test_who_asks_during_the_ingest_is_told_to_wait_and_pays_nothing(tmp_path: Path) -> None:
     with serving(make_home(tmp_path / "home"), ready=False) as served:
         seen = set()
@@ -268,6 +278,27 @@ def test_a_full_disk_before_a_charge_costs_nothing_and_is_named_in_the_log(tmp_p
         assert budgets(served) == before
         assert served.ask(COUNT).json()["reused"] is True
         assert served.ask("SELECT SUM(income) AS s FROM people").json()["status"] == "answered"
+
+
+def test_a_disk_that_fills_between_charge_and_outcome_is_a_failure_that_stays_one(tmp_path: Path) -> None:
+    with serving(make_home(tmp_path / "home")) as served:
+        served.ask(COUNT)
+        failed: list[str] = []
+        for number in range(40):
+            size = served.home.ledger_file.stat().st_size
+            resource.prlimit(served.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+            sql = f"SELECT SUM(CASE WHEN sex = 'F' THEN {number} ELSE 0 END) AS s FROM people"
+            reply = served.ask(sql, epsilon="0.01").json()
+            resource.prlimit(served.process.pid, resource.RLIMIT_FSIZE, UNLIMITED)
+            assert reply.get("code") in (None, "query_failed", "not_ready"), reply
+            if reply.get("code") == "query_failed":
+                failed.append(reply["id"])
+                break
+            served.ask(sql, epsilon="0.01")
+        assert failed
+        assert served.call("GET", f"/v1/queries/{failed[0]}").json()["status"] == "failed"
+        kinds = [each["kind"] for each in served.records(query_id=failed[0])]
+        assert kinds == ["decision", "charge", "failure"]
 
 
 def test_a_full_disk_of_the_data_domain_is_the_constant_failure_and_stays_charged(tmp_path: Path) -> None:

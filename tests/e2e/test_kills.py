@@ -115,6 +115,7 @@ class Watch:
     dice: random.Random
     spent: tuple[int, int] = (0, 0)
     checkpoint: tuple[str, ...] = ()
+    doors: set[Path] = field(default_factory=set)
     kills: int = 0
     recoveries: dict[str, list[float]] = field(default_factory=dict)
 
@@ -173,10 +174,17 @@ class Watch:
 
     def holds(self) -> None:
         """Everything that must be true of a service that was killed, with no question under way."""
+        self.only_one_door_is_there()
         self.spending_has_not_fallen()
         self.answers_are_the_same()
         self.log_verifies()
         self.replayed_tickets_buy_nothing()
+
+    def only_one_door_is_there(self) -> None:
+        """What a killed gateway leaves of its socket, the next one removes."""
+        door = Path(json.loads(self.deployment.home.address_file.read_text())["door"])
+        self.doors.add(door)
+        assert [each for each in self.doors if each.parent.exists()] == [door]
 
     def spending_has_not_fallen(self) -> None:
         ((domain,),) = self.deployment.rows("domain/domain", "SELECT loss FROM spent")
