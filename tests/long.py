@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 STATE = ROOT / ".test-long"
 NEIGHBOUR_SEEDS = (1, 2, 3, 4)
-NEIGHBOUR_PAIRS = 20_000
+NEIGHBOUR_PAIRS = 100_000
 
 
 @dataclass(frozen=True)
