@@ -126,11 +126,11 @@ def _sum(measure: Measure, facts: Facts, shape: Shape) -> Vector:
 def _mean(measure: Measure, facts: Facts, shape: Shape) -> Vector:
     """(1, u) per row with u centred in [-1, 1]: one norm for numerator and denominator, and so one price."""
     argument = _argument(measure)
-    _, low, high = _bounded(argument, measure, facts)
-    grid = CENTRED_GRID
+    found, low, high = _bounded(argument, measure, facts)
+    grid, step = CENTRED_GRID, _step(found, low, high)
     components = (
-        Component("finite", grid, argument, low, high),
-        Component("centred", grid, argument, low, high),
+        Component("finite", grid, argument, low, high, step),
+        Component("centred", grid, argument, low, high, step),
     )
     _norm(2 * grid * shape.rows, measure)
     return Vector(measure, components, 2 * grid * grid * shape.rows**2, 2 * grid * shape.rows)

@@ -21,7 +21,7 @@ from policies.types import BIGINT, BOOLEAN, DATE, DOUBLE, TEXT, TIMESTAMP, Type,
 from sandbox.relational import expressions
 from sandbox.relational.expressions import Call, Case, Column, Expression, Literal
 from sandbox.relational.facts import Refuse, Schema
-from sandbox.relational.lower import release, scalars
+from sandbox.relational.lower import inputs, release, scalars
 from sandbox.relational.lower.release import lower_keys, lower_values
 from sandbox.relational.nodes import Filter, Measure, Output, Relation, Release, Scan, Sort
 from sandbox.relational.plan import plan_release
@@ -316,9 +316,9 @@ PLANTED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         scalars._OPERATORS, "multiply", lambda a, b: f"(TRY_CAST({a} AS BIGINT) * TRY_CAST({b} AS BIGINT))"
     ),
     "a plain cast of a row": lambda m: m.setattr(
-        release,
-        "_row_integer",
-        lambda c, facts: f"CAST({scalars.number(c.argument, facts) if c.argument else 1} AS BIGINT)",
+        inputs,
+        "_row",
+        lambda c, argument, facts: (f"CAST({scalars.number(argument, facts)} AS BIGINT)", c.step),
     ),
     "year 0 of the first decade": lambda m: m.setattr(
         scalars, "_truncated", lambda part, day: f"CAST(date_trunc('{part}', {day}) AS DATE)"

@@ -9,7 +9,7 @@ import pytest
 
 from policies.types import BIGINT, TEXT
 from sandbox.relational.expressions import Call, Column, Literal
-from sandbox.relational.lower import release
+from sandbox.relational.lower import norms
 from sandbox.relational.lower.release import lower_keys, lower_values
 from sandbox.relational.nodes import Filter, Join, Measure, Public, Relation, Release, Scan
 from sandbox.relational.plan import plan_release
@@ -65,13 +65,13 @@ def test_clamping_sum_and_count_apart_would_be_noticed(monkeypatch: pytest.Monke
     """The twin: each component clamped to the norm by itself gives a mean of 500."""
 
     def apart(i, vector, accountant):  # type: ignore[no-untyped-def]
-        most = release._norm(vector, accountant)
+        most = norms.norm(vector, accountant)
         return [
             f"CAST(least(greatest(r{i}_{j}, -{most}), {most}) AS BIGINT) AS r{i}_{j}"
             for j in range(len(vector.components))
         ]
 
-    monkeypatch.setattr(release, "_clamped", apart)
+    monkeypatch.setattr(norms, "clamped", apart)
     assert abs(mean_of_a_heavy_unit(world_with(HEAVY)) - 400) > 50
 
 

@@ -14,6 +14,8 @@ from policies.types import BIGINT, BOOLEAN, DATE, DOUBLE, INTEGER, TEXT, TIMESTA
 from sandbox.relational.derive import derive
 from sandbox.relational.expressions import Call, Case, Column, Literal
 from sandbox.relational.facts import Facts, Refuse
+from sandbox.relational.lower import release
+from sandbox.relational.lower.inputs import inputs_of
 from sandbox.relational.lower.release import lower_values
 from sandbox.relational.lower.scalars import scalar
 from sandbox.relational.nodes import Filter, Join, Measure, Project, Relation, Release, Scan, find_release
@@ -120,8 +122,7 @@ def test_every_decade_is_a_date_that_can_be_returned() -> None:
     for day, expected in days.items():
         world.connection.execute(f"UPDATE visits_all SET seen = DATE '{day}'").fetchall()
         plan = plan_release(Release(VISITS, (Call("trunc_decade", (Column("0.seen"),)),), (COUNT,)), world.schema)
-        lowered = lower_values(plan, world.schema, "zcdp", 10**6)
-        base = lowered.sql.split(") WHERE g0", maxsplit=1)[0].split("AS (SELECT * FROM (", maxsplit=1)[1]
+        base = release._base(plan, world.schema, inputs_of((), plan.facts))
         found = world.connection.execute(f"SELECT DISTINCT g0 FROM ({base})").fetchall()
         assert found == [(expected or date(1980, 1, 1),)]
     world.connection.execute("UPDATE visits_all SET seen = NULL").fetchall()
