@@ -19,6 +19,9 @@ from sandbox.relational.lower.scalars import double, number, scalar, sql_type, t
 from sandbox.relational.measures import Component, Vector
 from sandbox.relational.scalar import facts_of
 
+NARROW_MAX = 18
+"""Digits of decimals that are summed as they are: no number of rows that fits a disk can overflow their sum."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Read:
@@ -86,7 +89,8 @@ def _native_edges(component: Component, argument: Expression, facts: Facts) -> t
     if type_.whole:
         low, high = math.ceil(component.low), math.floor(component.high)
         return (f"CAST({low} AS BIGINT)", f"CAST({high} AS BIGINT)") if low <= high else None
-    if type_.kind == "decimal" and _fits(component.low, type_) and _fits(component.high, type_):
+    narrow = type_.kind == "decimal" and (type_.precision or 0) <= NARROW_MAX
+    if narrow and _fits(component.low, type_) and _fits(component.high, type_):
         return _decimal(component.low, type_), _decimal(component.high, type_)
     return None
 
