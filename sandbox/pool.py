@@ -272,12 +272,17 @@ class Pool:
         )
 
     def _await_zygote(self) -> Zygote:
+        """The zygote, when it lives. The pool's own thread does not wait: nobody else would start another."""
+        patience_s = 0.0 if threading.current_thread() is self._thread else _ZYGOTE_S
         with self._lock:
             self._lock.notify_all()
-            self._lock.wait_for(lambda: self._closed or (self._zygote is not None and self._zygote.alive), _ZYGOTE_S)
-            if self._zygote is None or self._closed:
+            alive = self._lock.wait_for(lambda: self._closed or self._zygote_lives(), patience_s)
+            if self._zygote is None or self._closed or not alive:
                 raise ZygoteGone
             return self._zygote
+
+    def _zygote_lives(self) -> bool:
+        return self._zygote is not None and self._zygote.alive
 
     def _retire(self, worker: Worker) -> None:
         """The worker was killed: its place is free. Waiting for its end is left to the pool's thread: some ms."""

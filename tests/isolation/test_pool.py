@@ -408,6 +408,27 @@ time.sleep(60)
 """
 
 
+def test_a_zygote_killed_just_before_a_refill_stalls_nobody(snapshot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pool's own thread once waited half a minute for the zygote that it alone could have started."""
+    with small_pool(snapshot, warm=1) as pool:
+        assert until(lambda: bool(pool._warm.get("clinic")))
+        honest, armed = pool._expire, [True]
+
+        def kill_first() -> None:
+            honest()
+            if armed and pool._missing() is not None and pool._zygote is not None:
+                armed.clear()
+                os.kill(pool._zygote.pid, signal.SIGKILL)
+                assert until(lambda: pool._zygote is not None and not pool._zygote.alive)
+
+        monkeypatch.setattr(pool, "_expire", kill_first)
+        taken_from(pool).close()
+        assert until(lambda: not armed)
+        begin = time.monotonic()
+        assert until(lambda: pool.reserve("clinic") is not None, 15)
+        assert time.monotonic() - begin < 10
+
+
 def test_when_the_service_is_killed_zygote_and_workers_die_too(snapshot: Path) -> None:
     with open_folder() as name:
         arguments = [sys.executable, "-c", SERVICE, str(ROOT), name, str(snapshot)]
