@@ -176,6 +176,7 @@ class Pipeline:
         asked = _asked(ask, admitted, prepared, trail.id)
         stored = self._stored(admitted, prepared, ask.caller)
         if stored is not None:
+            self._let_go(prepared.reservation)
             return self._reuse(asked, stored, trail, ask.texts)
         self._require_place()
         charged = self._charge(asked, admitted, prepared, ask.texts)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -47,12 +46,6 @@ PLACE_WAIT_S: Final = 2.0
 """How long a question waits for a free worker before it is refused as `busy`, uncharged."""
 
 
-@dataclass(slots=True)
-class _Running:
-    worker: Worker
-    cancelled: bool = False
-
-
 class Door:
     """Thread-safe. Every method returns a record; whatever goes wrong after the charge is the one constant failure."""
 
@@ -63,7 +56,7 @@ class Door:
         self._verifier = verifier
         self._seed = seed
         self._lock = threading.Lock()
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, Worker] = {}
         self._plans: Recent[tuple[str, ...], ReleasePlan] = Recent(PLANS_MAX)
         self.layers: tuple[Layer, ...] = ()
         self.degraded: tuple[str, ...] = ()
@@ -82,10 +75,11 @@ class Door:
             job = self._job(request.question, served)
             shown = self._shown(job)
             stored = self._store.find(request.question, served.snapshot.commitment)
-            if stored is None:
+            answered = stored is not None and served.policy.release.reuse_across_operators
+            if not answered:  # the gateway knows whose the release is; where it counts, this may be a fresh question
                 self._under_ceiling(job, served.ceiling)
             reservation = None
-            if request.reserve and stored is None:
+            if request.reserve and not answered:
                 reservation = self._pool.reserve(request.question.dataset, PLACE_WAIT_S)
                 if reservation is None:
                     raise Refuse("busy", "every worker is busy", hint="ask again in a moment; nothing was charged")
@@ -137,11 +131,9 @@ class Door:
         """Kills the worker of a running job, whose charge stays; or gives back a place, by its reservation."""
         self._pool.release(ticket)
         with self._lock:
-            running = self._running.get(ticket)
-            if running is not None:
-                running.cancelled = True
-        if running is not None:
-            running.worker.kill()
+            worker = self._running.get(ticket)
+        if worker is not None:
+            worker.kill()
         return Cancelled(ticket)
 
     def status(self) -> Status:
@@ -213,9 +205,8 @@ class Door:
         if worker.snapshot != snapshot:
             worker.close()
             raise RuntimeError("the worker holds another snapshot than the ticket names")
-        running = _Running(worker)
         with self._lock:
-            self._running[request.ticket.id] = running
+            self._running[request.ticket.id] = worker
         try:
 
             def query(lowered: Lowered, rows_max: int) -> list[tuple[Value, ...]]:

@@ -37,7 +37,7 @@ def write_rows(rows: Iterable[Sequence[object]], shape: tuple[Type, ...], bytes_
     size = 0
     for row in rows:
         plain = [_write(value, kind) for value, kind in zip(row, shape, strict=True)]
-        line = json.dumps(plain, separators=(",", ":"), allow_nan=False).encode()
+        line = json.dumps(plain, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
         size += len(line) + 1
         if len(line) > ROW_BYTES_MAX or size > bytes_max:
             raise RowsTooBig

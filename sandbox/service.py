@@ -30,6 +30,8 @@ from sandbox.tickets import TicketVerifier
 
 log = logging.getLogger("bpk.domain")
 BODY_BYTES_MAX: Final = 4 * 2**20
+RESULT_BYTES_MAX: Final = 64 * 2**20
+"""Of one statement's rows: about a quarter of a million private keys of the greatest length."""
 SOCKET_PATH_MAX: Final = 100
 PARENT_LOOK_S: Final = 0.3
 
@@ -117,6 +119,7 @@ def _pool_settings(domain: Domain) -> PoolSettings:
         memory_mb=limits.memory_mb,
         wall_ms=limits.wall_s * 1000,
         warm=limits.warm,
+        result_bytes_max=RESULT_BYTES_MAX,
         workers_max=limits.max,
         allow_degraded=domain.allow_degraded,
     )

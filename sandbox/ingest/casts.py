@@ -18,6 +18,7 @@ TEXT_BYTES_MAX = 65_536
 _WHOLE = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"}
 _WHOLE |= {f"U{name}" for name in _WHOLE}
 _FIRST_DAY, _LAST_DAY = "DATE '0001-01-01'", "DATE '9999-12-31'"
+_FIRST_MOMENT, _END = "TIMESTAMP '0001-01-01 00:00:00'", "TIMESTAMP '10000-01-01 00:00:00'"
 _ACCEPTED: dict[Kind, frozenset[Family]] = {
     "integer": frozenset({"text", "whole", "float", "decimal", "boolean"}),
     "bigint": frozenset({"text", "whole", "float", "decimal", "boolean"}),
@@ -101,11 +102,11 @@ def _fits(source: str, cast: str, kind: Family, stored: str, declared: Type) -> 
         case "decimal" if kind == "float":
             return "TRUE"  # a binary fraction has no exact decimal: rounded to the scale
         case "timestamp":
-            return _calendar(cast)
+            return _calendar(cast, declared)
         case "integer" | "bigint" | "decimal" | "boolean":
             return _same_after_return(source, cast, stored)
         case "date":
-            return f"({_calendar(cast)} AND {_same_after_return(source, cast, stored)})"
+            return f"({_calendar(cast, declared)} AND {_same_after_return(source, cast, stored)})"
         case _:
             assert_never(declared.kind)
 
@@ -121,9 +122,9 @@ def _text_fits(source: str, cast: str, declared: Type) -> str:
         case "double" | "boolean":
             return "TRUE"
         case "date":
-            return f"({_matches(source, _DAY)} AND {_calendar(cast)})"
+            return f"({_matches(source, _DAY)} AND {_calendar(cast, declared)})"
         case "timestamp":
-            return f"({_matches(source, _DAY + _TIME)} AND {_calendar(cast)})"
+            return f"({_matches(source, _DAY + _TIME)} AND {_calendar(cast, declared)})"
         case _:
             assert_never(declared.kind)
 
@@ -138,9 +139,14 @@ def _matches(source: str, pattern: str) -> str:
     return f"regexp_full_match({source}, '{pattern}')"
 
 
-def _calendar(cast: str) -> str:
-    """Days that every side of the system can name; the engine's infinities are none."""
-    return f"({cast} >= {_FIRST_DAY} AND {cast} < {_LAST_DAY} + INTERVAL 1 DAY)"
+def _calendar(cast: str, declared: Type) -> str:
+    """Days that every side of the system can name; the engine's infinities are none.
+
+    Compared in the value's own type: as a timestamp, a day far beyond the calendar would raise.
+    """
+    if declared.kind == "date":
+        return f"({cast} BETWEEN {_FIRST_DAY} AND {_LAST_DAY})"
+    return f"({cast} >= {_FIRST_MOMENT} AND {cast} < {_END})"
 
 
 def _same_after_return(source: str, cast: str, stored: str) -> str:

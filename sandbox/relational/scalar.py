@@ -12,7 +12,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TypeGuard
 
-from policies.types import BIGINT, BOOLEAN, DATE, DOUBLE, INTEGER, TEXT, Kind
+from policies.types import BIGINT, BOOLEAN, DATE, DOUBLE, INTEGER, TEXT, Kind, Type, Value
 from sandbox.relational import calendar, intervals
 from sandbox.relational.expressions import (
     ARITHMETIC,
@@ -298,8 +298,15 @@ def _bin(call: Call, facts: Facts) -> ColumnFacts:
         label=f"the bin of {found.label}",
         nullable=False,  # a value in no bin is null, and such rows make no group
         bounds=(Fraction(edges[0]), Fraction(edges[-2])),
-        keys=tuple(int(edge) if found.type.whole else edge for edge in edges[:-1]),
+        keys=tuple(_edge_key(edge, found.type) for edge in edges[:-1]),
     )
+
+
+def _edge_key(edge: Decimal, type_: Type) -> Value:
+    """The lower edge of a bin as a value of the binned column's type."""
+    if type_.whole:
+        return int(edge)
+    return float(edge) if type_.kind == "double" else edge
 
 
 def _numeric(call: Call, facts: Facts) -> ColumnFacts:

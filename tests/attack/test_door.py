@@ -133,6 +133,25 @@ def test_the_same_question_finds_the_stored_release_at_no_more_than_its_epsilon(
     assert world.prepared(dataclasses.replace(asked, epsilon=3 * EPSILON_UNIT)).release is None
 
 
+def test_a_release_that_others_may_not_share_does_not_replace_a_place(world: DomainWorld) -> None:
+    """The gateway may have to run it again for another operator: place and ceiling are looked at before the charge."""
+    served = world.door._datasets.find("clinic")
+    assert served is not None
+    asked = world.question(Measure("count", Column("0.age")))
+    assert isinstance(world.run(asked), Released)
+    assert world.prepared(asked, reserve=True).reservation is None
+    release = dataclasses.replace(served.policy.release, reuse_across_operators=False)
+    policy = dataclasses.replace(served.policy, release=release)
+    world.door._datasets._served["clinic"] = dataclasses.replace(served, policy=policy)
+    try:
+        prepared = world.prepared(asked, reserve=True)
+        assert prepared.release is not None
+        assert prepared.reservation is not None
+        world.door.cancel(prepared.reservation)
+    finally:
+        world.door._datasets._served["clinic"] = served
+
+
 def test_a_worker_killed_in_the_middle_is_the_constant_failure_and_stays_paid(world: DomainWorld) -> None:
     question = world.question(Measure("count", Column("0.weight")))
     prepared, before = world.prepared(question, reserve=True), world.spent()

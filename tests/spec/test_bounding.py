@@ -139,3 +139,11 @@ def test_a_filter_narrows_the_public_keys() -> None:
     young = Filter(Scan("people", 0), (Call("less", (Column("0.age"), Literal(3, BIGINT))),))
     plan = plan_release(Release(young, (Column("0.age"),), (Measure("count_rows", None),)), world.schema)
     assert [key.keys for key in plan.keys] == [(0, 1, 2)]
+
+
+def test_bins_are_shown_in_the_type_of_their_column() -> None:
+    text = policy_text().replace("range = [-10, 250.5] }", "range = [-10, 250.5], bins = [0, 50.5, 100] }")
+    world = make_world(load(text), random.Random(1))
+    asked = Release(Scan("people", 0), (Call("bin", (Column("0.weight"),)),), (Measure("count_rows", None),))
+    (key,) = plan_release(asked, world.schema).keys
+    assert (key.keys, [type(edge) for edge in key.keys or ()]) == ((0.0, 50.5), [float, float])

@@ -102,3 +102,9 @@ def test_null_is_null_and_nothing_else(kind: str) -> None:
 def test_a_text_longer_than_the_limit_is_bad() -> None:
     assert read("repeat('x', 65536)", "text")[1] is False
     assert read("repeat('x', 65537)", "text")[1] is True
+
+
+@pytest.mark.parametrize("kind", ["date", "timestamp"])
+@pytest.mark.parametrize("day", ["5881580-07-10", "infinity", "-infinity", "10000-01-01"])
+def test_a_day_beyond_the_calendar_is_bad_and_raises_nothing(kind: str, day: str) -> None:
+    assert read(f"DATE '{day}'", kind)[1]
