@@ -74,11 +74,14 @@ def answered(
     }
 
 
-def unfinished(row: QueryRow) -> dict[str, Any]:
-    """A query without an answer: running, cancelled, or the constant failure."""
-    if row.state == "failed":
-        return {"id": row.id, "status": "failed", "code": "query_failed"}
-    return {"id": row.id, "status": row.state}
+def failed(query_id: str) -> dict[str, Any]:
+    """The constant failure: the same whatever broke after the charge."""
+    return {"id": query_id, "status": "failed", "code": "query_failed"}
+
+
+def state(row: QueryRow) -> dict[str, Any]:
+    """Where a query stands, without its answer."""
+    return failed(row.id) if row.state == "failed" else {"id": row.id, "status": row.state}
 
 
 def checked(mode: str, prepared: Prepared, left: dict[str, Any] | None, *, reused: bool) -> dict[str, Any]:

@@ -36,7 +36,10 @@ from gateway.http.security import Rate
 from gateway.http.service import Service
 from gateway.identity.keys import load_keys
 from gateway.identity.token import Verifier
-from gateway.pipeline import Parts, Pipeline
+from gateway.outcomes import Outcomes
+from gateway.pipeline import Pipeline
+from gateway.running import Running
+from gateway.sql.limits import SqlLimits
 from gateway.store import Store
 from gateway.supervisor import Supervisor
 
@@ -68,7 +71,7 @@ class Gateway:
     """Everything of a running gateway that has to be ended."""
 
     app: FastAPI
-    pipeline: Pipeline
+    running: Running
     store: Store
     domain: Domain
     opening: Opening
@@ -76,7 +79,7 @@ class Gateway:
     def close(self) -> None:
         """After the last request, and after the data domain's own end."""
         self.opening.stop()
-        self.pipeline.join()
+        self.running.join()
         self.domain.close()
         self.store.close()
 
@@ -91,16 +94,20 @@ def build(home: Home, domain: Domain) -> Gateway:
     for dataset, why in recovered.frozen.items():
         _log.error("%s is closed: %s", dataset, why)
     doors, metrics, limits = Doors(), Metrics(), home.settings.limits
-    pipeline = Pipeline(Parts(catalog, domain, store, ledger, log, doors, today), limits)
+    running = Running(limits.running_max)
+    outcomes = Outcomes(catalog, domain, store, ledger, log, running, today)
+    sql_limits = SqlLimits(bytes_max=limits.sql_bytes_max)
+    pipeline = Pipeline(catalog, domain, store, ledger, doors, running, outcomes, sql_limits, today)
     opening = Opening(domain, doors, catalog.cases, Attempt(catalog.policies, domain))
 
     def stop() -> None:
         opening.stop()
-        pipeline.drain(DRAIN_S)
+        running.drain(DRAIN_S)
 
     service = Service(
         verifier=verifier,
         pipeline=pipeline,
+        outcomes=outcomes,
         catalog=catalog,
         store=store,
         ledger=ledger,
@@ -113,7 +120,7 @@ def build(home: Home, domain: Domain) -> Gateway:
         stop=stop,
     )
     opening.start()
-    return Gateway(create(service), pipeline, store, domain, opening)
+    return Gateway(create(service), running, store, domain, opening)
 
 
 def serve(home: Home, port: int | None, ready: Callable[[str], None]) -> None:

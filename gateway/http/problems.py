@@ -94,5 +94,5 @@ def internal() -> Refusal:
     )
 
 
-def not_ready(what: str = "the gateway") -> Refusal:
-    return Refusal("not_ready", f"{what} is not ready", hint="nothing was charged; ask again in a moment")
+def not_ready() -> Refusal:
+    return Refusal("not_ready", "the gateway is not ready", hint="nothing was charged; ask again in a moment")

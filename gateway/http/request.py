@@ -9,11 +9,11 @@ from typing import Final
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
+from gateway.ask import Ask
 from gateway.errors import Refusal
 from gateway.http import wire
 from gateway.http.service import Service
 from gateway.identity.roles import Act, Caller
-from gateway.pipeline import Ask
 
 BEARER: Final = "bearer "
 

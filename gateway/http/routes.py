@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from gateway import answer
+from gateway.ask import NotAnswered
 from gateway.budget.account import scopes_for
 from gateway.budget.queries import QueryRow
 from gateway.errors import NotReady, Refusal
@@ -24,7 +25,6 @@ from gateway.http.request import admit, body_of, caller_of, key_of, limit, param
 from gateway.http.security import Envelope
 from gateway.http.service import Service
 from gateway.identity.roles import Caller
-from gateway.pipeline import NotAnswered
 
 WAIT_S: Final = 30.0
 _log = logging.getLogger("bpk.http")
@@ -117,20 +117,20 @@ async def check(request: Request) -> Response:
 async def again(request: Request) -> Response:
     service, caller = service_of(request), caller_of(request)
     admit(service, caller, "ask")
-    return JSONResponse(await run_in_threadpool(service.pipeline.again, caller, request.path_params["query_id"]))
+    return JSONResponse(await run_in_threadpool(service.outcomes.again, caller, request.path_params["query_id"]))
 
 
 async def cancel(request: Request) -> Response:
     service, caller = service_of(request), caller_of(request)
     admit(service, caller, "ask")
-    return JSONResponse(await run_in_threadpool(service.pipeline.cancel, caller, request.path_params["query_id"]))
+    return JSONResponse(await run_in_threadpool(service.outcomes.cancel, caller, request.path_params["query_id"]))
 
 
 async def history(request: Request) -> Response:
     service, caller = service_of(request), caller_of(request)
     admit(service, caller, "ask")
     wanted = parameters(request, "limit", "cursor")
-    found = await run_in_threadpool(service.pipeline.history, caller, limit(wanted, 50), wanted.get("cursor"))
+    found = await run_in_threadpool(service.outcomes.history, caller, limit(wanted, 50), wanted.get("cursor"))
     return JSONResponse({"queries": [_line(row) for row in found.rows], "cursor": found.cursor})
 
 

@@ -13,6 +13,7 @@ from gateway.http.health import Readiness
 from gateway.http.metrics import Metrics
 from gateway.http.security import Rate
 from gateway.identity.token import Verifier
+from gateway.outcomes import Outcomes
 from gateway.pipeline import Pipeline
 from gateway.settings import Limits
 from gateway.store import Store
@@ -22,6 +23,7 @@ from gateway.store import Store
 class Service:
     verifier: Verifier
     pipeline: Pipeline
+    outcomes: Outcomes
     catalog: Catalog
     store: Store
     ledger: Ledger

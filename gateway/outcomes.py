@@ -1,0 +1,109 @@
+"""What became of a query that was charged or reused: recorded once, told to its operator as often as asked."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from gateway import answer
+from gateway.audit.log import Log
+from gateway.budget import queries
+from gateway.budget.account import scopes_for
+from gateway.budget.ledger import Ledger
+from gateway.budget.queries import History, QueryRow, Stored
+from gateway.catalog import Catalog
+from gateway.domain import Domain
+from gateway.errors import NotReady, Refusal
+from gateway.identity.roles import Caller
+from gateway.running import Running
+from gateway.store import Store
+from sandbox import codec
+from sandbox.protocol import Question, Released
+
+_log = logging.getLogger("bpk.outcomes")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """Thread-safe."""
+
+    catalog: Catalog
+    domain: Domain
+    store: Store
+    ledger: Ledger
+    log: Log
+    running: Running
+    today: Callable[[], date]
+    """UTC."""
+    _unsettled: set[str] = field(default_factory=set)
+    """Queries whose outcome could not be recorded, as on a full disk; a restart settles them too."""
+
+    def record(self, query_id: str, released: Released | None) -> QueryRow:
+        """Puts the outcome on record, None for a failure: durable before anything leaves."""
+        with self.store.transaction() as tx:
+            row = queries.get(tx, query_id)
+            if row.state != "running":  # cancelled meanwhile
+                return row
+            if released is None:
+                return self.ledger.fail(tx, query_id)
+            return self.ledger.answer(tx, query_id, Stored(released.release, released.release_hash))
+
+    def leave(self, query_id: str) -> dict[str, Any]:
+        """The constant failure of a query whose outcome could not be recorded; it is, when next asked for."""
+        self._unsettled.add(query_id)
+        return answer.failed(query_id)
+
+    def answered(self, row: QueryRow, released: Released) -> dict[str, Any]:
+        """The whole answer, with what is left and the receipt."""
+        policy = self.catalog.policies.get(row.dataset)
+        licence = self.catalog.licence_for(row.operator, row.dataset, self.today())
+        left = None
+        if policy is not None:
+            with self.store.reading() as view:
+                scopes = scopes_for(policy, row.operator, licence)
+                left = answer.budget(policy, self.ledger.budgets(view, scopes, released.price))
+        return answer.answered(row, released, left, self.log.receipt(row.record))
+
+    def of(self, row: QueryRow) -> dict[str, Any]:
+        """As it stands now: answered, running, cancelled, or the constant failure."""
+        if row.id in self._unsettled:  # its caller was told of a failure; now it may be written down
+            row = self.record(row.id, None)
+            self._unsettled.discard(row.id)
+        if row.state != "answered" or row.release is None:
+            return answer.state(row)
+        question = codec.loads(row.question.encode(), Question)
+        return self.answered(row, self.domain.fetch(row.release, question))
+
+    def again(self, caller: Caller, query_id: str) -> dict[str, Any]:
+        """The outcome of the caller's own query, free. Raises Refusal(`not_found`), also for another operator's."""
+        return self.of(self._own(caller, query_id))
+
+    def cancel(self, caller: Caller, query_id: str) -> dict[str, Any]:
+        """Ends the caller's running query; the charge stays. Raises Refusal(`not_found`)."""
+        own = self._own(caller, query_id)
+        with self.store.transaction() as tx:
+            row = queries.get(tx, own.id)  # it may have ended since it was looked up
+            if row.state != "running":
+                return answer.state(row)
+            row = self.ledger.cancel(tx, row.id)
+        live = self.running.find(row.id)
+        if live is not None:
+            try:
+                self.domain.cancel(live.ticket)
+            except (NotReady, Refusal):
+                _log.warning("cancel of %s did not reach the data domain", row.id)
+        return answer.state(row)
+
+    def history(self, caller: Caller, limit: int, cursor: str | None) -> History:
+        with self.store.reading() as view:
+            return queries.history(view, caller.subject, limit=limit, cursor=cursor)
+
+    def _own(self, caller: Caller, query_id: str) -> QueryRow:
+        with self.store.reading() as view:
+            row = queries.find(view, query_id)
+        if row is None or row.operator != caller.subject:  # another operator's query is not there
+            raise Refusal("not_found", "you have no query under this id", hint="your queries: GET /v1/queries")
+        return row
