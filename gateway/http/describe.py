@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from gateway.http import wire
-from gateway.http.examples import EXAMPLES, Example
+from gateway.http.example import Example
+from gateway.http.examples import EXAMPLES
 from gateway.http.problems import MEDIA_TYPE, TITLES
 
 _REF: Final = "#/components/schemas/{model}"

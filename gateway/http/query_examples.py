@@ -1,0 +1,247 @@
+"""Examples of asking, and of what is said about a query afterwards."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway.http import problems
+from gateway.http.example import COST, LEFT, QUERY, RECEIPT, Example, no_role, no_token, problem, wrong
+from sandbox.relational.expressions import Position
+
+ASK: Final = ("POST", "/v1/queries")
+HISTORY: Final = ("GET", "/v1/queries")
+CHECK: Final = ("POST", "/v1/queries/check")
+AGAIN: Final = ("GET", "/v1/queries/{query_id}")
+CANCEL: Final = ("DELETE", "/v1/queries/{query_id}")
+
+_OTHER: Final = "qry_ffffffffffffffffffffffffffffffff"
+_ANSWER: Final = {
+    "id": QUERY,
+    "status": "answered",
+    "mode": "dp",
+    "columns": [
+        {"name": "sex", "type": "text", "kind": "key"},
+        {"name": "n", "type": "bigint", "kind": "noisy"},
+    ],
+    "rows": [["F", 1506], ["M", 1489]],
+    "intervals": [[None, [1478, 1534]], [None, [1461, 1517]]],
+    "confidence": 0.95,
+    "notes": [[None, None], [None, None]],
+    "cost": COST,
+    "budget": LEFT,
+    "reused": False,
+    "receipt": RECEIPT,
+}
+_RUNNING: Final = {"id": QUERY, "status": "running"}
+_INTERNAL: Final = problems.problem(problems.internal())
+_NOT_READY: Final = problem(
+    "not_ready", "the data domain is not ready", hint="nothing was charged; ask again in a moment"
+)
+_HIDDEN: Final = problem(
+    "column_hidden",
+    "`name` is hidden: it cannot be asked for, filtered by or grouped by",
+    hint="columns here: `pid`, `sex`, `income`",
+    at=Position(1, 8, 4),
+)
+_NOT_THERE: Final = problem("not_found", "you have no query under this id", hint="your queries: GET /v1/queries")
+_BODY_HINT: Final = "see /docs for what the body may hold"
+_COUNT: Final = {"sql": "SELECT sex, COUNT(*) AS n FROM people GROUP BY sex", "purpose": "research", "epsilon": "0.5"}
+_SUM: Final = {"sql": "SELECT SUM(cost) AS total FROM visits WHERE cost > $least", "purpose": "research"}
+
+QUERIES: Final = (
+    Example(ASK, "answered", 200, _ANSWER, body=_COUNT, headers={"Idempotency-Key": "monday-1"}),
+    Example(
+        ASK,
+        "still running",
+        202,
+        _RUNNING,
+        body={"sql": "SELECT AVG(income) AS mean FROM people", "purpose": "research", "wait_s": 0},
+    ),
+    Example(
+        ASK,
+        "unreadable SQL",
+        400,
+        problem(
+            "sql_unreadable",
+            "the text is not readable as SQL near `1`",
+            hint="the dialect is DuckDB's; a query is one SELECT",
+            at=Position(1, 7, 1),
+        ),
+        body={"sql": "SELEC 1", "purpose": "research"},
+    ),
+    no_token(ASK, body=_COUNT),
+    Example(
+        ASK,
+        "forged token",
+        401,
+        problem(
+            "token_invalid",
+            "the bearer token is not accepted",
+            hint="ask your identity provider, or whoever runs this gateway, for a new one",
+        ),
+        who="forger",
+        body=_COUNT,
+    ),
+    Example(
+        ASK,
+        "a hidden column",
+        403,
+        _HIDDEN,
+        body={"sql": "SELECT name FROM people", "purpose": "research"},
+    ),
+    no_role(ASK, "ask", body=_COUNT),
+    Example(
+        ASK,
+        "another request under the same key",
+        409,
+        problem(
+            "idempotency_conflict",
+            "this `Idempotency-Key` was used for another request",
+            hint="send a new key with a new request",
+        ),
+        body={"sql": "SELECT COUNT(*) AS n FROM visits", "purpose": "research"},
+        headers={"Idempotency-Key": "monday-1"},
+        after="answered",
+    ),
+    Example(
+        ASK,
+        "a body with wrong types",
+        422,
+        problem(
+            "body_invalid",
+            "`sql` must be text; `shoe` is not known here",
+            hint=_BODY_HINT,
+            places=[{"at": "sql", "problem": "must be text"}, {"at": "shoe", "problem": "is not known here"}],
+        ),
+        body={"sql": 5, "purpose": "research", "shoe": 1},
+    ),
+    Example(
+        ASK,
+        "a parameter without a value",
+        422,
+        problem("parameter_missing", "`$least` has no value", hint="send it in `parameters`", at=Position(1, 45, 4)),
+        body=_SUM,
+    ),
+    Example(
+        ASK,
+        "the budget is used up",
+        429,
+        problem(
+            "budget_exhausted",
+            "your licence's budget for `clinic` does not hold this question: epsilon 0.050000000077 is left",
+            hint="the largest epsilon that still fits is 0.050000000077; stored answers stay free",
+        ),
+        who="stranger",
+        body={"sql": "SELECT COUNT(*) AS n FROM visits", "purpose": "research", "epsilon": 1},
+    ),
+    Example(ASK, "something broke", 500, _INTERNAL, body=_COUNT, sent=False),
+    Example(ASK, "not ready", 503, _NOT_READY, body=_COUNT, sent=False),
+    Example(
+        CHECK,
+        "it would be answered",
+        200,
+        {
+            "verdict": "answer",
+            "mode": "dp",
+            "plan": [
+                "read `people`, at most 1 row per person counting in full",
+                "group by `people.sex`: 3 public groups, all of them answered",
+                "sum, with discrete Gaussian noise sized for one whole person",
+            ],
+            "columns": [
+                {"name": "sex", "type": "text", "kind": "key"},
+                {"name": "s", "type": "bigint", "kind": "noisy"},
+            ],
+            "cost": COST,
+            "intervals_expected": [None, 2249322],
+            "budget": LEFT,
+            "reused": False,
+        },
+        body={"sql": "SELECT sex, SUM(income) AS s FROM people GROUP BY sex", "purpose": "research", "epsilon": "0.5"},
+    ),
+    Example(
+        CHECK,
+        "it would be refused",
+        200,
+        {
+            "verdict": "refuse",
+            "problem": _HIDDEN,
+        },
+        body={"sql": "SELECT name FROM people", "purpose": "research"},
+    ),
+    Example(
+        CHECK,
+        "a body that is not JSON",
+        400,
+        problem("body_unreadable", "the body is not JSON", hint="send UTF-8 JSON in which no member is named twice"),
+        body="not JSON",
+    ),
+    no_token(CHECK, body=_COUNT),
+    no_role(CHECK, "ask", body=_COUNT),
+    Example(
+        CHECK,
+        "a field that is not known",
+        422,
+        problem(
+            "body_invalid",
+            "`shoe` is not known here",
+            hint=_BODY_HINT,
+            places=[{"at": "shoe", "problem": "is not known here"}],
+        ),
+        body={**_COUNT, "shoe": 1},
+    ),
+    Example(CHECK, "something broke", 500, _INTERNAL, body=_COUNT, sent=False),
+    Example(CHECK, "not ready", 503, _NOT_READY, body=_COUNT, sent=False),
+    Example(
+        HISTORY,
+        "the newest ones",
+        200,
+        {
+            "queries": [
+                {
+                    "id": QUERY,
+                    "status": "answered",
+                    "dataset": "clinic",
+                    "mode": "dp",
+                    "created": "2026-11-23T22:04:36.123+00:00",
+                    "cost": COST,
+                    "reused": False,
+                }
+            ],
+            "cursor": None,
+        },
+        query="limit=20",
+        after="answered",
+    ),
+    no_token(HISTORY),
+    no_role(HISTORY, "ask"),
+    Example(HISTORY, "a limit that is none", 422, wrong("`limit` must be a whole number"), query="limit=many"),
+    Example(AGAIN, "the same answer", 200, _ANSWER, path={"query_id": QUERY}, after="answered"),
+    no_token(AGAIN, path={"query_id": QUERY}),
+    no_role(AGAIN, "ask", path={"query_id": QUERY}),
+    Example(
+        AGAIN,
+        "not there, or somebody else's",
+        404,
+        _NOT_THERE,
+        path={"query_id": _OTHER},
+    ),
+    Example(AGAIN, "not ready", 503, _NOT_READY, path={"query_id": QUERY}, sent=False),
+    Example(
+        CANCEL,
+        "it had ended already",
+        200,
+        {"id": QUERY, "status": "answered"},
+        path={"query_id": QUERY},
+        after="answered",
+    ),
+    no_token(CANCEL, path={"query_id": QUERY}),
+    no_role(CANCEL, "ask", path={"query_id": QUERY}),
+    Example(
+        CANCEL,
+        "not there, or somebody else's",
+        404,
+        _NOT_THERE,
+        path={"query_id": _OTHER},
+    ),
+)
