@@ -100,7 +100,7 @@ def datasets(
         show.table(["dataset", "title", "version", "state"], rows)
         return
     for table in body["tables"]:
-        show.CONSOLE.print(f"{table['name']}{' (public)' if table['public'] else ''}")
+        show.CONSOLE.print(show.plain(_heading(table, body["unit"])))
         columns = [[c["name"], c.get("type", ""), c["use"], _domain(c)] for c in table["columns"]]
         show.table(["column", "type", "use", "domain"], columns)
 
@@ -169,10 +169,23 @@ def _parameters(given: list[str] | None) -> dict[str, Any] | None:
     return found or None
 
 
+def _heading(table: dict[str, Any], unit: dict[str, Any] | None) -> str:
+    """A table's name, how it hangs together with the others, and how many rows of one unit count in full."""
+    if table["public"] or unit is None:
+        return f"{table['name']} (public)"
+    link = f", {table['link']}" if table["link"] else ""
+    most = table["rows_per_unit_max"]
+    return f"{table['name']} (at most {most} {'row' if most == 1 else 'rows'} per {unit['name']}{link})"
+
+
 def _domain(column: dict[str, Any]) -> str:
+    parts = []
     if "values" in column:
         values = [str(value) for value in column["values"]]
-        return ", ".join(values[:8]) + (f", … ({len(values)})" if len(values) > 8 else "")
-    if "range" in column:
-        return f"{column['range'][0]} to {column['range'][1]}"
-    return ""
+        parts.append(", ".join(values[:8]) + (f", … ({len(values)})" if len(values) > 8 else ""))
+    elif "range" in column:
+        parts.append(f"{column['range'][0]} to {column['range'][1]}")
+    for name, words in (("bins", "bins at"), ("via", "as"), ("joins", "joins")):
+        if name in column:
+            parts.append(f"{words} {', '.join(column[name])}")
+    return "; ".join(parts)

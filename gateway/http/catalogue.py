@@ -10,13 +10,9 @@ from typing import Any, Final
 from gateway.answer import value
 from policies.model import Column, Policy, Table
 
-_ROLES: Final = {
-    "unit": "names the protected unit: joins and COUNT(DISTINCT) only",
-    "key": "joins only, never shown",
-    "dimension": "group and filter",
-    "measure": "aggregate",
-    "hidden": "not available",
-}
+_UNIT: Final = "names the protected unit: joins and COUNT(DISTINCT) only"
+_HIDDEN: Final = "not available"
+_AGGREGATES: Final = frozenset({"count", "sum", "avg"})
 
 
 def line(policy: Policy, state: str) -> dict[str, Any]:
@@ -84,14 +80,14 @@ def _table(table: Table) -> dict[str, Any]:
 
 def _column(column: Column) -> dict[str, Any]:
     if column.role == "hidden":
-        return {"name": column.name, "role": "hidden", "use": _ROLES["hidden"]}
+        return {"name": column.name, "role": "hidden", "use": _HIDDEN}
     found: dict[str, Any] = {
         "name": column.name,
         "type": str(column.type),
         "role": column.role,
-        "use": _ROLES[column.role],
+        "use": _use(column),
         "filter": column.filter,
-        "aggregates": sorted(column.aggregates),
+        "aggregates": _answered(column),
         "nullable": column.nullable,
         "sensitive": column.sensitive,
     }
@@ -103,6 +99,24 @@ def _column(column: Column) -> dict[str, Any]:
         "joins": [f"{table}.{name}" for table, name in column.joins] or None,
     }
     return found | {name: item for name, item in optional.items() if item is not None}
+
+
+def _answered(column: Column) -> list[str]:
+    """The aggregates that a question may hold: a policy may open more than are answered so far."""
+    return ["count_distinct"] if column.role == "unit" else sorted(column.aggregates & _AGGREGATES)
+
+
+def _use(column: Column) -> str:
+    """What a question may do with the column, in words: the role's, and what the policy opens or closes besides."""
+    filters = column.filter != "none"
+    if column.role == "unit":
+        return _UNIT
+    if column.role == "key":
+        return "joins and filters, never shown" if filters else "joins only, never shown"
+    if column.role == "dimension":
+        return "group and filter" if filters else "group"
+    binned = ", group by bin(x)" if column.bins else ""
+    return "aggregate" + (", filter" if filters else "") + binned
 
 
 def _plain(edge: Decimal | date) -> str:
