@@ -21,7 +21,9 @@ from gateway.audit.replay import Broken, Replay, amount_text
 
 LINE_BYTES_MAX: Final = 65_536
 PROBLEMS_MAX: Final = 100
-"""How many problems a report spells out; all are counted."""
+"""How many problems of each kind a report spells out; all are counted."""
+SHOWN_MAX: Final = 5
+"""How many of each kind people are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class Report:
     key: str = ""
     problems_total: int = 0
     problems: list[Problem] = field(default_factory=list)
+    kinds: dict[str, int] = field(default_factory=dict)
+    """How many problems there are of each code."""
     counts: dict[str, int] = field(default_factory=dict)
     scopes: dict[str, dict[str, Any]] = field(default_factory=dict)
     unsettled: int = 0
@@ -57,7 +61,8 @@ class Report:
 
     def add(self, code: str, record: int | None, words: str) -> None:
         self.problems_total += 1
-        if len(self.problems) < PROBLEMS_MAX:
+        self.kinds[code] = self.kinds.get(code, 0) + 1
+        if self.kinds[code] <= PROBLEMS_MAX:
             self.problems.append(Problem(code, record, words))
 
     def as_json(self) -> dict[str, Any]:
@@ -97,10 +102,19 @@ class Report:
             (self.consistent_with, "older checkpoints and receipts checked"),
         )
         lines += [f"{count} {words}" for count, words in notes if count]
+        return "\n".join(lines + self._problem_lines())
+
+    def _problem_lines(self) -> list[str]:
+        """The first of each kind: one dropped record shifts all that follow, and would bury what else is wrong."""
+        lines = []
+        seen: dict[str, int] = {}
         for problem in self.problems:
-            where = "export" if problem.record is None else f"record {problem.record}"
-            lines.append(f"  {where}: {problem.words} [{problem.code}]")
-        return "\n".join(lines)
+            seen[problem.code] = seen.get(problem.code, 0) + 1
+            if seen[problem.code] <= SHOWN_MAX:
+                where = "export" if problem.record is None else f"record {problem.record}"
+                lines.append(f"  {where}: {problem.words} [{problem.code}]")
+        more = [f"{count - SHOWN_MAX} more [{code}]" for code, count in self.kinds.items() if count > SHOWN_MAX]
+        return lines + ([f"  and {', '.join(more)}; with their places: --json"] if more else [])
 
 
 def verify_file(
@@ -352,6 +366,14 @@ def _receipts(paths: Sequence[Path]) -> Iterator[Mapping[str, Any]]:
         yield inner if isinstance(inner, dict) else {}
 
 
+def _is_key(text: str) -> bool:
+    try:
+        parse_key(text)
+    except (ValueError, UnicodeError):
+        return False
+    return True
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 sound, 1 not sound or unreadable, 2 wrong usage."""
     parser = argparse.ArgumentParser(description="Verifies an exported audit log, offline.")
@@ -361,10 +383,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--receipt", type=Path, action="append", default=[], help="file of an old answer or receipt")
     parser.add_argument("--json", action="store_true", help="the report as JSON")
     chosen = parser.parse_args(arguments)
+    if chosen.key is not None and not _is_key(chosen.key):
+        print("--key is no verifier key; `audit checkpoint --json` prints the one of a log", file=sys.stderr)
+        return 2
     try:
         since = [path.read_text(encoding="utf-8") for path in chosen.since]
         report = verify_file(chosen.export, key=chosen.key, since=since, receipts=list(_receipts(chosen.receipt)))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        print(f"`{error.filename}` cannot be read: {error.strerror}", file=sys.stderr)
+        return 1
+    except ValueError as error:
         print(f"cannot be read: {error}", file=sys.stderr)
         return 1
     print(json.dumps(report.as_json(), indent=2) if chosen.json else report.text())

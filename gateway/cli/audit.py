@@ -95,7 +95,9 @@ def checkpoint(home: HomeOption = None, as_json: JsonOption = False) -> None:
 @group.command()
 def verify(
     file: Annotated[Path, typer.Argument(help="An exported log.")],
-    key: Annotated[str | None, typer.Option("--key", help="The verifier key you expect.")] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", help="The verifier key you expect; `audit checkpoint --json` prints a log's.")
+    ] = None,
     since: Annotated[
         list[Path] | None, typer.Option("--since", help="File of an older checkpoint; may repeat.")
     ] = None,
