@@ -18,7 +18,7 @@ _STEERING: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 ERRORS = Console(stderr=True, highlight=False, soft_wrap=True)
 NOTES: Final = {
-    "may_be_clipped": "may be clipped: values beyond the policy's bounds count as the bound",
+    "may_be_clipped": "may be clipped: values, and rows and groups of one unit, count only up to the policy's bounds",
     "near_threshold": "near the threshold: a small change could have kept this group back",
     "withheld": "withheld",
 }

@@ -18,7 +18,7 @@ from gateway.sql.scope import fold, nearest
 from policies.model import Policy
 
 _TREES_MAX: Final = 500
-_ONE_ROW = "a mean hangs on many rows, a minimum or maximum on one"
+_MANY_ROWS = "a mean hangs on many rows"
 
 
 def rewrites(refusal: Refusal, sql: str, policies: Mapping[str, Policy], limits: SqlLimits) -> Iterator[Alternative]:
@@ -50,7 +50,7 @@ def _mean_for_extremes(tree: exp.Select, refusal: Refusal, sql: str, policies: M
     for node in extremes:
         node.replace(exp.Avg(this=node.args["this"].copy()))
     if extremes:
-        yield tree, _ONE_ROW
+        yield tree, _MANY_ROWS
 
 
 def _aggregate_the_columns(tree: exp.Select, refusal: Refusal, sql: str, policies: Mapping[str, Policy]) -> Found:
