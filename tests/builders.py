@@ -14,6 +14,7 @@ from policies.model import Policy
 from policies.types import Value
 from sandbox.relational.facts import Schema
 from sandbox.relational.lower.release import Lowered
+from tests.policy_head import head
 
 LEVELS = ("county", "city", None)
 CODES = ("a", "b", "c")
@@ -31,32 +32,11 @@ def policy_text(
     step: str = "1",
 ) -> str:
     """A clinic: people once (or a few times) each, visits by link, items by a path of two steps, reference tables."""
-    delta = "delta = 1e-9\n" if accountant == "zcdp" else "delta = 0\n"
     total_key = "" if total is None else f", total_per_unit_max = {total}"
     linked = _LINKED.format(visits_max=visits_max, items_max=items_max) if people_max == 1 else ""
     once = "" if people_max == 1 else f"rows_per_unit_max = {people_max}\n"
-    return f"""
-format = 1
-dataset = "clinic"
-version = "1"
-title = {{ en = "Clinic" }}
-owner = "Health Commission"
-supply = "authorised"
-grade = "general-3"
-purposes = ["research"]
-[unit]
-name = "person"
-column = "people.pid"
-count_max = 1000000
-count_about = 1000
-[release]
-modes = ["dp"]
-[release.dp]
-accountant = "{accountant}"
-epsilon = 100
-{delta}epsilon_per_query = 1
-epsilon_per_query_max = 50
-groups_per_unit_max = {groups_max}
+    start = head(accountant=accountant, epsilon=100, each="1", each_max=50, groups_max=groups_max)
+    return f"""{start}
 [tables.people]
 {once}[tables.people.columns]
 pid = {{ type = "integer", role = "unit" }}

@@ -31,30 +31,11 @@ from sandbox.release.answer import answer
 from sandbox.release.intake import Group, exact_vectors, in_order, units_per_key
 from sandbox.release.make import may_be_clipped, output_type
 from sandbox.release.released import Release, ReleasedKey, ReleasedMeasure
+from tests.policy_head import head
 
-POLICY = """
-format = 1
-dataset = "clinic"
-version = "1"
-title = { en = "Clinic" }
-owner = "Health Commission"
-supply = "authorised"
-grade = "general-3"
-purposes = ["research"]
-[unit]
-name = "person"
-column = "people.pid"
-count_max = 1000000
-count_about = 1000
-[release]
-modes = ["dp"]
-[release.dp]
-accountant = "zcdp"
-epsilon = 100
-delta = 1e-9
-epsilon_per_query = 1
-epsilon_per_query_max = 50
-groups_per_unit_max = 1000
+POLICY = (
+    head(epsilon=100, each="1", each_max=50, groups_max=1000)
+    + """
 [tables.people]
 [tables.people.columns]
 pid = { type = "integer", role = "unit" }
@@ -100,6 +81,7 @@ id = { type = "integer", role = "key" }
 hospital = { type = "integer", role = "key" }
 code = { type = "text", role = "dimension" }
 """
+)
 
 _PEOPLE = (
     "sex VARCHAR, age INTEGER, income BIGINT, weight DOUBLE, score DECIMAL(8,2), diagnosis VARCHAR, born DATE, "

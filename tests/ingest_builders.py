@@ -12,30 +12,11 @@ from policies.model import Policy
 from sandbox.domain import Domain
 from sandbox.ingest.ensure import ensure
 from sandbox.ingest.snapshot import Snapshot
+from tests.policy_head import head
 
-POLICY = """
-format = 1
-dataset = "clinic"
-version = "1"
-title = { en = "Clinic" }
-owner = "Health Commission"
-supply = "authorised"
-grade = "general-3"
-purposes = ["research"]
-[unit]
-name = "person"
-column = "people.pid"
-count_max = 1000
-count_about = 100
-[release]
-modes = ["dp"]
-[release.dp]
-accountant = "zcdp"
-epsilon = 8
-delta = 1e-9
-epsilon_per_query = 0.5
-epsilon_per_query_max = 2
-groups_per_unit_max = 4
+POLICY = (
+    head(count_max=1000, count_about=100, each_max=2, groups_max=4)
+    + """
 [tables.people]
 [tables.people.columns]
 pid    = { type = "integer", role = "unit" }
@@ -63,6 +44,7 @@ key = "id"
 id    = { type = "integer", role = "key" }
 level = { type = "text", role = "dimension" }
 """
+)
 DOMAIN = """
 [datasets.clinic]
 tables = { people = "people.csv", visits = "visits.csv", drugs = "drugs.csv", hospitals = "hospitals.csv" }
@@ -118,7 +100,7 @@ def one_table(table: str, column_types: Mapping[str, str], roles: Mapping[str, s
         f'{name} = {{ type = "{kind}", role = "{roles.get(name, "dimension")}" }}'
         for name, kind in column_types.items()
     )
-    start = POLICY[: POLICY.index("[tables.people]")].replace("people.pid", f"{table}.u")
+    start = head(unit=f"{table}.u", count_max=1000, count_about=100)
     unit = 'u = { type = "integer", role = "unit" }'
     return f"{start}\n[tables.{table}]\nrows_per_unit_max = 9\n[tables.{table}.columns]\n{unit}\n{listed}\n"
 

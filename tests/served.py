@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway.home import Home, init, open_home
-from tests import sql_world
 from tests.served_home import POLICY
+from tests.sql_world import CLINIC, SCHOOL
 
 SECRETS = ("Geheimfrau", "geheimleiden", "87654321", "7654321.09", "1923-07-19")
 """A name, a diagnosis and values that only private rows hold. None of them is part of a policy."""
@@ -157,10 +157,7 @@ def twin(*, poisoned: bool) -> Files:
             "people": (("id", "age"), [[row[0], dice.randrange(100)] for row in pupils]),
         },
     }
-    policies = {
-        "clinic": sql_world._HEAD.format(dataset="clinic", unit="people.pid") + sql_world._CLINIC,
-        "school": sql_world._HEAD.format(dataset="school", unit="pupils.id") + sql_world._SCHOOL,
-    }
+    policies = {"clinic": CLINIC, "school": SCHOOL}
     return Files(policies, tables, {"clinic": "SELECT COUNT(*) FROM people", "school": "SELECT COUNT(*) FROM pupils"})
 
 

@@ -22,32 +22,12 @@ import httpx
 from gateway.cli.tokens import issue_token
 from gateway.home import Home, init, open_home
 from gateway.identity.roles import Role
+from tests.policy_head import head
 
 PEOPLE = 400
-POLICY = """
-format = 1
-dataset = "clinic"
-version = "1"
-title = { en = "Clinic", zh = "门诊" }
-owner = "Health Commission"
-supply = "authorised"
-grade = "general-3"
-purposes = ["research"]
-[unit]
-name = "person"
-column = "people.pid"
-count_max = 100000
-count_about = 400
-[release]
-modes = ["dp"]
-reuse_across_operators = true
-[release.dp]
-accountant = "zcdp"
-epsilon = 8
-delta = 1e-9
-epsilon_per_query = 0.1
-epsilon_per_query_max = 2
-groups_per_unit_max = 4
+POLICY = (
+    head(count_max=100_000, count_about=400, each="0.1", each_max=2, groups_max=4)
+    + """
 [tables.people]
 [tables.people.columns]
 pid    = { type = "integer", role = "unit" }
@@ -68,6 +48,7 @@ key = "id"
 id    = { type = "integer", role = "key" }
 level = { type = "text", role = "dimension" }
 """
+)
 CASES = """
 [[case]]
 name = "people by sex"

@@ -14,36 +14,15 @@ from policies.load import load_text
 from policies.model import Licence, Policy
 from sandbox.codec import digest
 from sandbox.relational.nodes import find_release
+from tests.policy_head import head
 
 LIMITS = SqlLimits()
 DAY = date(2026, 11, 23)
 
-_HEAD = """
-format = 1
-dataset = "{dataset}"
-version = "1"
-title = {{ en = "A test" }}
-owner = "Health Commission"
-supply = "authorised"
-grade = "general-3"
-purposes = ["research", "actuarial"]
-[unit]
-name = "person"
-column = "{unit}"
-count_max = 1000000
-count_about = 1000
-[release]
-modes = ["dp"]
-[release.dp]
-accountant = "zcdp"
-epsilon = 8
-delta = 1e-9
-epsilon_per_query = 0.5
-epsilon_per_query_max = 1
-groups_per_unit_max = 3
-"""
-
-_CLINIC = """
+_PURPOSES = ("research", "actuarial")
+CLINIC = (
+    head(purposes=_PURPOSES)
+    + """
 [tables.people]
 [tables.people.columns]
 pid        = { type = "integer", role = "unit" }
@@ -88,8 +67,11 @@ key = "code"
 code       = { type = "integer", role = "key" }
 title      = { type = "text", role = "dimension" }
 """
+)
 
-_SCHOOL = """
+SCHOOL = (
+    head("school", unit="pupils.id", purposes=_PURPOSES)
+    + """
 [tables.pupils]
 [tables.pupils.columns]
 id    = { type = "integer", role = "unit" }
@@ -101,16 +83,17 @@ rows_per_unit_max = 4
 id    = { type = "integer", role = "unit" }
 age   = { type = "integer", role = "dimension", range = [0, 99] }
 """
+)
 
 
 @cache
 def clinic() -> Policy:
-    return load_text(_HEAD.format(dataset="clinic", unit="people.pid") + _CLINIC, "clinic.toml")
+    return load_text(CLINIC, "clinic.toml")
 
 
 @cache
 def school() -> Policy:
-    return load_text(_HEAD.format(dataset="school", unit="pupils.id") + _SCHOOL, "school.toml")
+    return load_text(SCHOOL, "school.toml")
 
 
 ONLY_CLINIC: Mapping[str, Policy] = {"clinic": clinic()}

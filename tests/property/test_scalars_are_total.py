@@ -27,38 +27,20 @@ from sandbox.relational.nodes import Filter, Measure, Output, Relation, Release,
 from sandbox.relational.plan import plan_release
 from sandbox.release import post
 from sandbox.release.intake import BadIntake, exact_vectors, in_order, units_per_key
+from tests.policy_head import head
 
 RANDOM = int(os.environ.get("BPK_POISONED", "400"))
 SEED = int(os.environ.get("BPK_SEED", "20261123"))
 BATCH = 8
-HEAD = """
-format = 1
-dataset = "odd"
-version = "1"
-title = { en = "Odd" }
-owner = "O"
-supply = "authorised"
-grade = "general-1"
-purposes = ["research"]
-[unit]
-name = "person"
-column = "rows.pid"
-count_max = 1000000
-count_about = 1000
-[release]
-modes = ["dp"]
-[release.dp]
-accountant = "zcdp"
-epsilon = 100
-delta = 1e-9
-epsilon_per_query = 1
-epsilon_per_query_max = 50
-groups_per_unit_max = 3
+POLICY = (
+    head("odd", unit="rows.pid", epsilon=100, each="1", each_max=50)
+    + """
 [tables.rows]
 rows_per_unit_max = 3
 [tables.rows.columns]
 pid = { type = "integer", role = "unit" }
 """
+)
 COLUMNS: dict[str, tuple[str, str]] = {
     "small": ("integer", 'range = [0, 9], role = "dimension"'),
     "open": ("integer", 'role = "dimension"'),
@@ -129,7 +111,7 @@ def poisoned(dice: random.Random, rows: int = 90) -> Poisoned:
             POISON[kind][i] if i < len(POISON[kind]) else dice.choice(POISON[kind]) for kind, _ in COLUMNS.values()
         ]
         engine.execute(f"INSERT INTO rows VALUES ({i % (rows // 3)}, {stored})", cells).fetchall()
-    return Poisoned(Schema(load_text(HEAD + columns, "policy.toml"), {}), engine, rows // 3)
+    return Poisoned(Schema(load_text(POLICY + columns, "policy.toml"), {}), engine, rows // 3)
 
 
 def _as_ingested(type_: Type, place: int) -> str:
