@@ -94,7 +94,7 @@ def left(budget: dict[str, Any] | None) -> str:
     if not budget or "operator" not in budget:
         return "no budget is counted"
     mine = budget["operator"]
-    return f"left to you: epsilon {shorter(mine['epsilon_left'])}, {mine['answers_left']} more such answers"
+    return f"left to you: epsilon {shorter(mine['epsilon_left'])}, {mine['answers_left']:,} more such answers"
 
 
 def shorter(amount: str) -> str:

@@ -24,3 +24,8 @@ def test_a_word_that_would_steer_the_terminal_is_shown_as_numbers(
 def test_words_of_any_script_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     show.table(["门诊"], [["a　b [bold]é"]])
     assert "a　b [bold]é" in capsys.readouterr().out
+
+
+def test_a_large_number_of_answers_is_readable() -> None:
+    told = show.left({"operator": {"epsilon_left": "7.62389", "answers_left": 1427098952}})
+    assert told == "left to you: epsilon 7.6238, 1,427,098,952 more such answers"
