@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from policies.problems import PolicyError, Problem, Report, join, listed, nearest, shown
-from policies.toml import parse
+from policies.problems import Problem, Report, join, listed, nearest, shown
 
 D = TypeVar("D", bound=BaseModel)
 Location = tuple[int | str, ...]
@@ -30,15 +29,6 @@ _WORDS = {
     "greater_than_equal": "this must be {ge} or more",
     "less_than_equal": "this must be {le} or less",
 }
-
-
-def read_document(model: type[D], text: str, file: str) -> D:
-    """`text` as a `model`. Raises PolicyError with every problem of its form."""
-    report = Report()
-    document = validated(model, parse(text, file), report)
-    if document is None:
-        raise PolicyError(file, report.problems)
-    return document
 
 
 def validated(model: type[D], raw: object, report: Report, place: str = "") -> D | None:
