@@ -117,7 +117,7 @@ class DomainWorld:
             issued=now,
             expires=now + 60_000,
         )
-        return dataclasses.replace(ticket, **changes)  # type: ignore[arg-type]  # fields by name
+        return dataclasses.replace(ticket, **changes)
 
     def signed(self, ticket: Ticket, question: Question, key: Ed25519PrivateKey | None = None) -> Run:
         signature = (key or self.key).sign(TICKET_CONTEXT + dumps(ticket)).hex()

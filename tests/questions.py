@@ -28,7 +28,7 @@ def random_release(dice: random.Random, schema: Schema) -> Release:
     return Release(source, tuple(sorted(keys, key=digest)), tuple(sorted(measures, key=digest)))
 
 
-def _distinct(found: list) -> list:  # type: ignore[type-arg]  # keys or measures
+def _distinct(found: list) -> list:
     return list(dict.fromkeys(found))
 
 
@@ -162,4 +162,4 @@ def _measure(dice: random.Random, facts: Facts) -> Measure:
         return Measure(function, None)
     if function == "count":
         return Measure("count", Column(dice.choice(list(facts.columns))))
-    return Measure(function, _number(dice, facts))  # type: ignore[arg-type]  # one of the words above
+    return Measure(function, _number(dice, facts))

@@ -33,8 +33,8 @@ def nothing_was_spent(world: DomainWorld, before: tuple[int, int]) -> bool:
 def test_a_charged_question_is_answered_near_the_truth(world: DomainWorld) -> None:
     found = world.run(world.question(epsilon="1"))
     assert isinstance(found, Released)
-    assert abs(int(found.rows[0][0]) - PEOPLE) < 60  # type: ignore[arg-type]
-    ((low, high),) = found.intervals[0]  # type: ignore[misc]
+    assert abs(int(found.rows[0][0]) - PEOPLE) < 60
+    ((low, high),) = found.intervals[0]
     assert low < found.rows[0][0] < high
 
 
@@ -214,7 +214,7 @@ def test_a_ticket_prepared_before_the_ceiling_was_reached_is_refused_at_the_run(
     assert world.spent()[0] == loss
 
 
-def _priced(world: DomainWorld, question):  # type: ignore[no-untyped-def]
+def _priced(world: DomainWorld, question):
     """A Prepared for a question although the ceiling leaves no room: price and snapshot do not hang on it."""
     served = world.door._datasets.find("clinic")
     assert served is not None

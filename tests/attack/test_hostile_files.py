@@ -219,7 +219,7 @@ print('{"@":"ChildReply","outcome":{"@":"Built","public_keys":[],"report":{"@":"
     for lie in lies:
 
         def hostile(_: list[str], lie: str = lie, **options: object) -> object:
-            return start([sys.executable, "-I", "-c", lie], **options)  # type: ignore[call-overload]  # passed on as given
+            return start([sys.executable, "-I", "-c", lie], **options)
 
         with monkeypatch.context() as planted:
             planted.setattr(ensure.subprocess, "Popen", hostile)

@@ -161,7 +161,7 @@ def test_planted_a_resolver_that_forgets_hidden_columns_is_caught_by_admission(m
 
 
 def _declared_without_roles(trace: lineage.Lineage, column: object) -> lineage.Declared:
-    number, name = str(column.name).split(".")  # type: ignore[attr-defined]  # a model column, in a planted fault
+    number, name = str(column.name).split(".")
     table = trace.tables[number]
     return lineage.Declared(table, table.columns[name])
 

@@ -32,7 +32,7 @@ def hostile(said: bytes, **limits: int) -> Iterator[Worker]:
     arguments = [sys.executable, "-I", "-S", "-c", code + "time.sleep(60)", str(theirs.fileno()), said.hex()]
     with theirs:
         child = subprocess.Popen(arguments, pass_fds=(theirs.fileno(),))
-    process = Process(None, child.pid, os.pidfd_open(child.pid))  # type: ignore[arg-type]  # with a pidfd it is not asked
+    process = Process(None, child.pid, os.pidfd_open(child.pid))
     allowed = WorkerLimits(**{"wall_ms": 3000, "result_bytes_max": 1000, "rss_bytes_max": 1 << 40, **limits})
     worker = Worker("clinic", Path("data.duckdb"), ours, process, allowed, Worker.end)
     try:

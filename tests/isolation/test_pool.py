@@ -29,7 +29,7 @@ REQUIRED = {"no_new_privs", "rlimits", "landlock", "seccomp", "engine"}
 @contextmanager
 def small_pool(snapshot: Path, **settings: int) -> Iterator[Pool]:
     with open_folder() as name:
-        made = Pool(PoolSettings(spill=Path(name), **{"memory_mb": 256, "workers_max": 2, **settings}))  # type: ignore[arg-type]  # all of these are ints
+        made = Pool(PoolSettings(spill=Path(name), **{"memory_mb": 256, "workers_max": 2, **settings}))
         made.serve("clinic", snapshot)
         try:
             yield made
@@ -437,7 +437,7 @@ def test_when_the_service_is_killed_zygote_and_workers_die_too(snapshot: Path) -
             pids = [int(number) for number in service.stdout.readline().split()]
             service.kill()
         assert len(pids) == 2
-        assert all(until(lambda pid=pid: gone(pid), 3) for pid in pids)  # type: ignore[misc]  # bound at once
+        assert all(until(lambda pid=pid: gone(pid), 3) for pid in pids)
 
 
 def test_a_worker_holds_no_descriptor_and_no_environment_of_others(worker: Worker) -> None:

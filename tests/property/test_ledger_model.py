@@ -150,7 +150,7 @@ class Life(RuleBasedStateMachine):
 class RefundingLedger(Ledger):
     """Planted: a failure gives its budget back."""
 
-    def fail(self, tx: Transaction, query_id: str, code: str = "query_failed") -> object:  # type: ignore[override]
+    def fail(self, tx: Transaction, query_id: str, code: str = "query_failed") -> object:
         tx.write("DROP TRIGGER IF EXISTS scope_only_grows")
         tx.write("UPDATE scope SET charged_rho = charged_rho - 1 WHERE charged_rho > 0")
         return super().fail(tx, query_id, code)
@@ -159,7 +159,7 @@ class RefundingLedger(Ledger):
 class ForgetfulLedger(Ledger):
     """Planted: the operator's own scope is not charged."""
 
-    def charge(self, tx: Transaction, asked: object, scopes: tuple, price: Price, **more: object) -> object:  # type: ignore[override]
+    def charge(self, tx: Transaction, asked: object, scopes: tuple, price: Price, **more: object) -> object:
         row = super().charge(tx, asked, scopes, price, **more)
         tx.write("DROP TRIGGER IF EXISTS scope_only_grows")
         tx.write("UPDATE scope SET charged_rho = 0 WHERE operator IS NOT NULL")

@@ -119,7 +119,7 @@ def _violation(plan: ReleasePlan, accountant: str, whole: Cells, less: Cells) ->
 
 
 def _key_violation(plan: ReleasePlan, whole: dict[Group, Value], less: dict[Group, Value]) -> str | None:
-    moved = [int(whole.get(k) or 0) - int(less.get(k) or 0) for k in whole.keys() | less.keys()]  # type: ignore[arg-type]
+    moved = [int(whole.get(k) or 0) - int(less.get(k) or 0) for k in whole.keys() | less.keys()]
     changed = [m for m in moved if m]
     if len(changed) > plan.shape.groups or any(abs(m) > 1 for m in changed):
         return f"keys: {len(changed)} changed, allowed {plan.shape.groups}"
@@ -134,7 +134,7 @@ def test_one_unit_moves_the_exact_vectors_by_no_more_than_declared() -> None:
 
 
 def _no_cell_clamp(i: int, vector: object, accountant: str) -> list[str]:
-    return [f"CAST(r{i}_{j} AS BIGINT) AS r{i}_{j}" for j in range(len(vector.components))]  # type: ignore[attr-defined]
+    return [f"CAST(r{i}_{j} AS BIGINT) AS r{i}_{j}" for j in range(len(vector.components))]
 
 
 def _no_scaling(vectors: object, accountant: str, names: list[str]) -> list[str]:
@@ -162,7 +162,7 @@ def test_rows_per_unit_that_ignore_a_join_are_noticed(monkeypatch: pytest.Monkey
 
     honest = rules._join_private
 
-    def careless(join, left, right, schema):  # type: ignore[no-untyped-def]
+    def careless(join, left, right, schema):
         from dataclasses import replace
 
         return replace(honest(join, left, right, schema), unit_once=left.unit_once or right.unit_once)
@@ -178,7 +178,7 @@ def test_a_left_join_that_keeps_what_is_known_of_units_is_noticed(monkeypatch: p
 
     honest = release._raw
 
-    def by_group(plan, names, inputs):  # type: ignore[no-untyped-def]
+    def by_group(plan, names, inputs):
         """Without the second defence, which reads the one group off one of the unit's rows."""
         return honest(replace(plan, shape=replace(plan.shape, one_group=False)), names, inputs)
 
@@ -192,7 +192,7 @@ def test_a_left_join_that_keeps_what_is_known_of_units_is_noticed(monkeypatch: p
 def test_a_rank_that_lets_one_key_too_many_through_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = release.lower_keys
 
-    def careless(plan, schema, seed, units_min):  # type: ignore[no-untyped-def]
+    def careless(plan, schema, seed, units_min):
         lowered = honest(plan, schema, seed, units_min)
         most = plan.shape.groups
         sql = lowered.sql.replace(f"place <= {most}", f"place <= {most + 1}")

@@ -20,7 +20,7 @@ VISITS = Scan("visits", 0)
 
 def world_with(visits: list[tuple[int, str, str | None]], **policy: object) -> World:
     """A world whose visits are (unit, kind, cost) as given."""
-    world = make_world(load(policy_text(**policy)), random.Random(1))  # type: ignore[arg-type]
+    world = make_world(load(policy_text(**policy)), random.Random(1))
     world.connection.execute("DELETE FROM visits_all").fetchall()
     for i, (unit, kind, cost) in enumerate(visits):
         row = [unit, i, 1, cost, kind]
@@ -28,7 +28,7 @@ def world_with(visits: list[tuple[int, str, str | None]], **policy: object) -> W
     return world
 
 
-def exact(world: World, source: Relation, keys: tuple[Column | Call, ...], *measures: Measure) -> dict:  # type: ignore[type-arg]
+def exact(world: World, source: Relation, keys: tuple[Column | Call, ...], *measures: Measure) -> dict:
     plan = plan_release(Release(source, keys, measures), world.schema)
     assert world.policy.release.dp is not None
     lowered = lower_values(plan, world.schema, world.policy.release.dp.accountant, 10**6)
@@ -64,7 +64,7 @@ def test_a_mean_keeps_its_ratio_however_far_its_unit_is_scaled() -> None:
 def test_clamping_sum_and_count_apart_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: each component clamped to the norm by itself gives a mean of 500."""
 
-    def apart(i, vector, accountant):  # type: ignore[no-untyped-def]
+    def apart(i, vector, accountant):
         most = norms.norm(vector, accountant)
         return [
             f"CAST(least(greatest(r{i}_{j}, -{most}), {most}) AS BIGINT) AS r{i}_{j}"

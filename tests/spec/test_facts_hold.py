@@ -49,13 +49,13 @@ def test_a_left_join_on_more_than_the_unit_may_put_one_unit_into_several_groups(
     )
     plan = plan_release(find_release(read(sql, {}, {"clinic": world.policy}, SqlLimits()).plan), world.schema)
     (vector,) = plan.vectors
-    counts = [row[-1] for row in world.rows(lower_values(plan, world.schema, accountant, 10**6))]  # type: ignore[arg-type]
+    counts = [row[-1] for row in world.rows(lower_values(plan, world.schema, accountant, 10**6))]
     assert len(counts) == 2
     assert not plan.shape.one_group
     if accountant == "zcdp":
-        assert sum(int(n or 0) ** 2 for n in counts) <= vector.norm_squared  # type: ignore[arg-type]
+        assert sum(int(n or 0) ** 2 for n in counts) <= vector.norm_squared
     else:
-        assert sum(abs(int(n or 0)) for n in counts) <= vector.norm_sum  # type: ignore[arg-type]
+        assert sum(abs(int(n or 0)) for n in counts) <= vector.norm_sum
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_two_sides_of_a_join_never_carry_one_name_twice() -> None:
 
 WRONG: list[tuple[Value, Type]] = [
     ("abc", INTEGER), (5, TEXT), (True, BIGINT), (1, BOOLEAN), (1.5, DOUBLE), ("2020-01-01", DATE),
-    (datetime(2020, 1, 1), DATE), (date(2020, 1, 1), TIMESTAMP), (Decimal("1.5"), INTEGER),  # noqa: DTZ001
+    (datetime(2020, 1, 1), DATE), (date(2020, 1, 1), TIMESTAMP), (Decimal("1.5"), INTEGER),  # noqa: DTZ001  # timestamps of policies carry no zone
 ]  # fmt: skip
 
 

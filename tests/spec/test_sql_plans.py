@@ -266,7 +266,7 @@ def test_parameters_become_typed_constants() -> None:
     assert "greater(year(0.visit_date), 2023)" in text
 
 
-def _clinic_with_filterable_cost():  # type: ignore[no-untyped-def]  # a policy, for one test
+def _clinic_with_filterable_cost():
     from dataclasses import replace
 
     from tests.sql_world import clinic

@@ -27,7 +27,7 @@ def vector(norm: int) -> Vector:
 def drawn(accountant: str, norm: int, share: int, factor: float = 1.0) -> list[int]:
     """Noise on zeros, for a norm that is `factor` of the declared one: a planted wrong scale."""
     planted = vector(round(norm * factor))
-    return list(noise.add_noise([0] * DRAWS, planted, accountant, share))  # type: ignore[arg-type]
+    return list(noise.add_noise([0] * DRAWS, planted, accountant, share))
 
 
 def fits(values: list[int], variance: float, kurtosis: float) -> bool:
@@ -51,7 +51,7 @@ def laplace_variance(norm: int, share: int) -> float:
     ("accountant", "variance", "kurtosis"), [("zcdp", gaussian_variance, 3), ("pure", laplace_variance, 6)]
 )
 @pytest.mark.parametrize(("norm", "share"), [(1, 3_796_322_965), (50, RHO_UNIT // 10), (10**6, RHO_UNIT // 2)])
-def test_noise_has_the_scale_of_its_price(accountant, variance, kurtosis, norm, share) -> None:  # type: ignore[no-untyped-def]
+def test_noise_has_the_scale_of_its_price(accountant, variance, kurtosis, norm, share) -> None:
     assert fits(drawn(accountant, norm, share), variance(norm, share), kurtosis)
 
 
@@ -59,7 +59,7 @@ def test_noise_has_the_scale_of_its_price(accountant, variance, kurtosis, norm, 
     ("accountant", "variance", "kurtosis"), [("zcdp", gaussian_variance, 3), ("pure", laplace_variance, 6)]
 )
 @pytest.mark.parametrize("factor", [0.7, 1.3])
-def test_thirty_percent_off_is_noticed(accountant, variance, kurtosis, factor) -> None:  # type: ignore[no-untyped-def]
+def test_thirty_percent_off_is_noticed(accountant, variance, kurtosis, factor) -> None:
     norm, share = 1000, RHO_UNIT // 10
     assert not fits(drawn(accountant, norm, share, factor), variance(norm, share), kurtosis)
 
@@ -129,7 +129,7 @@ def test_units_min_moves_the_threshold_and_not_the_count() -> None:
 
 def measure(function: str, scale: float, noisy: tuple[int, ...], grid: int = 1) -> ReleasedMeasure:
     return ReleasedMeasure(
-        function=function,  # type: ignore[arg-type]
+        function=function,
         type=DOUBLE,
         mechanism="gaussian",
         scale=scale,

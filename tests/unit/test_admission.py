@@ -46,7 +46,7 @@ def judged(  # the same words as `admit`, each with a default
 
 def code(**words: object) -> str:
     with pytest.raises(Refusal) as caught:
-        judged(**words)  # type: ignore[arg-type]  # the words of `judged`
+        judged(**words)
     return caught.value.code
 
 

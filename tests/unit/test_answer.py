@@ -47,8 +47,8 @@ RELEASE = Release(
 K, N, S, M = Column("k0"), Column("m0"), Column("m1"), Column("m2")
 
 
-def told(*columns: tuple[str, Expression], source: object = ASKED):  # type: ignore[no-untyped-def]
-    return answer(RELEASE, "rel", "hash", Output(source, columns))  # type: ignore[arg-type]
+def told(*columns: tuple[str, Expression], source: object = ASKED):
+    return answer(RELEASE, "rel", "hash", Output(source, columns))
 
 
 def test_bare_columns_leave_in_released_order_with_their_kinds() -> None:
@@ -78,7 +78,7 @@ def test_every_interval_holds_its_own_number() -> None:
         for row, intervals in zip(found.rows, found.intervals, strict=True):
             if intervals[0] is not None:
                 low, high = intervals[0]
-                assert float(low) <= float(row[0]) <= float(high)  # type: ignore[arg-type]  # numbers, as the column says
+                assert float(low) <= float(row[0]) <= float(high)
 
 
 def test_a_ratio_whose_divisor_may_be_0_has_no_interval() -> None:

@@ -53,7 +53,7 @@ def test_a_share_is_never_more_than_the_dataset_has() -> None:
         Price(1, 0, 2**62),
         Price(1, 2**200, 1),
         Price(1, 0, True),  # noqa: FBT003  # the fault
-        Price(1, 0, 1.5),  # type: ignore[arg-type]  # what a broken caller might send
+        Price(1, 0, 1.5),
     ],
 )
 def test_a_price_that_buys_nothing_or_is_none_is_no_price(bad: Price, world: World) -> None:
@@ -84,7 +84,7 @@ def test_amounts_are_exact_decimals() -> None:
 @pytest.mark.parametrize("to", ["running", "answered", "failed", "cancelled"])
 def test_a_query_ends_once(ended: str, to: str) -> None:
     with pytest.raises(Fault):
-        advance(ended, to)  # type: ignore[arg-type]  # words of the parameters
+        advance(ended, to)
 
 
 # charging

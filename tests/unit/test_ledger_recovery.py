@@ -151,7 +151,7 @@ def test_an_anchor_that_power_loss_left_empty_does_not_stop_the_start(tmp_path: 
 class LaterLog(Log):
     """Planted: appends after the transaction instead of inside it."""
 
-    def append(self, tx: Transaction, **fields: object) -> int:  # type: ignore[override]  # planted
+    def append(self, tx: Transaction, **fields: object) -> int:
         if fields["kind"] in ("genesis", "admin"):
             return super().append(tx, **fields)
         self.later = [*getattr(self, "later", []), fields]
@@ -161,7 +161,7 @@ class LaterLog(Log):
 class RefundingLedger(Ledger):
     """Planted: a failure gives the budget back, as some services do."""
 
-    def fail(self, tx: Transaction, query_id: str, code: str = "query_failed") -> object:  # type: ignore[override]
+    def fail(self, tx: Transaction, query_id: str, code: str = "query_failed") -> object:
         unfence(tx)
         tx.write(
             "UPDATE scope SET charged_rho = charged_rho -"

@@ -164,7 +164,7 @@ def test_a_planted_disorder_is_noticed(fault: str, monkeypatch: pytest.MonkeyPat
     else:
         lower = post._lower
 
-        def careless(node, facts):  # type: ignore[no-untyped-def]
+        def careless(node, facts):
             return lower(Limit(node.source, node.count, 0) if isinstance(node, Limit) else node, facts)
 
         monkeypatch.setattr(post, "_lower", careless)
