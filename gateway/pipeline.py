@@ -22,7 +22,7 @@ from gateway.admission.alternatives import offering
 from gateway.admission.licences import askable
 from gateway.ask import Ask, Begun, NotAnswered
 from gateway.budget import queries
-from gateway.budget.account import Shortfall, scopes_for, shortfall_words
+from gateway.budget.account import scopes_for
 from gateway.budget.ledger import Ledger
 from gateway.budget.queries import Asked, QueryRow, Repeated, Stored, new_query_id
 from gateway.cases import Doors
@@ -128,13 +128,10 @@ class Pipeline:
             with self.store.reading() as view:
                 if not reused:
                     for scope in scopes:
-                        self.ledger.account(view, scope).charge(prepared.price)
+                        self.ledger.fitting(view, scope, prepared.price)
                 budgets = self.ledger.budgets(view, scopes, prepared.price)
             left = answer.budget(admitted.policy, budgets)
             return answer.checked(admitted.question.mode, prepared, left, reused=reused)
-        except Shortfall as short:
-            message, hint = shortfall_words(short)
-            raise NotAnswered(Refusal("budget_exhausted", message, hint=hint), None, trail.policy) from short
         except Refusal as refusal:
             raise NotAnswered(refusal, None, trail.policy) from refusal
 

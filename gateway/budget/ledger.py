@@ -88,7 +88,7 @@ class Ledger:
         _check_scopes(asked, scopes)
         queries.raise_repeated(tx, asked)
         self.declare(tx, scopes, asked.policy_digest)
-        charged = [(scope, self._fitting(tx, scope, price)) for scope in scopes]
+        charged = [(scope, self.fitting(tx, scope, price)) for scope in scopes]
         seq = self._decide(tx, asked, "run", texts=texts)
         queries.insert(tx, self._row(asked, price if scopes else _FREE, seq, None))
         for scope, amount in charged:
@@ -170,6 +170,16 @@ class Ledger:
         """What is spent and left in each scope, and how many answers at `price`."""
         return tuple(budget_of(self.account(view, scope), price) for scope in scopes)
 
+    def fitting(self, view: Reading, scope: Scope, price: Price) -> Loss:
+        """What `price` would add to the scope. Raises Refusal(budget_exhausted) when it does not fit."""
+        try:
+            return self.account(view, scope).charge(price)
+        except ValueError as error:
+            raise Fault(str(error)) from error
+        except Shortfall as short:
+            message, hint = shortfall_words(short)
+            raise Refusal("budget_exhausted", message, hint=hint) from short
+
     def _declare(self, tx: Transaction, scope: Scope, policy_digest: str) -> None:
         self.account(tx, scope)  # refuses another accountant
         limit = scope.cap
@@ -193,16 +203,6 @@ class Ledger:
             code=f"cap_{limit.accountant}",
             charges=[{"scope": scope.id, **words(limit)}],
         )
-
-    def _fitting(self, tx: Transaction, scope: Scope, price: Price) -> Loss:
-        """What `price` adds to the scope. Raises Refusal(budget_exhausted) when it does not fit."""
-        try:
-            return self.account(tx, scope).charge(price)
-        except ValueError as error:
-            raise Fault(str(error)) from error
-        except Shortfall as short:
-            message, hint = shortfall_words(short)
-            raise Refusal("budget_exhausted", message, hint=hint) from short
 
     def _row(self, asked: Asked, cost: Price, record: int, stored: Stored | None) -> QueryRow:
         return QueryRow(
