@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import json
 import os
 import random
@@ -11,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -20,11 +19,11 @@ from typing import Any
 import httpx
 
 from gateway.cli.tokens import issue_token
-from gateway.home import Home, init, open_home
+from gateway.home import Home
 from gateway.identity.roles import Role
+from tests.homes import Files, Licensed, Table, make
 from tests.policy_head import head
 
-PEOPLE = 400
 POLICY = (
     head(count_max=100_000, count_about=400, each="0.1", each_max=2, groups_max=4)
     + """
@@ -60,50 +59,38 @@ sql = "SELECT name FROM people"
 expect = "refuse"
 code = "column_hidden"
 """
-DOMAIN = """
-[datasets.clinic]
-engine = "duckdb"
-tables = { people = "data/people.csv", visits = "data/visits.csv", hospitals = "data/hospitals.csv" }
-snapshot = "1"
-"""
-LICENCE = """
-licence = "L-{operator}"
-operator = "{operator}"
-datasets = ["clinic"]
-purposes = ["research"]
-valid = {{ from = 2020-01-01, until = {until} }}
-budget = {{ clinic = {{ epsilon = {epsilon} }} }}
-"""
+
+
+def clinic_files(
+    people: int = 400, *, policy: str = POLICY, cases: str = CASES, licences: Sequence[Licensed], worker: str = ""
+) -> Files:
+    """The clinic of POLICY with so many people, none of whom anybody may see."""
+    dice = random.Random(7)
+    tables: dict[str, Table] = {
+        "people": (
+            ["pid", "name", "sex", "income"],
+            [[i, f"Secretname {i}", "FM"[i % 2], dice.randrange(20000, 90000)] for i in range(people)],
+        ),
+        "visits": (
+            ["pid", "hospital", "cost"],
+            [[i % people, dice.randrange(5), f"{dice.uniform(1, 400):.2f}"] for i in range(3 * people)],
+        ),
+        "hospitals": (["id", "level"], [[i, ["county", "city"][i % 2]] for i in range(5)]),
+    }
+    return Files({"clinic": policy}, {"clinic": cases}, {"clinic": tables}, licences, worker)
 
 
 def make_home(root: Path, *, policy: str = POLICY, cases: str = CASES) -> Home:
     """`op-a` may spend 6, `op-b` 6, `poor` almost nothing; the licence of `late` has ended."""
-    home = init(root)
-    folder = root / "policies" / "clinic"
-    folder.mkdir()
-    (folder / "policy.toml").write_text(policy, encoding="utf-8")
-    (folder / "cases.toml").write_text(cases, encoding="utf-8")
-    (root / "domain.toml").write_text(DOMAIN, encoding="utf-8")
-    who = {"op-a": ("6", "2099-12-31"), "op-b": ("6", "2099-12-31"), "poor": ("0.05", "2099-12-31")}
-    for operator, (epsilon, until) in {**who, "late": ("6", "2020-12-31")}.items():
-        text = LICENCE.format(operator=operator, epsilon=epsilon, until=until)
-        (root / "policies" / "licences" / f"{operator}.toml").write_text(text, encoding="utf-8")
-    _write_data(root / "data")
-    return open_home(home.root)
+    who = (Licensed("op-a", "6"), Licensed("op-b", "6"), Licensed("poor", "0.05"), Licensed("late", "6", "2020-12-31"))
+    return make(root, clinic_files(policy=policy, cases=cases, licences=who))
 
 
-def _write_data(folder: Path) -> None:
-    dice = random.Random(7)
-    people = [[i, f"Secretname {i}", "FM"[i % 2], dice.randrange(20000, 90000)] for i in range(PEOPLE)]
-    visits = [[i % PEOPLE, dice.randrange(5), f"{dice.uniform(1, 400):.2f}"] for i in range(3 * PEOPLE)]
-    tables: dict[str, tuple[list[str], list[list[Any]]]] = {
-        "people": (["pid", "name", "sex", "income"], people),
-        "visits": (["pid", "hospital", "cost"], visits),
-        "hospitals": (["id", "level"], [[i, ["county", "city"][i % 2]] for i in range(5)]),
-    }
-    for name, (header, rows) in tables.items():
-        with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as out:
-            csv.writer(out).writerows([header, *rows])
+def small() -> Files:
+    """A clinic that starts quickly and takes thousands of cheap questions."""
+    cheap = POLICY.replace("epsilon_per_query = 0.1", "epsilon_per_query = 0.005")
+    worker = "[worker]\nthreads = 1\nwarm = 2\nmax = 4\n"
+    return clinic_files(200, policy=cheap, licences=(Licensed("op-a", "8"), Licensed("op-b", "8")), worker=worker)
 
 
 @dataclass

@@ -20,7 +20,7 @@ import jwt
 import pytest
 
 from gateway.cli.tokens import issue_token
-from tests.served import below, eventually, processes
+from tests.deployment import below, eventually, processes
 from tests.served_home import POLICY, Served, make_home, serving
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers behind walls are there on Linux only")
@@ -350,6 +350,7 @@ def said(done: subprocess.CompletedProcess[str]) -> str:
 
 
 _POLICY = "policies/clinic/policy.toml"
+_PEOPLE = "data/clinic/people.csv"
 
 
 @pytest.mark.parametrize(
@@ -388,13 +389,13 @@ def test_a_home_that_cannot_be_served_says_which_file_and_what_would_do(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (replaced("data/people.csv", "income", "wages"), ("people.csv", "`income`")),
-        (replaced("data/people.csv", "Secretname 0,F,", "Secretname 0,F,Geheim"), ("`income`", "`integer`", "1 row")),
-        (replaced("data/people.csv", "\n1,", "\n0,"), ("`pid`", "more than one row")),
-        (replaced("data/hospitals.csv", "\n1,", "\n0,"), ("`hospitals`", "more than one row")),
-        (lambda root: (root / "data/people.csv").unlink(), ("there is no file `data/people.csv`",)),
-        (lambda root: (root / "data/people.csv").write_text(""), ("people.csv", "is empty")),
-        (replaced("domain.toml", 'visits = "data/visits.csv", ', ""), ("`visits`", "domain.toml")),
+        (replaced(_PEOPLE, "income", "wages"), ("people.csv", "`income`")),
+        (replaced(_PEOPLE, "Secretname 0,F,", "Secretname 0,F,Geheim"), ("`income`", "`integer`", "1 row")),
+        (replaced(_PEOPLE, "\n1,", "\n0,"), ("`pid`", "more than one row")),
+        (replaced("data/clinic/hospitals.csv", "\n1,", "\n0,"), ("`hospitals`", "more than one row")),
+        (lambda root: (root / "data/clinic/people.csv").unlink(), ("there is no file `data/clinic/people.csv`",)),
+        (lambda root: (root / "data/clinic/people.csv").write_text(""), ("people.csv", "is empty")),
+        (replaced("domain.toml", 'visits = "data/clinic/visits.csv", ', ""), ("`visits`", "domain.toml")),
     ],
 )  # fmt: skip
 def test_data_that_does_not_match_its_policy_is_named_without_a_value(
@@ -416,7 +417,7 @@ def test_a_dataset_whose_data_does_not_match_is_closed_and_the_others_go_on(tmp_
     shutil.copytree(home.policies / "clinic", second)
     replaced("policies/second/policy.toml", 'dataset = "clinic"', 'dataset = "second"')(home.root)
     with (home.root / "domain.toml").open("a", encoding="utf-8") as out:
-        out.write('[datasets.second]\nsnapshot = "1"\n[datasets.second.tables]\npeople = "data/hospitals.csv"\n')
+        out.write('[datasets.second]\nsnapshot = "1"\n[datasets.second.tables]\npeople = "data/clinic/hospitals.csv"\n')
     with serving(home) as served:
         states = {each["name"]: each["state"] for each in served.client.get("/readyz").json()["datasets"]}
         assert states == {"clinic": "ready", "second": "refused"}

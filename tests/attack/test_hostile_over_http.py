@@ -13,8 +13,9 @@ import httpx
 import pytest
 
 from tests.attack.test_hostile_sql_reading import corpus
-from tests.served import SECRETS, make, twin
+from tests.homes import make
 from tests.served_home import Served, serving
+from tests.twin_homes import SECRETS, twin
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers behind walls are there on Linux only")
 

@@ -25,7 +25,9 @@ from gateway.audit.verify import verify
 from gateway.cli.tokens import issue_token
 from sandbox import codec
 from sandbox.protocol import Question, Ticket
-from tests.served import Deployment, Process, below, eventually, free_port, make, small
+from tests.deployment import Deployment, Process, below, eventually, free_port
+from tests.homes import make
+from tests.served_home import small
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc, and workers behind walls")
 
