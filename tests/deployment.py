@@ -8,8 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,16 +50,6 @@ def below(root: int, among: Sequence[Process]) -> list[Process]:
     """Children of `root`, their children and so on."""
     children = [each for each in among if each.parent == root]
     return children + [each for child in children for each in below(child.pid, among)]
-
-
-def eventually(holds: Callable[[], object], seconds: float) -> bool:
-    """Whether something comes true within so many seconds."""
-    end = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 @dataclass

@@ -20,8 +20,9 @@ import jwt
 import pytest
 
 from gateway.cli.tokens import issue_token
-from tests.deployment import below, eventually, processes
+from tests.deployment import below, processes
 from tests.served_home import POLICY, Served, make_home, serving
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers behind walls are there on Linux only")
 
@@ -209,6 +210,7 @@ def test_cancelling_and_asking_again_at_the_same_time_keeps_one_story(served: Se
             asked = [pool.submit(served.call, "DELETE", f"/v1/queries/{query}") for _ in range(2)]
             asked += [pool.submit(served.call, "GET", f"/v1/queries/{query}") for _ in range(2)]
             assert {each.result().status_code for each in asked} == {200}
+        assert "running" not in {each.result().json()["status"] for each in asked[:2]}
         assert eventually(lambda q=query: served.call("GET", f"/v1/queries/{q}").json()["status"] != "running", 20)
         ended = served.call("GET", f"/v1/queries/{query}").json()["status"]
         outcomes = [each["kind"] for each in served.records(query_id=query) if each["kind"] in ("release", "failure")]

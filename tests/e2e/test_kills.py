@@ -25,9 +25,10 @@ from gateway.audit.verify import verify
 from gateway.cli.tokens import issue_token
 from sandbox import codec
 from sandbox.protocol import Question, Ticket
-from tests.deployment import Deployment, Process, below, eventually, free_port
+from tests.deployment import Deployment, Process, below, free_port
 from tests.homes import make
 from tests.served_home import small
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc, and workers behind walls")
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date
@@ -22,6 +22,7 @@ from sandbox.pool import Pool, PoolSettings, Worker, WorkerFailed
 from sandbox.supervised import WorkerLimits
 from tests.isolation.confined import ROOT
 from tests.isolation.conftest import open_folder
+from tests.waiting import eventually
 
 REQUIRED = {"no_new_privs", "rlimits", "landlock", "seccomp", "engine"}
 
@@ -48,15 +49,6 @@ def taken_from(pool: Pool) -> Worker:
     taken = pool.take(None, "clinic")
     assert taken is not None
     return taken
-
-
-def until(what: Callable[[], bool], seconds: float = 5) -> bool:
-    end = time.monotonic() + seconds
-    while not what():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def gone(pid: int) -> bool:
@@ -149,7 +141,7 @@ def test_a_failure_is_a_class_and_ends_the_worker(pool: Pool, sql: str, kind: st
     assert failed.value.kind == kind
     assert failed.value.args == (kind,)
     assert failed.value.__cause__ is None
-    assert until(lambda: gone(worker.pid))
+    assert eventually(lambda: gone(worker.pid))
     assert not Path("/tmp/bpk-stolen").exists()
 
 
@@ -160,7 +152,7 @@ def test_a_query_past_its_time_is_stopped(snapshot: Path) -> None:
         with pytest.raises(WorkerFailed, match="timeout"):
             worker.query("SELECT count(*) FROM visits a, visits b WHERE a.cost + b.cost = 3.14", (BIGINT,), 1)
         assert time.monotonic() - began < 1.5
-        assert until(lambda: gone(worker.pid))
+        assert eventually(lambda: gone(worker.pid))
 
 
 def test_a_worker_that_ignores_the_engines_own_limit_is_killed(snapshot: Path) -> None:
@@ -171,7 +163,7 @@ def test_a_worker_that_ignores_the_engines_own_limit_is_killed(snapshot: Path) -
         with pytest.raises(WorkerFailed, match="timeout"):
             worker.query("SELECT sleep_ms(5000)", (INTEGER,), 1)
         assert time.monotonic() - began < 1.5
-        assert until(lambda: gone(worker.pid))
+        assert eventually(lambda: gone(worker.pid))
 
 
 def test_all_stages_of_a_job_share_one_clock(snapshot: Path) -> None:
@@ -197,7 +189,7 @@ def test_memory_is_watched_from_outside_as_well(snapshot: Path) -> None:
         worker._limits = WorkerLimits(10_000, 1 << 20, rss_bytes_max=1 << 20)
         with pytest.raises(WorkerFailed, match="resource"):
             worker.query("SELECT sleep_ms(2000)", (INTEGER,), 1)
-        assert until(lambda: gone(worker.pid))
+        assert eventually(lambda: gone(worker.pid))
 
 
 def test_a_result_above_its_bytes_is_not_taken(snapshot: Path) -> None:
@@ -209,7 +201,7 @@ def test_a_worker_serves_one_job_and_dies(pool: Pool) -> None:
     first = taken_from(pool)
     first.query("SELECT 1", (INTEGER,), 1)
     first.close()
-    assert until(lambda: gone(first.pid))
+    assert eventually(lambda: gone(first.pid))
     with pytest.raises(WorkerFailed):
         first.query("SELECT 1", (INTEGER,), 1)
     second = taken_from(pool)
@@ -219,7 +211,7 @@ def test_a_worker_serves_one_job_and_dies(pool: Pool) -> None:
 
 def test_a_warm_worker_is_there_at_once_and_a_fresh_one_soon(snapshot: Path) -> None:
     with small_pool(snapshot, workers_max=3) as pool:
-        assert until(lambda: bool(pool._warm.get("clinic")))
+        assert eventually(lambda: bool(pool._warm.get("clinic")))
         began = time.monotonic()
         warm = taken_from(pool)
         assert time.monotonic() - began < 0.02
@@ -245,9 +237,9 @@ def test_a_reservation_expires_and_its_place_comes_back(snapshot: Path, monkeypa
         token = pool.reserve("clinic")
         assert token is not None
         assert pool.reserve("clinic") is None
-        assert until(lambda: not pool._held, 3)
+        assert eventually(lambda: not pool._held, 3)
         assert pool.take(token, "clinic") is None
-        assert until(lambda: bool(pool._warm.get("clinic")), 3)
+        assert eventually(lambda: bool(pool._warm.get("clinic")), 3)
         assert pool.reserve("clinic") is not None
 
 
@@ -264,7 +256,7 @@ def test_an_unknown_dataset_has_no_place(pool: Pool) -> None:
 
 def test_a_waiting_worker_of_another_dataset_makes_room(snapshot: Path) -> None:
     with small_pool(snapshot, workers_max=1) as pool:
-        assert until(lambda: bool(pool._warm.get("clinic")))
+        assert eventually(lambda: bool(pool._warm.get("clinic")))
         pool.serve("income", snapshot)
         worker = pool.take(None, "income")
         assert worker is not None
@@ -275,7 +267,7 @@ def test_a_new_snapshot_replaces_the_waiting_workers(snapshot: Path) -> None:
     with open_folder() as name, small_pool(snapshot) as pool:
         newer = Path(name) / "newer.duckdb"
         newer.write_bytes(snapshot.read_bytes())
-        assert until(lambda: bool(pool._warm.get("clinic")))
+        assert eventually(lambda: bool(pool._warm.get("clinic")))
         pool.serve("clinic", newer)
         assert taken_from(pool).snapshot == newer
 
@@ -303,7 +295,7 @@ def test_what_a_worker_spilled_is_wiped(snapshot: Path) -> None:
         assert len(folders) == 1
         assert folders[0].stat().st_mode & 0o777 == 0o700
         worker.close()
-        assert until(lambda: not folders[0].exists())
+        assert eventually(lambda: not folders[0].exists())
         pool.close()
         pool.close()
         assert list(Path(name).iterdir()) == []
@@ -324,10 +316,10 @@ def test_a_killed_zygote_is_replaced_and_its_workers_are_gone(snapshot: Path) ->
         assert pool._zygote is not None
         before = pool._zygote.pid
         os.kill(before, signal.SIGKILL)
-        assert until(lambda: gone(worker.pid), 2)
+        assert eventually(lambda: gone(worker.pid), 2)
         with pytest.raises(WorkerFailed):
             worker.query("SELECT 1", (INTEGER,), 1)
-        assert until(lambda: pool._zygote is not None and pool._zygote.pid != before)
+        assert eventually(lambda: pool._zygote is not None and pool._zygote.pid != before)
         assert taken_from(pool).query("SELECT 1", (INTEGER,), 1) == [(1,)]
 
 
@@ -336,7 +328,7 @@ def test_many_callers_at_once_each_get_a_worker_of_their_own(snapshot: Path) -> 
         with ThreadPoolExecutor(8) as callers:
             ends = list(callers.map(lambda number: _one_job(pool, number), range(40)))
         assert ends == ["right"] * 40
-        assert until(lambda: len(pool._workers) == 1 and pool._starting == 0)
+        assert eventually(lambda: len(pool._workers) == 1 and pool._starting == 0)
 
 
 def test_without_waiting_a_full_house_is_said_at_once(snapshot: Path) -> None:
@@ -370,7 +362,7 @@ def test_a_query_that_is_cancelled_from_another_thread_fails_and_frees_its_place
             worker.kill()
             with pytest.raises(WorkerFailed):
                 job.result(timeout=2)
-        assert until(lambda: gone(worker.pid))
+        assert eventually(lambda: gone(worker.pid))
         assert taken_from(pool).query("SELECT 1", (INTEGER,), 1) == [(1,)]
 
 
@@ -411,7 +403,7 @@ time.sleep(60)
 def test_a_zygote_killed_just_before_a_refill_stalls_nobody(snapshot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pool's own thread once waited half a minute for the zygote that it alone could have started."""
     with small_pool(snapshot, warm=1) as pool:
-        assert until(lambda: bool(pool._warm.get("clinic")))
+        assert eventually(lambda: bool(pool._warm.get("clinic")))
         honest, armed = pool._expire, [True]
 
         def kill_first() -> None:
@@ -419,13 +411,13 @@ def test_a_zygote_killed_just_before_a_refill_stalls_nobody(snapshot: Path, monk
             if armed and pool._missing() is not None and pool._zygote is not None:
                 armed.clear()
                 os.kill(pool._zygote.pid, signal.SIGKILL)
-                assert until(lambda: pool._zygote is not None and not pool._zygote.alive)
+                assert eventually(lambda: pool._zygote is not None and not pool._zygote.alive)
 
         monkeypatch.setattr(pool, "_expire", kill_first)
         taken_from(pool).close()
-        assert until(lambda: not armed)
+        assert eventually(lambda: not armed)
         begin = time.monotonic()
-        assert until(lambda: pool.reserve("clinic") is not None, 15)
+        assert eventually(lambda: pool.reserve("clinic") is not None, 15)
         assert time.monotonic() - begin < 10
 
 
@@ -437,7 +429,7 @@ def test_when_the_service_is_killed_zygote_and_workers_die_too(snapshot: Path) -
             pids = [int(number) for number in service.stdout.readline().split()]
             service.kill()
         assert len(pids) == 2
-        assert all(until(lambda pid=pid: gone(pid), 3) for pid in pids)
+        assert all(eventually(lambda pid=pid: gone(pid), 3) for pid in pids)
 
 
 def test_a_worker_holds_no_descriptor_and_no_environment_of_others(worker: Worker) -> None:
