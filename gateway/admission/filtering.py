@@ -58,11 +58,16 @@ def _require(column: Column, lineage: Lineage, *, equality: bool) -> None:
 def _require_grant(declared: Declared, at: Position | None, *, equality: bool) -> None:
     column = declared.column
     if column.role in ("unit", "hidden") or column.filter == "none":
-        hint = _filterable(declared)
+        hint = _grouped_instead(declared) or _filterable(declared)
         raise Refusal("column_not_filterable", f"{declared.words} may not decide what counts", hint=hint, at=at)
     if column.filter == "equality" and not equality:
         message = f"{declared.words} is compared by equality only"
         raise Refusal("column_not_filterable", message, hint="write `=`, `<>`, IN or IS NULL with constants", at=at)
+
+
+def _grouped_instead(declared: Declared) -> str | None:
+    """A column with bins does not filter, but tells the same in groups."""
+    return f"group by `bin({declared.column.name})`" if declared.column.bins else None
 
 
 def _only_via(declared: Declared, at: Position | None) -> Refusal:

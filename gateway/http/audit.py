@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Final, get_args
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -12,10 +12,12 @@ from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 
 from gateway.audit.export import lines
 from gateway.audit.log import Filter
+from gateway.audit.record import Decision, Kind
 from gateway.errors import Refusal
 from gateway.http.request import admit, caller_of, limit, parameters, service_of
 
 FILTERS: Final = ("actor", "dataset", "kind", "decision", "code", "query_id", "since", "until")
+_WORDS: Final = {"kind": get_args(Kind), "decision": get_args(Decision)}
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}:\d{2}(\.\d{3})?Z)?")
 
 
@@ -26,6 +28,9 @@ async def records(request: Request) -> Response:
     for name in ("since", "until"):
         if name in wanted and not _TIME.fullmatch(wanted[name]):
             raise Refusal("parameter_invalid", f"`{name}` must be a day or a UTC time such as 2026-11-23T22:04:36.123Z")
+    for name, words in _WORDS.items():
+        if name in wanted and wanted[name] not in words:
+            raise Refusal("parameter_invalid", f"`{name}` is one of {', '.join(words)}")
     most = limit(wanted, 100)
     chosen = Filter(**{name: wanted[name] for name in FILTERS if name in wanted})
 

@@ -244,6 +244,12 @@ def test_reading_the_log_is_recorded(served: Served) -> None:
     assert [each["code"] for each in after[-2:]] == ["export", "records"]
 
 
+@pytest.mark.parametrize("wanted", ["kind=decisions", "decision=no", "since=yesterday"])
+def test_a_misspelt_filter_is_not_an_empty_log(served: Served, wanted: str) -> None:
+    reply = served.call("GET", f"/v1/audit/records?{wanted}", None, "aud", "auditor")
+    assert (reply.status_code, reply.json()["code"]) == (422, "parameter_invalid")
+
+
 def test_counters_tell_of_requests_and_nothing_else(served: Served) -> None:
     served.ask("SELECT COUNT(*) AS n FROM people")
     text = served.client.get("/metrics").text
