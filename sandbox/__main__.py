@@ -94,9 +94,10 @@ def _print_report(snapshot: Snapshot, *, as_json: bool) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> int:
+    from sandbox.engine.snapshot import probe_engine
     from sandbox.lockdown import probe
 
-    layers = probe()
+    layers = (*probe(), probe_engine())
     if options.json:
         rows = [{"name": y.name, "required": y.required, "active": y.active, "reason": y.reason} for y in layers]
         print(json.dumps({"layers": rows}))

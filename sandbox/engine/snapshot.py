@@ -7,6 +7,7 @@ engine refuses a spill folder.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -80,6 +81,18 @@ def make_empty(path: Path) -> None:
 def engine_layer(settings: int = len(_FIXED) + len(_AFTERWARDS) + 6) -> Layer:
     """The layer's report for a connection that `open_snapshot` returned."""
     return Layer("engine", required=True, active=True, reason=f"{settings} settings read back and locked")
+
+
+def probe_engine() -> Layer:
+    """Whether the engine that is installed takes and keeps every setting, tried on an empty snapshot."""
+    with tempfile.TemporaryDirectory(prefix="bpk-probe-") as folder:
+        empty = Path(folder) / "empty.duckdb"
+        try:
+            make_empty(empty)
+            open_snapshot(empty, threads=1, memory_mb=128, wall_ms=1000, spill=Path(folder)).close()
+        except (EngineNotHardened, duckdb.Error) as error:
+            return Layer("engine", required=True, active=False, reason=str(error))
+    return engine_layer()
 
 
 def _read_back(connection: duckdb.DuckDBPyConnection, expected: Mapping[str, str]) -> None:

@@ -126,6 +126,14 @@ def test_a_configuration_that_is_not_locked_is_noticed(snapshot: Path, monkeypat
         open_snapshot(snapshot, threads=1, memory_mb=128, wall_ms=1000, spill=None)
 
 
+def test_the_doctor_names_a_setting_that_this_engine_does_not_keep(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert engine.probe_engine().active
+    monkeypatch.setattr(engine, "_current", lambda connection, name: None if name == "TimeZone" else "false")
+    layer = engine.probe_engine()
+    assert (layer.name, layer.required, layer.active) == ("engine", True, False)
+    assert "TimeZone" in layer.reason
+
+
 @pytest.mark.parametrize("memory_mb", [100, 1000, 1024, 1300, 1536, 3000])
 def test_a_memory_limit_reads_back_in_whatever_unit_the_engine_reports(snapshot: Path, memory_mb: int) -> None:
     open_snapshot(snapshot, threads=1, memory_mb=memory_mb, wall_ms=1000, spill=None).close()
