@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import assert_never
-
 from gateway.admission.dates import unit_of
 from gateway.admission.filtering import require_filterable
 from gateway.admission.lineage import Declared, Lineage
@@ -29,7 +27,7 @@ def _grant(function: MeasureFunction) -> AggregateName | None:
         case "count" | "sum" | "avg":
             return function
         case _:
-            assert_never(function)
+            raise AssertionError(function)
 
 
 def _require_value(value: Expression, grant: AggregateName, lineage: Lineage) -> None:

@@ -10,7 +10,24 @@ from gateway.admission.lineage import lineage
 from gateway.errors import Refusal
 from policies.model import Policy
 from sandbox.relational.expressions import Expression, columns
-from sandbox.relational.nodes import Filter, Join, Limit, Output, Project, Public, Relation, Release, Scan, Sort, walk
+from sandbox.relational.nodes import (
+    Distinct,
+    Filter,
+    Join,
+    Limit,
+    Output,
+    Project,
+    Public,
+    Relation,
+    Release,
+    Rollup,
+    Scan,
+    Sort,
+    UnionAll,
+    UnitAggregate,
+    Window,
+    walk,
+)
 
 
 def require_roles(plan: Output, policy: Policy) -> None:
@@ -26,7 +43,9 @@ def require_roles(plan: Output, policy: Policy) -> None:
                 require_joinable(node, trace)
             case Scan() | Public() | Project():
                 pass
-            case Release() | Sort() | Limit() | Output():
+            case UnionAll() | UnitAggregate() | Window():
+                raise Refusal("construct_not_allowed", "this part of a question is not answered yet", at=node.at)
+            case Release() | Rollup() | Distinct() | Sort() | Limit() | Output():
                 raise Refusal("construct_not_allowed", "one question makes one release", at=node.at)
     for key in release.keys:
         require_groupable(trace.traced(key), trace)

@@ -35,20 +35,20 @@ class Measures:
     def _count(self, node: exp.Expr, at: Position | None) -> Measure:
         argument = node.args.get("this")
         if type(argument) is exp.Star:
-            return Measure("count_rows", None, at)
+            return Measure("count_rows", at=at)
         if type(argument) is exp.Distinct:
             return self._count_distinct(argument, at)
         value = self._argument(argument, at)
         if value.family == "null":
             raise Refusal("construct_not_allowed", "COUNT of NULL is 0", hint="write COUNT(*)", at=at)
         if value.is_literal:
-            return Measure("count_rows", None, at)
+            return Measure("count_rows", at=at)
         number = self._unit_occurrence(value)
         if number is None:
-            return Measure("count", value.expression, at)
+            return Measure("count", value.expression, at=at)
         self._check_present(number, at)
         # Rows without a unit do not exist in the model: every row counts.
-        return Measure("count_rows", None, at)
+        return Measure("count_rows", at=at)
 
     def _count_distinct(self, node: exp.Expr, at: Position | None) -> Measure:
         members = node.args["expressions"]
@@ -59,14 +59,14 @@ class Measures:
             hint = "COUNT(DISTINCT …) takes the column of the unit; to count values, group by them"
             raise Refusal("aggregate_not_allowed", message, hint=hint, at=at)
         self._check_present(number, at)
-        return Measure("count_units", None, at)
+        return Measure("count_units", at=at)
 
     def _of_number(self, node: exp.Expr, at: Position | None) -> Measure:
         value = self._argument(node.args.get("this"), at)
         if value.family != "number":  # null too: a sum of nothing
             hint = "count yes and no with COUNT or SUM(CASE WHEN … THEN 1 ELSE 0 END)"
             raise Refusal("type_mismatch", "SUM and AVG take a number", hint=hint, at=value.at or at)
-        return Measure("sum" if type(node) is exp.Sum else "avg", value.expression, at)
+        return Measure("sum" if type(node) is exp.Sum else "avg", value.expression, at=at)
 
     def _argument(self, node: exp.Expr | None, at: Position | None) -> Typed:
         if node is None:

@@ -15,7 +15,23 @@ from policies.types import BOOLEAN, Value
 from sandbox.relational import calendar, narrow
 from sandbox.relational.expressions import Column, Position
 from sandbox.relational.facts import KEYS_MAX, Bounds, ColumnFacts, Facts, Refuse, Schema
-from sandbox.relational.nodes import Filter, Join, Limit, Output, Project, Public, Relation, Release, Scan, Sort
+from sandbox.relational.nodes import (
+    Distinct,
+    Filter,
+    Join,
+    Limit,
+    Output,
+    Project,
+    Public,
+    Relation,
+    Release,
+    Rollup,
+    Scan,
+    Sort,
+    UnionAll,
+    UnitAggregate,
+    Window,
+)
 from sandbox.relational.scalar import facts_of
 
 
@@ -35,7 +51,9 @@ def derive(relation: Relation, schema: Schema) -> Facts:
             return narrow.apply(relation.conditions, derive(relation.source, schema))
         case Join():
             return _join(relation, derive(relation.left, schema), derive(relation.right, schema), schema)
-        case Release() | Sort() | Limit() | Output():
+        case UnionAll() | UnitAggregate() | Window():
+            raise Refuse("construct_not_allowed", "this part of a question is not answered yet", at=relation.at)
+        case Release() | Rollup() | Distinct() | Sort() | Limit() | Output():
             raise Refuse("construct_not_allowed", "a released result cannot be joined or grouped again", at=relation.at)
         case _:
             assert_never(relation)

@@ -92,6 +92,8 @@ def vector_of(measure: Measure, facts: Facts, shape: Shape) -> Vector:
             return _sum(measure, facts, shape)
         case "avg":
             return _mean(measure, facts, shape)
+        case _:
+            raise Refuse("aggregate_not_allowed", "this aggregate is not answered yet", at=measure.at)
 
 
 def _argument(measure: Measure) -> Expression:

@@ -5,9 +5,15 @@ Names of columns are the model's own, so that aliases in the text make no differ
 - `Scan(number=0, table="people")` and `Public(...)` offer `0.pid`, `0.sex`, ...: the number of the occurrence, a dot
   and the policy's column name. Numbers count from 0 in order of the text.
 - `Project(number=3, ...)` offers `3.0`, `3.1`, ... in order of its columns.
-- `Join`, `Filter` offer what is below them.
+- `UnionAll(number=3, ...)` offers `3.0`, `3.1`, ... likewise.
+- `UnitAggregate(number=3, ...)` offers `3.unit`, the unit that its row is about, `3.k0`, ... for its keys and `3.m0`,
+  ... for its measures.
+- `Window(number=3, ...)` offers what is below it, and `3.w0`, `3.w1`, ... besides.
+- `Join`, `Filter` offer what is below them; a semi or anti join what is below its left side.
 - `Release` offers `k0`, `k1`, ... for its keys and `m0`, `m1`, ... for its measures.
-- Above a `Release` the nodes `Filter`, `Project`, `Sort`, `Limit` work on released rows.
+- `Rollup` offers the same, and `g0`, `g1`, ...: 1 where the key is rolled up, else 0.
+- Above a `Release` the nodes `Rollup`, `Filter`, `Project`, `Window`, `Distinct`, `Sort`, `Limit` work on released
+  rows.
 
 A question's plan has exactly one `Release` and ends in an `Output`.
 """
@@ -16,12 +22,38 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Literal
 
 from sandbox.relational.expressions import Expression, Position
 
-JoinKind = Literal["inner", "left"]
-MeasureFunction = Literal["count_rows", "count", "count_units", "sum", "avg"]
+JoinKind = Literal["inner", "left", "semi", "anti"]
+MeasureFunction = Literal[
+    "count_rows",
+    "count",
+    "count_units",
+    "count_distinct",
+    "sum",
+    "avg",
+    "var_pop",
+    "var_samp",
+    "stddev_pop",
+    "stddev_samp",
+    "covar_pop",
+    "covar_samp",
+    "corr",
+    "regr_slope",
+    "regr_intercept",
+    "quantile",
+    "min",
+    "max",
+]
+UnitFunction = Literal["count_rows", "count", "count_distinct", "sum", "avg", "min", "max"]
+WindowFunction = Literal[
+    "row_number", "rank", "dense_rank", "lag", "lead", "count_rows", "count", "sum", "avg", "min", "max"
+]
+Order = tuple[tuple[Expression, bool, bool], ...]
+"""(expression, descending, nulls first), most significant first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +95,11 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """`on` holds pairs (column of left, column of right), all equated. Other conditions stand in a Filter."""
+    """`on` holds pairs (column of left, column of right), all equated. Other conditions stand in a Filter.
+
+    A `semi` join keeps the rows of `left` that find a partner, an `anti` join those that find none. Two relations
+    with units always meet on the unit, whatever `on` says.
+    """
 
     left: Relation
     right: Relation
@@ -73,11 +109,73 @@ class Join:
 
 
 @dataclass(frozen=True, slots=True)
+class UnionAll:
+    """The rows of all `inputs`; `columns` holds for each of them what it puts into the columns of the whole."""
+
+    inputs: tuple[Relation, ...]
+    columns: tuple[tuple[Expression, ...], ...]
+    number: int
+    at: Position | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class UnitMeasure:
+    """One aggregate over the rows of one unit, exact. `argument` is None for `count_rows` alone."""
+
+    function: UnitFunction
+    argument: Expression | None
+    at: Position | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class UnitAggregate:
+    """One row for each unit, or for each unit and value of `keys`."""
+
+    source: Relation
+    keys: tuple[Expression, ...]
+    measures: tuple[UnitMeasure, ...]
+    number: int
+    at: Position | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowColumn:
+    """A window function over rows of equal `partition`, in `order`. Aggregates go over the whole partition.
+
+    `argument` is None for `row_number`, `rank`, `dense_rank` and `count_rows`. `offset` is of `lag` and `lead`.
+    """
+
+    function: WindowFunction
+    argument: Expression | None
+    partition: tuple[Expression, ...]
+    order: Order
+    offset: int = 1
+    at: Position | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Columns beside the rows of `source`. Below a Release each window lies within one unit; above, it is free."""
+
+    source: Relation
+    columns: tuple[WindowColumn, ...]
+    number: int
+    at: Position | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Measure:
-    """One aggregate. `argument` is None for `count_rows` and `count_units`, and only for these."""
+    """One aggregate over units.
+
+    `argument` is None for `count_rows`, and for `count_units` unless it counts the units of which a row meets a
+    condition. `other` is the second number of `covar_*`, `corr` and `regr_*`, in SQL's order. `fraction` is of
+    `quantile` alone, from 0 to 1.
+    """
 
     function: MeasureFunction
-    argument: Expression | None
+    argument: Expression | None = None
+    other: Expression | None = None
+    fraction: Decimal | None = None
     at: Position | None = field(default=None, compare=False)
 
 
@@ -95,11 +193,30 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
-class Sort:
-    """`by` holds (expression, descending, nulls_first), most significant first."""
+class Rollup:
+    """GROUPING SETS over released groups: for each of `sets`, the numbers of the keys that it keeps, in order.
+
+    A key that a set does not keep is null there, and the groups that differ in it alone are added up.
+    """
+
+    source: Release
+    sets: tuple[tuple[int, ...], ...]
+    at: Position | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Distinct:
+    """Released rows, each once, by the values of `columns`."""
 
     source: Relation
-    by: tuple[tuple[Expression, bool, bool], ...]
+    columns: tuple[Expression, ...]
+    at: Position | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    source: Relation
+    by: Order
     at: Position | None = field(default=None, compare=False)
 
 
@@ -120,7 +237,22 @@ class Output:
     at: Position | None = field(default=None, compare=False)
 
 
-Relation = Scan | Public | Project | Filter | Join | Release | Sort | Limit | Output
+Relation = (
+    Scan
+    | Public
+    | Project
+    | Filter
+    | Join
+    | UnionAll
+    | UnitAggregate
+    | Window
+    | Release
+    | Rollup
+    | Distinct
+    | Sort
+    | Limit
+    | Output
+)
 
 
 def sources(relation: Relation) -> tuple[Relation, ...]:
@@ -129,6 +261,8 @@ def sources(relation: Relation) -> tuple[Relation, ...]:
         return ()
     if isinstance(relation, Join):
         return (relation.left, relation.right)
+    if isinstance(relation, UnionAll):
+        return relation.inputs
     return (relation.source,)
 
 

@@ -14,7 +14,23 @@ from policies.types import BOOLEAN, DATE, TIMESTAMP, Type, Value
 from sandbox.relational.expressions import Call, Case, Column, Expression, columns
 from sandbox.relational.facts import ColumnFacts, Facts, Refuse
 from sandbox.relational.lower.scalars import identifier, number, scalar, sql_type
-from sandbox.relational.nodes import Filter, Join, Limit, Output, Project, Public, Relation, Release, Scan, Sort
+from sandbox.relational.nodes import (
+    Distinct,
+    Filter,
+    Join,
+    Limit,
+    Output,
+    Project,
+    Public,
+    Relation,
+    Release,
+    Rollup,
+    Scan,
+    Sort,
+    UnionAll,
+    UnitAggregate,
+    Window,
+)
 from sandbox.relational.scalar import facts_of
 
 ROW = identifier("__row")
@@ -126,7 +142,9 @@ def _flatten(node: Relation, facts: Facts, known: dict[str, Expression]) -> tupl
             stands = {n: substitute(e, inner) for n, e in zip(names, node.columns, strict=True)}
             columns_ = {n: facts_of(e, below) for n, e in zip(names, node.columns, strict=True)}
             return stands, Facts(columns_, None, None)
-        case Scan() | Public() | Join() | Output():
+        case Rollup() | Distinct() | Window():
+            raise Refuse("construct_not_allowed", "this part of a question is not answered yet", at=node.at)
+        case Scan() | Public() | Join() | UnionAll() | UnitAggregate() | Output():
             raise Refuse("construct_not_allowed", "released rows can be filtered, sorted and limited", at=node.at)
         case _:
             assert_never(node)
@@ -156,7 +174,9 @@ def _lower(node: Relation, facts: Facts) -> tuple[str, Facts]:
             written = [f"{scalar(e, below)} AS {identifier(n)}" for n, e in zip(names, node.columns, strict=True)]
             found = Facts({n: facts_of(e, below) for n, e in zip(names, node.columns, strict=True)}, None, None)
             return f"SELECT {', '.join([ROW, ORDER, *written])} FROM ({inner})", found
-        case Scan() | Public() | Join() | Output():
+        case Rollup() | Distinct() | Window():
+            raise Refuse("construct_not_allowed", "this part of a question is not answered yet", at=node.at)
+        case Scan() | Public() | Join() | UnionAll() | UnitAggregate() | Output():
             raise Refuse("construct_not_allowed", "released rows can be filtered, sorted and limited", at=node.at)
         case _:
             assert_never(node)

@@ -9,7 +9,23 @@ from sandbox.relational.derive import derive
 from sandbox.relational.expressions import Column
 from sandbox.relational.facts import Facts, Refuse, Schema
 from sandbox.relational.lower.scalars import identifier, scalar
-from sandbox.relational.nodes import Filter, Join, Limit, Output, Project, Public, Relation, Release, Scan, Sort
+from sandbox.relational.nodes import (
+    Distinct,
+    Filter,
+    Join,
+    Limit,
+    Output,
+    Project,
+    Public,
+    Relation,
+    Release,
+    Rollup,
+    Scan,
+    Sort,
+    UnionAll,
+    UnitAggregate,
+    Window,
+)
 
 UNIT = identifier("__unit")
 
@@ -27,7 +43,9 @@ def relation(node: Relation, schema: Schema) -> str:
             return f"SELECT * FROM ({relation(node.source, schema)}) WHERE {conditions}"
         case Join():
             return _join(node, schema)
-        case Release() | Sort() | Limit() | Output():
+        case UnionAll() | UnitAggregate() | Window():
+            raise Refuse("construct_not_allowed", "this part of a question is not answered yet", at=node.at)
+        case Release() | Rollup() | Distinct() | Sort() | Limit() | Output():
             raise Refuse("construct_not_allowed", "a released result cannot be read as rows", at=node.at)
         case _:
             assert_never(node)
