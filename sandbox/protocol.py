@@ -19,6 +19,7 @@ from typing import Literal
 from policies.model import Mode
 from policies.types import Type, Value
 from sandbox.codec import digest
+from sandbox.notes import Note
 from sandbox.relational.expressions import Position
 from sandbox.relational.nodes import Output, find_release
 
@@ -153,7 +154,7 @@ class Released:
     columns: tuple[OutputColumn, ...]
     rows: tuple[tuple[Value, ...], ...]
     intervals: tuple[tuple[Interval | None, ...], ...]
-    notes: tuple[tuple[tuple[str, ...] | None, ...], ...]
+    notes: tuple[tuple[tuple[Note, ...] | None, ...], ...]
     confidence: str = "0.95"
 
 

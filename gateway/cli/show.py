@@ -11,17 +11,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sandbox.notes import WORDS
+
+LEGENDS: Final = {str(name): words.legend for name, words in WORDS.items()}
 PLAIN_WIDTH: Final = 140
 """Columns where nobody looks at a terminal: a file or a pipe."""
 _STEERING: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode's categories of control characters, invisible ones among them, and of line ends."""
 CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 ERRORS = Console(stderr=True, highlight=False, soft_wrap=True)
-NOTES: Final = {
-    "may_be_clipped": "may be clipped: values, and rows and groups of one unit, count only up to the policy's bounds",
-    "near_threshold": "near the threshold: a small change could have kept this group back",
-    "withheld": "withheld",
-}
 
 
 def plain(text: str) -> Text:
@@ -65,7 +63,7 @@ def answer(body: dict[str, Any]) -> None:
     if noisy:
         CONSOLE.print(f"in brackets: {float(body['confidence']):.0%} intervals over the noise")
     for mark, note in enumerate(notes, start=1):
-        CONSOLE.print(f"{_mark(mark)} {NOTES.get(note, note)}")
+        CONSOLE.print(f"{_mark(mark)} {LEGENDS.get(note, note)}")
     spent = "free, it was answered before" if body["reused"] else f"epsilon {body['cost']['epsilon']}"
     CONSOLE.print(f"cost: {spent}; {left(body['budget'])}; record {body['receipt']['index']} of the audit log")
 

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from policies.types import Type, Value
+from sandbox.notes import Note
 from sandbox.protocol import Interval, OutputColumn, Released
 from sandbox.relational.expressions import Column, columns
 from sandbox.relational.nodes import Output
 from sandbox.release import bands, post, present
 from sandbox.release.released import Release
 
-Notes = tuple[str, ...] | None
+Notes = tuple[Note, ...] | None
 
 
 def released_types(release: Release) -> dict[str, Type]:
@@ -74,7 +75,7 @@ def _interval(release: Release, group: int, shown: post.Shown) -> Interval | Non
 
 def _notes(release: Release, group: int, shown: post.Shown) -> Notes:
     near = release.near_threshold[group]
-    found: list[str] = []
+    found: list[Note] = []
     for name in sorted(bands.noisy_columns(shown.expression)):
         found += present.notes(release.measures[int(name[1:])], near_threshold=near) or ()
     return tuple(dict.fromkeys(found)) or None

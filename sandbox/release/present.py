@@ -8,6 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from policies.types import Type, Value
+from sandbox.notes import Note
 from sandbox.release.noise import Scale
 from sandbox.release.released import ReleasedMeasure
 
@@ -83,9 +84,9 @@ def _whole(number: Fraction, up: bool | None) -> int:
     return math.ceil(number) if up else math.floor(number)
 
 
-def notes(measure: ReleasedMeasure, *, near_threshold: bool) -> tuple[str, ...] | None:
+def notes(measure: ReleasedMeasure, *, near_threshold: bool) -> tuple[Note, ...] | None:
     """What the interval does not cover: functions of policy, plan and released numbers only."""
-    found = []
+    found: list[Note] = []
     if measure.clamped:
         found.append("may_be_clipped")
     if near_threshold:

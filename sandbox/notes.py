@@ -1,0 +1,76 @@
+"""The notes that may stand beside a released number, and their words: one table for JSON, command line and docs.
+
+A note says what an interval does not cover. Each is a function of plan, policy and released numbers only: one that
+looked at data would have to be paid for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal, get_args
+
+Note = Literal[
+    "may_be_clipped",
+    "near_threshold",
+    "quantile_grid",
+    "labelled_quantile",
+    "approximate",
+    "rolled_up",
+    "units_without_id_dropped",
+    "withheld",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """`legend` is the line under a table; `meaning` the sentence of the reference."""
+
+    legend: str
+    meaning: str
+
+
+WORDS: Final[Mapping[Note, Words]] = MappingProxyType(
+    {
+        "may_be_clipped": Words(
+            "may be clipped: values, and rows and groups of one unit, count only up to the policy's bounds",
+            "Values beyond the declared range count as its edge, and a unit with more rows or groups than declared in "
+            "part. The interval does not cover what is lost by that.",
+        ),
+        "near_threshold": Words(
+            "near the threshold: a small change could have kept this group back",
+            "The released number of units is so close to the threshold of private groups that other noise might have "
+            "kept the group back. Groups that are not shown may be as large.",
+        ),
+        "quantile_grid": Words(
+            "the edge of a grid: the quantile is chosen among fixed candidates, and lies between two of them",
+            "The number is one of finitely many candidates that the policy fixes. The interval does not cover the "
+            "distance to the next one.",
+        ),
+        "labelled_quantile": Words(
+            "a quantile near the end: MIN and MAX themselves hang on one unit and are never shown",
+            "MIN and MAX are answered as a quantile close to the end, where the policy grants it. Single values beyond "
+            "it are meant to stay out of sight.",
+        ),
+        "approximate": Words(
+            "the interval is approximate: it was found by resampling",
+            "The number has no exact interval; this one comes from drawing the noise again around the released "
+            "numbers, and may cover less often than it says.",
+        ),
+        "rolled_up": Words(
+            "rolled up: added up from the released groups, so it agrees with them",
+            "The number is the sum of finer released numbers, or made of such sums. It costs nothing and agrees with "
+            "them, and its noise is theirs together.",
+        ),
+        "units_without_id_dropped": Words(
+            "rows that belong to nobody are left out: those whose unit is null, or that lead to none",
+            "The policy allows rows without a unit, and no such row counts in any answer. How many there are is not "
+            "said.",
+        ),
+        "withheld": Words(
+            "withheld", "A disclosure rule of the mode `aggregate` keeps this number back; the value is null."
+        ),
+    }
+)
+NAMES: Final[tuple[Note, ...]] = get_args(Note)
