@@ -55,7 +55,7 @@ TAMPERINGS = {
     "a refund": "UPDATE scope SET charged_rho = charged_rho - 5 WHERE operator IS NULL",
     "a refund of delta": "UPDATE scope SET charged_delta = 0",
     "a raised cap": "UPDATE scope SET cap_rho = cap_rho * 2 WHERE operator = 'acme'",
-    "a charge is gone": "DELETE FROM charge WHERE query = (SELECT id FROM query LIMIT 1)",
+    "a charge is gone": "DELETE FROM charge WHERE query = (SELECT query FROM charge LIMIT 1)",
     "a smaller charge": "UPDATE charge SET rho = 1 WHERE scope LIKE 'operator%'",
     "a scope is gone": "DELETE FROM scope WHERE operator = 'beta'",
     "a failed query answered": "UPDATE query SET state = 'answered', release = 'r', release_hash = 'h'"
