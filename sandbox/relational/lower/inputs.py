@@ -6,21 +6,15 @@ and summed as they are, anything else becomes a fixed-point integer row by row, 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from fractions import Fraction
 
-from policies.types import Type
-from sandbox.relational.expressions import Column, Expression
+from sandbox.relational.expressions import Expression
 from sandbox.relational.facts import Facts
-from sandbox.relational.lower.scalars import double, number, scalar, sql_type, text
+from sandbox.relational.lower.integers import integer
+from sandbox.relational.lower.scalars import double, scalar
 from sandbox.relational.measures import Component, Vector
-from sandbox.relational.scalar import facts_of
-
-NARROW_MAX = 18
-"""Digits of decimals that are summed as they are: no number of rows that fits a disk can overflow their sum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,40 +64,7 @@ def _row(component: Component, argument: Expression, facts: Facts) -> tuple[str,
     """(SQL of the row value, what one step of it is worth). Null, NaN and infinite arguments give null."""
     if component.part == "present":
         return scalar(argument, facts), Fraction(1)
-    edges = _native_edges(component, argument, facts)
-    if edges is not None:
-        x = scalar(argument, facts)
-        return f"CASE WHEN {x} IS NOT NULL THEN least(greatest({x}, {edges[0]}), {edges[1]}) END", Fraction(1)
-    x = number(argument, facts)
-    clamped = f"least(greatest({x}, {double(component.low)}), {double(component.high)})"
-    low, high = math.floor(component.low / component.step), math.ceil(component.high / component.step)
-    steps = f"least(greatest(TRY_CAST(round({clamped} / {double(component.step)}) AS BIGINT), {low}), {high})"
-    return f"CASE WHEN isfinite({x}) THEN {steps} END", component.step
-
-
-def _native_edges(component: Component, argument: Expression, facts: Facts) -> tuple[str, str] | None:
-    """The bounds in the column's own type, where argument is a bare whole or decimal column that can hold them."""
-    if not isinstance(argument, Column):
-        return None
-    type_ = facts_of(argument, facts).type
-    if type_.whole:
-        low, high = math.ceil(component.low), math.floor(component.high)
-        return (f"CAST({low} AS BIGINT)", f"CAST({high} AS BIGINT)") if low <= high else None
-    narrow = type_.kind == "decimal" and (type_.precision or 0) <= NARROW_MAX
-    if narrow and _fits(component.low, type_) and _fits(component.high, type_):
-        return _decimal(component.low, type_), _decimal(component.high, type_)
-    return None
-
-
-def _fits(bound: Fraction, type_: Type) -> bool:
-    steps = bound * 10 ** (type_.scale or 0)
-    return steps.denominator == 1 and bool(abs(steps) < 10 ** (type_.precision or 0))
-
-
-def _decimal(bound: Fraction, type_: Type) -> str:
-    scale = type_.scale or 0
-    exact = Decimal(int(bound * 10**scale)).scaleb(-scale)
-    return f"CAST({text(format(exact, 'f'))} AS {sql_type(type_)})"
+    return integer(argument, component.low, component.high, component.step, facts)
 
 
 def _in_steps(total: str, step: Fraction) -> str:
