@@ -7,6 +7,7 @@ from typing import Final
 from sqlglot import exp
 
 from sandbox.relational.expressions import DATE_PARTS
+from sandbox.relational.nodes import MeasureFunction
 
 PLAIN: Final[dict[type[exp.Expr], str]] = {
     exp.Add: "add",
@@ -42,25 +43,86 @@ MANY_ARGUMENTS: Final[dict[type[exp.Expr], str]] = {
     exp.Greatest: "greatest",
 }
 
-BY_NAME: Final[dict[str, int]] = {"decade": 1, "bin": 1, "date_part": 2, "datepart": 2}
+BY_NAME: Final[dict[str, int]] = {"decade": 1, "bin": 1, "date_part": 2, "datepart": 2, "mean": 1}
 """Functions that the parser has no class for, with their number of arguments."""
 
-AGGREGATES: Final[dict[type[exp.Expr], str]] = {exp.Count: "count", exp.Sum: "sum", exp.Avg: "avg"}
+ONE_NUMBER: Final[dict[str, MeasureFunction]] = {
+    "sum": "sum",
+    "avg": "avg",
+    "mean": "avg",
+    "var_samp": "var_samp",
+    "var_pop": "var_pop",
+    "stddev": "stddev_samp",
+    "stddev_samp": "stddev_samp",
+    "stddev_pop": "stddev_pop",
+}
+TWO_NUMBERS: Final[dict[str, MeasureFunction]] = {
+    "covar_pop": "covar_pop",
+    "covar_samp": "covar_samp",
+    "corr": "corr",
+    "regr_slope": "regr_slope",
+    "regr_intercept": "regr_intercept",
+}
+SYMMETRIC: Final = ("covar_pop", "covar_samp", "corr")
+EXTREMES: Final[dict[str, MeasureFunction]] = {"min": "min", "max": "max"}
+_AGGREGATES: Final[dict[type[exp.Expr], str]] = {
+    exp.Count: "count",
+    exp.CountIf: "count_if",
+    exp.Sum: "sum",
+    exp.Avg: "avg",
+    exp.Variance: "var_samp",
+    exp.VariancePop: "var_pop",
+    exp.Stddev: "stddev",
+    exp.StddevSamp: "stddev_samp",
+    exp.StddevPop: "stddev_pop",
+    exp.CovarPop: "covar_pop",
+    exp.CovarSamp: "covar_samp",
+    exp.Corr: "corr",
+    exp.RegrSlope: "regr_slope",
+    exp.RegrIntercept: "regr_intercept",
+    exp.Median: "median",
+    exp.Quantile: "quantile",
+    exp.PercentileCont: "quantile",
+    exp.WithinGroup: "percentile_cont",
+    exp.Min: "min",
+    exp.Max: "max",
+}
+_AGGREGATES_BY_NAME: Final = ("mean",)
+"""Aggregates that the parser has no class for; all take one argument."""
 
 OTHER_AGGREGATES: Final = frozenset(
-    {"min", "max", "median", "quantile", "quantile_cont", "percentile_cont", "stddev", "stddev_samp", "stddev_pop"}
-    | {"variance", "var_samp", "var_pop", "variance_pop", "corr", "covar_pop", "covar_samp", "approx_distinct"}
-    | {"mode", "any_value", "first", "last", "arg_max", "arg_min", "array_agg", "list", "string_agg", "group_concat"}
-    | {"histogram", "product", "bool_and", "bool_or", "logical_and", "logical_or", "mean", "percentile_disc"}
-    | {"approx_quantile", "approx_count_distinct", "count_if", "mad", "entropy", "skewness", "kurtosis", "bit_xor"}
+    {"approx_distinct", "mode", "any_value", "first", "last", "arg_max", "arg_min", "array_agg", "list", "string_agg"}
+    | {"group_concat", "histogram", "product", "bool_and", "bool_or", "logical_and", "logical_or", "percentile_disc"}
+    | {"approx_quantile", "approx_count_distinct", "mad", "entropy", "skewness", "kurtosis", "bit_xor"}
 )
 """Aggregates that others know and this version does not answer; named only to refuse them in the right words."""
+
+AGGREGATE_NAMES: Final = (
+    "count, count_if, sum, avg, median, quantile_cont, percentile_cont, var_samp, var_pop, stddev_samp, stddev_pop, "
+    "covar_samp, covar_pop, corr, regr_slope, regr_intercept, min, max"
+)
+"""The list in words, for hints and the reference page."""
+
+
+def is_aggregate(node: exp.Expr) -> bool:
+    """Whether `node` is an aggregate of the accepted language, with or without FILTER."""
+    if type(node) is exp.Anonymous:
+        return str(node.args["this"]).lower() in _AGGREGATES_BY_NAME
+    return type(node) is exp.Filter or type(node) in _AGGREGATES
+
+
+def aggregate_name(node: exp.Expr) -> str:
+    """The name of an aggregate in lower case, as far as the parser keeps it; empty for what is none."""
+    if type(node) is exp.Filter:
+        return aggregate_name(node.args["this"])
+    return str(node.args["this"]).lower() if type(node) is exp.Anonymous else _AGGREGATES.get(type(node), "")
+
 
 UNITS: Final = frozenset(DATE_PARTS)
 """Units of `date_part`, `extract` and `date_trunc`."""
 
 NAMES: Final = (
-    "count, sum, avg, year, quarter, month, week, day, decade, date_part, date_trunc, extract, bin, abs, floor, ceil, "
-    "round, least, greatest, coalesce, nullif, if"
+    "year, quarter, month, week, day, decade, date_part, date_trunc, extract, bin, abs, floor, ceil, round, least, "
+    "greatest, coalesce, nullif, if"
 )
 """The list in words, for hints and the reference page."""

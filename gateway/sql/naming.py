@@ -39,8 +39,10 @@ def value_of(item: exp.Expr) -> exp.Expr:
 
 
 def _made_name(item: exp.Expr) -> str | None:
+    if type(item) is exp.Filter:
+        return _made_name(item.args["this"])
     kind = type(item)
-    word = functions.AGGREGATES.get(kind) or functions.ONE_ARGUMENT.get(kind)
+    word = functions.aggregate_name(item) or functions.ONE_ARGUMENT.get(kind)
     if kind in (exp.TimestampTrunc, exp.DateTrunc):
         word = str(item.args["unit"].args["this"]).lower()
     if kind is exp.Extract:

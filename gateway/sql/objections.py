@@ -18,8 +18,6 @@ _ABOVE = "aggregate first, then order or limit the answer"
 
 _CLASSES: Final[dict[type[exp.Expr], tuple[str, str, str | None]]] = {
     exp.Window: ("construct_not_allowed", "window functions are not answered", "use GROUP BY and an aggregate"),
-    exp.Filter: ("construct_not_allowed", "FILTER is not answered", "write SUM(CASE WHEN … THEN x END)"),
-    exp.WithinGroup: ("construct_not_allowed", "WITHIN GROUP is not answered", "ask AVG, SUM or COUNT"),
     exp.Distinct: ("construct_not_allowed", "DISTINCT is not answered here", "COUNT(DISTINCT unit), or GROUP BY"),
     exp.Union: ("construct_not_allowed", "UNION is not answered", "ask two queries"),
     exp.Except: ("construct_not_allowed", "EXCEPT is not answered", _ONE_SELECT),
@@ -100,6 +98,22 @@ _ARGUMENTS: Final[dict[tuple[type[exp.Expr], str], tuple[str, str, str | None]]]
 }
 
 
+_INSTEAD: Final[dict[str, str]] = {
+    "percentile_disc": "QUANTILE_CONT(x, 0.9)",
+    "approx_quantile": "QUANTILE_CONT(x, 0.9)",
+    "approx_distinct": "COUNT(DISTINCT x)",
+    "approx_count_distinct": "COUNT(DISTINCT x)",
+    "mode": "COUNT(*) with GROUP BY tells how often each value occurs",
+    "histogram": "COUNT(*) with GROUP BY, by `bin(x)` where x is a measure",
+    "mad": "QUANTILE_CONT(x, 0.25) and QUANTILE_CONT(x, 0.75) tell how values spread",
+    "bool_and": "COUNT_IF(NOT condition) is 0 where all hold",
+    "logical_and": "COUNT_IF(NOT condition) is 0 where all hold",
+    "bool_or": "COUNT_IF(condition)",
+    "logical_or": "COUNT_IF(condition)",
+}
+"""Aggregate that is not answered -> what tells the same or nearly so."""
+
+
 def object_to_statement(tree: exp.Expr, text: str) -> Refusal:
     """A statement that is no SELECT."""
     known = _CLASSES.get(type(tree))
@@ -116,6 +130,9 @@ def object_to_class(node: exp.Expr, text: str) -> Refusal:
     if type(node) in (exp.Star, exp.Columns) and _in_select_list_of_query(node):
         instead = "aggregate the columns you want: AVG(x), SUM(x), COUNT(*)"
         return Refusal("aggregate_required", "whole rows do not leave", hint=instead, at=at)
+    if type(node) is exp.Array and type(node.parent) in (exp.Quantile, exp.PercentileCont):
+        instead = "QUANTILE_CONT(x, 0.25), QUANTILE_CONT(x, 0.75)"
+        return Refusal("construct_not_allowed", "quantiles are asked one by one", hint=instead, at=at)
     if type(node) in _CLASSES:
         code, message, hint = _CLASSES[type(node)]
         return Refusal(code, message, hint=hint, at=at)
@@ -140,9 +157,7 @@ def _object_to_function(node: exp.Func, text: str) -> Refusal:
     at, name = place(text, node), function_name(node)
     written = words(text, node).partition("(")[0].strip() or name
     if name in functions.OTHER_AGGREGATES:
-        hint = "the aggregates are COUNT, SUM and AVG"
-        if name in ("min", "max"):
-            hint = "a single row decides a minimum or a maximum; AVG tells where the values lie"
+        hint = _INSTEAD.get(name, f"aggregates: {functions.AGGREGATE_NAMES}")
         return Refusal("aggregate_not_allowed", f"`{written}` is not answered", hint=hint, at=at)
     return Refusal("function_not_allowed", f"`{written}` is not answered", hint=f"functions: {functions.NAMES}", at=at)
 

@@ -61,6 +61,11 @@ class Reading:
         table = self.tables[int(number)]
         return int(number), table, table.columns[column]
 
+    def unit_occurrence(self, name: str) -> int | None:
+        """The occurrence of the table whose unit the model column `name` is."""
+        number, _, column = self.declared(name)
+        return number if column.role == "unit" else None
+
     def parameter(self, node: exp.Placeholder) -> Literal:
         """The typed constant that `$name` stands for."""
         name, at = node.args.get("this"), self.at(node)

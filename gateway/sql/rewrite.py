@@ -6,6 +6,7 @@ Nothing here is checked against a policy: `gateway.admission.alternatives` offer
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
 from typing import Final
 
 from sqlglot import exp
@@ -18,6 +19,7 @@ from gateway.sql.scope import fold, nearest
 from policies.model import Policy
 
 _TREES_MAX: Final = 500
+_NEAR: Final[Mapping[type[exp.Expr], str]] = {exp.Min: "0.01", exp.Max: "0.99"}
 _MANY_ROWS = "a mean hangs on many rows"
 
 
@@ -31,9 +33,19 @@ def rewrites(refusal: Refusal, sql: str, policies: Mapping[str, Policy], limits:
             return
         if type(tree) is not exp.Select or sum(1 for _ in tree.walk()) > _TREES_MAX:
             return
-        for node in tree.walk():
-            node.comments = None
+        _say_plainly(tree)
         yield from _each(rule(tree, refusal, sql, policies))
+
+
+def _say_plainly(tree: exp.Select) -> None:
+    """Takes out comments, and what the library would not write as it read it."""
+    for node in list(tree.walk()):
+        node.comments = None
+        if type(node) is exp.WithinGroup and type(node.this) in (exp.PercentileCont, exp.PercentileDisc):
+            term, fraction = node.expression.expressions[0], node.this.this
+            if term.args.get("desc") and type(fraction) is exp.Literal and not fraction.args.get("is_string"):
+                fraction = exp.Literal.number(str(1 - Decimal(str(fraction.this))))
+            node.replace(type(node.this)(this=term.this.copy(), expression=fraction.copy()))
 
 
 def _each(found: Iterator[tuple[exp.Select, str]]) -> Iterator[Alternative]:
@@ -43,6 +55,38 @@ def _each(found: Iterator[tuple[exp.Select, str]]) -> Iterator[Alternative]:
 
 Found = Iterator[tuple[exp.Select, str]]
 Rule = Callable[[exp.Select, Refusal, str, Mapping[str, Policy]], Found]
+
+
+def _quantile_for_extremes(tree: exp.Select, refusal: Refusal, sql: str, policies: Mapping[str, Policy]) -> Found:
+    extremes = [node for node in tree.walk() if type(node) in _NEAR]
+    for node in extremes:
+        near = exp.Literal.number(_NEAR[type(node)])
+        node.replace(exp.PercentileCont(this=node.args["this"].copy(), expression=near))
+    if extremes:
+        yield tree, "a quantile near the end does not hang on a single row"
+
+
+def _continuous_quantiles(tree: exp.Select, refusal: Refusal, sql: str, policies: Mapping[str, Policy]) -> Found:
+    found = [node for node in tree.walk() if type(node) in (exp.PercentileDisc, exp.ApproxQuantile)]
+    for node in found:
+        fraction = node.args.get("expression") or node.args["quantile"]
+        node.replace(exp.PercentileCont(this=node.args["this"].copy(), expression=fraction.copy()))
+    if found:
+        yield tree, "the quantile that is answered"
+
+
+def _quantiles_one_by_one(tree: exp.Select, refusal: Refusal, sql: str, policies: Mapping[str, Policy]) -> Found:
+    items: list[exp.Expr] = []
+    for item in tree.expressions:
+        fractions = item.args.get("expression") if type(item) is exp.PercentileCont else None
+        if type(fractions) is exp.Array:
+            column = item.args["this"]
+            items += [exp.PercentileCont(this=column.copy(), expression=one.copy()) for one in fractions.expressions]
+        else:
+            items.append(item.copy())
+    if len(items) != len(tree.expressions):
+        tree.set("expressions", items)
+        yield tree, "each quantile is a column of its own"
 
 
 def _mean_for_extremes(tree: exp.Select, refusal: Refusal, sql: str, policies: Mapping[str, Policy]) -> Found:
@@ -233,7 +277,8 @@ def _pair(policy: Policy, child: str, target: str) -> tuple[str, str] | None:
 
 
 _RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
-    "aggregate_not_allowed": (_mean_for_extremes,),
+    "aggregate_not_allowed": (_quantile_for_extremes, _mean_for_extremes, _continuous_quantiles),
+    "construct_not_allowed": (_quantiles_one_by_one,),
     "aggregate_required": (_aggregate_the_columns,),
     "column_not_grouped": (_group_what_is_bare,),
     "join_not_allowed": (_join_on_links, _swap_sides),

@@ -41,7 +41,7 @@ class Scalar:
             return typed.call(functions.ONE_ARGUMENT[kind], (self.read(node.args["this"]),), at)
         if kind in functions.MANY_ARGUMENTS:
             return self._many(functions.MANY_ARGUMENTS[kind], node)
-        if kind in functions.AGGREGATES:
+        if functions.is_aggregate(node):
             return self.aggregate(node)
         reader = _READERS.get(kind)
         if reader is None:

@@ -23,7 +23,6 @@ from gateway.sql.typed import Typed
 from sandbox.codec import digest
 from sandbox.relational.nodes import Release
 
-_AGGREGATES = tuple(functions.AGGREGATES)
 Scope = Mapping[str, "Named"]
 """CTEs in sight, by folded name."""
 
@@ -116,7 +115,9 @@ def _where(reading: Reading, source: Source, node: exp.Expr) -> Source:
 
 def _aggregates(node: exp.Expr) -> bool:
     parts = [*node.args["expressions"], node.args.get("having"), node.args.get("order")]
-    return node.args.get("group") is not None or any(part and part.find(*_AGGREGATES) for part in parts)
+    return node.args.get("group") is not None or any(
+        part and any(map(functions.is_aggregate, part.walk())) for part in parts
+    )
 
 
 def _scalar(reading: Reading, source: Source, place: str) -> Scalar:

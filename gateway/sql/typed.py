@@ -106,13 +106,30 @@ def condition(typed: Typed) -> Typed:
 
 
 def case(branches: Sequence[tuple[Typed, Typed]], otherwise: Typed | None, place: Position | None) -> Typed:
-    """Searched CASE. Without `otherwise` it is null."""
+    """Searched CASE. Without `otherwise` it is null; one such inside another is one with both conditions."""
+    if len(branches) == 1 and _is_null(otherwise):
+        branches = [_flat(*branches[0], place)]
     conditions = [condition(when) for when, _ in branches]
     values = [value for _, value in branches]
     values.append(otherwise or constant(literals.null(place)))
     values, family = unify(values, place)
     pairs = tuple((when.expression, value.expression) for when, value in zip(conditions, values, strict=False))
     return _make(Case(pairs, values[-1].expression, place), [*conditions, *values], family)
+
+
+def _is_null(value: Typed | None) -> bool:
+    return value is None or (isinstance(value.expression, Literal) and value.expression.value is None)
+
+
+def _flat(when: Typed, value: Typed, place: Position | None) -> tuple[Typed, Typed]:
+    inner = value.expression
+    if not isinstance(inner, Case) or len(inner.branches) != 1:
+        return when, value
+    if not isinstance(inner.otherwise, Literal) or inner.otherwise.value is not None:
+        return when, value
+    condition, then = inner.branches[0]
+    both = call("and", (when, replace(value, expression=condition, family="boolean")), place)
+    return both, replace(value, expression=then)
 
 
 def conjuncts(typed: Typed) -> tuple[Typed, ...]:
@@ -185,17 +202,18 @@ def _canonical(function: str, parts: list[Typed]) -> tuple[str, list[Typed]]:
     if function in COMPARISONS and parts[0].is_literal and not parts[1].is_literal:
         return _SWAPPED.get(function, function), [parts[1], parts[0]]
     if function in COMPARISONS and not parts[1].is_literal and function in _SWAPPED:
-        ordered = _ordered(parts)
+        ordered = in_order(parts)
         return (function if ordered[0] is parts[0] else _SWAPPED[function]), ordered
     if function in _COMMUTATIVE and not (function in COMPARISONS and parts[1].is_literal):
-        return function, _ordered(parts)
+        return function, in_order(parts)
     if function == "in":
-        members = _distinct(_ordered(parts[1:]))
+        members = _distinct(in_order(parts[1:]))
         return ("in" if len(members) > 1 else "equal"), [parts[0], *members]
     return function, parts
 
 
-def _ordered(parts: Sequence[Typed]) -> list[Typed]:
+def in_order(parts: Sequence[Typed]) -> list[Typed]:
+    """`parts` in the order of their digests, for what means the same in every order."""
     return sorted(parts, key=lambda part: digest(part.expression))
 
 

@@ -13,7 +13,15 @@ from tests.sql_world import BOTH, LIMITS, ONLY_CLINIC, admitted, refusal
 
 # SQL with the refused words between « and », code, a piece of the hint
 REFUSED = [
-    ("SELECT «MAX(income») FROM people", "aggregate_not_allowed", "AVG"),
+    ("SELECT MAX(«income») FROM people", "aggregate_not_allowed", "QUANTILE_CONT(income, 0.99)"),
+    ("SELECT MEDIAN(«age») FROM people", "aggregate_not_allowed", "`income`"),
+    ("SELECT CORR(«income», weight) FROM people", "aggregate_not_allowed", None),
+    ("SELECT «mode(sex») FROM people", "aggregate_not_allowed", "GROUP BY"),
+    ("SELECT «COUNT(DISTINCT pid, kind») FROM visits", "construct_not_allowed", "SELECT DISTINCT"),
+    ("SELECT QUANTILE_CONT(income, «1») FROM people", "construct_not_allowed", "0.99"),
+    ("SELECT QUANTILE_CONT(income, [«0.1, 0.9»]) FROM people", "construct_not_allowed", "QUANTILE_CONT(x, 0.75)"),
+    ("SELECT MEDIAN(«sex») FROM people", "type_mismatch", "GROUP BY"),
+    ("SELECT AVG(income) FILTER (WHERE «income» > 5) FROM people", "column_not_filterable", "`age`"),
     ("SELECT «income» FROM people", "aggregate_required", "COUNT(*)"),
     ("SELECT «*» FROM people", "aggregate_required", "AVG(x)"),
     ("SELECT «name» FROM people", "column_hidden", "`sex`"),
@@ -117,7 +125,17 @@ def test_a_parameter_is_a_value_and_never_sql() -> None:
 
 # SQL -> what is offered instead; each is read and admitted by the test
 OFFERED = [
+    ("SELECT MAX(income) FROM people", "SELECT QUANTILE_CONT(income, 0.99) FROM people"),
     ("SELECT MAX(income) FROM people", "SELECT AVG(income) FROM people"),
+    ("SELECT MIN(cost), COUNT(*) FROM visits", "SELECT QUANTILE_CONT(cost, 0.01), COUNT(*) FROM visits"),
+    (
+        "SELECT QUANTILE_CONT(income, [0.25, 0.75]), COUNT(*) FROM people",
+        "SELECT QUANTILE_CONT(income, 0.25), QUANTILE_CONT(income, 0.75), COUNT(*) FROM people",
+    ),
+    (
+        "SELECT PERCENTILE_DISC(0.9) WITHIN GROUP (ORDER BY income DESC) FROM people",
+        "SELECT QUANTILE_CONT(income, 0.1) FROM people",
+    ),
     (
         "SELECT sex, MIN(income), MAX(age) FROM people GROUP BY sex",
         "SELECT sex, AVG(income), AVG(age) FROM people GROUP BY sex",

@@ -61,6 +61,35 @@ SAME = [
         "SELECT SUM(CASE sex WHEN 'F' THEN 1 ELSE 0 END) FROM people",
         "SELECT SUM(IF('F' = sex, 1, 0)) FROM people",
     ),
+    (
+        "SELECT COUNT(*) FILTER (WHERE age > 20 AND active) FROM people",
+        "SELECT COUNT(CASE WHEN active AND age > 20 THEN 1 END) FROM people",
+        "SELECT COUNT(CASE WHEN age > 20 AND active THEN 'x' ELSE NULL END) FROM people",
+        "SELECT COUNT(CASE WHEN active THEN pid END) FILTER (WHERE age > 20) FROM people",
+        "SELECT COUNT_IF(20 < age AND active) FROM people",
+        "SELECT COUNT(pid) FILTER (active AND age > 20) FROM people",
+        "SELECT COUNT(CASE WHEN active THEN CASE WHEN age > 20 THEN 1 END END) FROM people WHERE TRUE",
+    ),
+    (
+        "SELECT SUM(income) FILTER (WHERE sex = 'F') FROM people",
+        "SELECT SUM(CASE WHEN sex = 'F' THEN income END) FROM people",
+        "SELECT SUM(IF(sex = 'F', income, NULL)) AS s FROM people",
+    ),
+    (
+        "SELECT COUNT(DISTINCT pid) FILTER (WHERE kind = 'in' OR kind = 'out') FROM visits",
+        "SELECT COUNT(DISTINCT CASE WHEN kind = 'out' OR kind = 'in' THEN pid END) FROM visits",
+        "SELECT COUNT(DISTINCT CASE WHEN kind = 'in' THEN pid WHEN kind = 'out' THEN pid END) FROM visits",
+    ),
+    (
+        "SELECT MEDIAN(income) FROM people",
+        "SELECT QUANTILE_CONT(income, 0.5) FROM people",
+        "SELECT QUANTILE(income, 0.500) FROM people",
+        "SELECT PERCENTILE_CONT(0.5) WITHIN GROUP (ORDER BY income) FROM people",
+        "SELECT PERCENTILE_CONT(0.5) WITHIN GROUP (ORDER BY income DESC NULLS FIRST) FROM people",
+    ),
+    ("SELECT VARIANCE(income) FROM people", "SELECT VAR_SAMP(income) FROM people"),
+    ("SELECT AVG(income) FROM people", "SELECT MEAN(income) FROM people", "SELECT mean(income) AS AVG FROM people"),
+    ("SELECT CORR(income, weight) FROM people", "SELECT CORR(weight, income) FROM people"),
     ("SELECT SUM(income * 2 + 1) FROM people", "SELECT SUM(1 + (2 * income)) FROM people"),
 ]
 
@@ -87,6 +116,19 @@ DIFFERENT = [
     "SELECT SUM(income / 2) FROM people",
     "SELECT SUM(2 / income) FROM people",
     "SELECT AVG(income) FROM people",
+    "SELECT VAR_POP(income) FROM people",
+    "SELECT VAR_SAMP(income) FROM people",
+    "SELECT STDDEV_SAMP(income) FROM people",
+    "SELECT MEDIAN(income) FROM people",
+    "SELECT QUANTILE_CONT(income, 0.25) FROM people",
+    "SELECT PERCENTILE_CONT(0.25) WITHIN GROUP (ORDER BY income DESC) FROM people",
+    "SELECT COUNT(DISTINCT age) FROM people",
+    "SELECT COUNT(*) FILTER (WHERE active) FROM people",
+    "SELECT COUNT(DISTINCT pid) FILTER (WHERE active) FROM people",
+    "SELECT REGR_SLOPE(income, weight) FROM people",
+    "SELECT REGR_SLOPE(weight, income) FROM people",
+    "SELECT COVAR_POP(income, weight) FROM people",
+    "SELECT COVAR_SAMP(income, weight) FROM people",
 ]
 
 
