@@ -93,6 +93,7 @@ def checked(mode: str, prepared: Prepared, left: dict[str, Any] | None, *, reuse
         "columns": columns(prepared.columns),
         "cost": cost(FREE if reused else prepared.price),
         "intervals_expected": [value(width) for width in prepared.expected],
+        "values_expected": [value(number) for number in prepared.expected_values],
         "budget": left,
         "reused": reused,
     }

@@ -14,6 +14,7 @@ from gateway.errors import Refusal
 from gateway.identity.roles import Caller
 from policies.model import Policy
 from policies.types import Value
+from sandbox.protocol import Accuracy
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,8 @@ class Ask:
     mode: str | None
     parameters: Mapping[str, Value]
     epsilon: Decimal | None
-    accuracy: bool
+    accuracy: Accuracy | None
+    """In place of `epsilon`."""
     key: str | None
     """The idempotency key."""
     request_hash: str

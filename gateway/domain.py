@@ -16,6 +16,7 @@ from gateway.errors import STATUS, NotReady, Refusal
 from sandbox import codec
 from sandbox.protocol import (
     TICKET_CONTEXT,
+    Accuracy,
     Cancel,
     Cancelled,
     Fetch,
@@ -51,11 +52,17 @@ class Domain:
         transport = httpx.HTTPTransport(uds=str(socket), limits=limits)
         self._client = httpx.Client(transport=transport, base_url="http://domain", trust_env=False)
 
-    def prepare(self, question: Question, *, reserve: bool) -> Prepared:
-        """Free. Raises Refusal in the domain's words, Unreachable."""
-        prepared = self._ask("/v1/prepare", Prepare(question, reserve), self._prepare_s, Prepared)
+    def prepare(self, question: Question, *, reserve: bool, accuracy: Accuracy | None = None) -> Prepared:
+        """Free. With `accuracy` the price is at most the question's epsilon, else exactly that.
+
+        Raises Refusal in the domain's words, Unreachable.
+        """
+        prepared = self._ask("/v1/prepare", Prepare(question, reserve, accuracy), self._prepare_s, Prepared)
         if prepared.plan_digest != question.plan_digest:
             raise Unreachable("the data domain priced another question")
+        epsilon = prepared.price.epsilon
+        if not 0 < epsilon <= question.epsilon or (accuracy is None and epsilon != question.epsilon):
+            raise Unreachable("the data domain named another price than it was asked for")
         return prepared
 
     def run(self, ticket: Ticket, question: Question, reservation: str | None) -> Released | None:

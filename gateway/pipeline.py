@@ -97,10 +97,10 @@ class Pipeline:
     def _ask(self, ask: Ask, trail: _Trail) -> Begun:
         self._raise_repeated(ask)
         admitted = self._admit(ask, trail)
-        prepared = self.domain.prepare(admitted.question, reserve=True)
+        prepared = self.domain.prepare(admitted.question, reserve=True, accuracy=ask.accuracy)
         trail.snapshot = prepared.snapshot
         try:
-            return self._reuse_or_run(ask, trail, admitted, prepared)
+            return self._reuse_or_run(ask, trail, admitted.priced(prepared.price.epsilon), prepared)
         except BaseException:  # else a budget at its end, asked again and again, would keep every place from others
             self._let_go(prepared.reservation)
             raise
@@ -122,7 +122,8 @@ class Pipeline:
         trail = _Trail()
         try:
             admitted = self._admit(ask, trail)
-            prepared = self.domain.prepare(admitted.question, reserve=False)
+            prepared = self.domain.prepare(admitted.question, reserve=False, accuracy=ask.accuracy)
+            admitted = admitted.priced(prepared.price.epsilon)
             reused = self._stored(admitted, prepared, ask.caller) is not None
             scopes = scopes_for(admitted.policy, ask.caller.subject, admitted.licence)
             with self.store.reading() as view:
@@ -164,8 +165,6 @@ class Pipeline:
 
     def _admit(self, ask: Ask, trail: _Trail) -> AdmittedQuery:
         """Who asks, in which words, of what, at which price."""
-        if ask.accuracy:
-            raise Refusal("accuracy_not_offered", "`accuracy` is not offered here", hint="name `epsilon` instead")
         operator = ask.caller.subject
         licences = tuple(licence for licence in self.catalog.licences if licence.operator == operator)
         policies = askable(self.catalog.policies, licences)
@@ -183,6 +182,7 @@ class Pipeline:
                     purpose=ask.purpose,
                     mode=ask.mode,
                     epsilon=ask.epsilon,
+                    by_accuracy=ask.accuracy is not None,
                     day=self.today(),
                 )
         except Refusal as refusal:

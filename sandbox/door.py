@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -32,7 +33,7 @@ from sandbox.relational.facts import Refuse
 from sandbox.relational.lower.release import Lowered
 from sandbox.relational.nodes import find_release
 from sandbox.relational.plan import ReleasePlan, plan_release
-from sandbox.release import expected, post
+from sandbox.release import accuracy, expected, post
 from sandbox.release.answer import answer, output_columns
 from sandbox.release.make import Job, make, output_type
 from sandbox.release.released import Release
@@ -74,7 +75,10 @@ class Door:
             served = self._served(request.question.dataset)
             job = self._job(request.question, served)
             shown = self._shown(job)
-            stored = self._store.find(request.question, served.snapshot.commitment)
+            if request.accuracy is not None:
+                epsilon = accuracy.smallest_epsilon(job, shown, request.accuracy)
+                job = self._job(replace(request.question, epsilon=epsilon), served)
+            stored = self._store.find(job.question, served.snapshot.commitment)
             answered = stored is not None and served.policy.release.reuse_across_operators
             if not answered:  # the gateway knows whose the release is; where it counts, this may be a fresh question
                 self._under_ceiling(job, served.ceiling)
@@ -90,6 +94,7 @@ class Door:
             price=job.budget.price,
             columns=tuple(output_columns(shown)),
             expected=expected.half_widths(job, shown),
+            expected_values=expected.values(job, shown),
             steps=words.steps(job, request.question.plan),
             snapshot=served.snapshot.commitment,
             release=stored[0] if stored else None,

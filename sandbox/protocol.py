@@ -14,6 +14,7 @@ The status of the HTTP reply is 200 whenever a record comes back, 400 when the b
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Literal
 
 from policies.model import Mode
@@ -66,11 +67,28 @@ class OutputColumn:
 
 
 @dataclass(frozen=True, slots=True)
+class Accuracy:
+    """How close every noisy number of the answer is to be expected, with probability `confidence`.
+
+    One of the two is given: `absolute`, a half-width in the number's own unit, or `relative`, a part of the number.
+    """
+
+    relative: Decimal | None
+    absolute: Decimal | None
+    confidence: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class Prepare:
-    """With `reserve`, a warm worker is held for 10 s, or Refused(code="busy")."""
+    """With `reserve`, a warm worker is held for 10 s, or Refused(code="busy").
+
+    With `accuracy`, the question's epsilon is the most that may be spent, and the reply's price is the smallest that
+    suffices, or Refused(code="accuracy_unaffordable" or "accuracy_unknown"). The question that is run names that price.
+    """
 
     question: Question
     reserve: bool
+    accuracy: Accuracy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +100,9 @@ class Prepared:
     columns: tuple[OutputColumn, ...]
     expected: tuple[Value, ...]
     """Expected half-width of the 95 % interval per column, from declared counts; None where there is none."""
+    expected_values: tuple[Value, ...]
+    """What each number is expected to be near to, from declared counts and ranges alone; a relative accuracy is a part
+    of it. None where nothing is declared."""
     steps: tuple[str, ...]
     """The plan in words, one step each."""
     snapshot: str
@@ -205,6 +226,8 @@ class Status:
 Reply = Prepared | Released | Failed | Refused | Cancelled | Status
 Request = Prepare | Run | Fetch | Cancel
 
+CONFIDENCE_MIN = Decimal("0.5")
+CONFIDENCE_MAX = Decimal("0.999")
 TICKET_CONTEXT = b"bpk-ticket-v1\n"
 RESERVATION_S = 10
 TICKET_S = 60

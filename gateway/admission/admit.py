@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 
-from gateway.admission.epsilons import epsilon_for
+from gateway.admission.epsilons import epsilon_for, most_of
 from gateway.admission.licences import licence_for
 from gateway.admission.modes import mode_for
 from gateway.admission.purposes import purpose_for
@@ -37,6 +37,12 @@ class AdmittedQuery:
         if self.maker is not _MAKER:
             raise AssertionError("an admitted query was made outside admission")
 
+    def priced(self, epsilon: int) -> AdmittedQuery:
+        """The same question at the price that its accuracy needs: never above what was admitted."""
+        if not 0 < epsilon <= self.epsilon:
+            raise AssertionError("a query was priced above what was admitted")
+        return replace(self, question=replace(self.question, epsilon=epsilon), epsilon=epsilon)
+
 
 def admit(  # noqa: PLR0913  # who asks what, for what, at which price: each is its own word of the caller's
     query: Query,
@@ -47,9 +53,12 @@ def admit(  # noqa: PLR0913  # who asks what, for what, at which price: each is 
     purpose: str | None,
     mode: str | None,
     epsilon: Decimal | None,
+    by_accuracy: bool = False,
     day: date,
 ) -> AdmittedQuery:
     """`query` with all that it is allowed by. `licences` are the operator's, valid today or not; `day` is UTC.
+
+    A question `by_accuracy` names no epsilon; it is admitted at the most that one may cost, and then `priced`.
 
     Raises Refusal: who asks is judged before what is asked, so that nobody learns of a policy without a licence.
     """
@@ -61,6 +70,7 @@ def admit(  # noqa: PLR0913  # who asks what, for what, at which price: each is 
     require_roles(query.plan, policy)
     if policy.release.dp is None:
         raise Refusal("mode_not_offered", f"`{policy.dataset}` is not answered in mode `dp`")
-    price = epsilon_for(policy.release.dp, epsilon)
+    dp = policy.release.dp
+    price = most_of(dp) if by_accuracy else epsilon_for(dp, epsilon)
     question = Question(policy.dataset, policy.digest, chosen, price, query.plan)
     return AdmittedQuery(operator, policy.dataset, policy, licence, named, chosen, question, price, _MAKER)

@@ -7,6 +7,7 @@ from typing import Final
 
 from gateway.errors import Refusal
 from policies.model import Dp
+from policies.privacy_loss import units_down
 
 _UNIT_DIGITS: Final = 12
 EPSILON_UNIT: Final = 10**_UNIT_DIGITS
@@ -26,6 +27,11 @@ def epsilon_for(dp: Dp, asked: Decimal | None) -> int:
     if units is None:
         raise Refusal("epsilon_invalid", f"epsilon has at most {_UNIT_DIGITS} decimals")
     return units
+
+
+def most_of(dp: Dp) -> int:
+    """The most that a question of the dataset may cost, in 1e-12."""
+    return units_down(dp.epsilon_per_query_max, EPSILON_UNIT)
 
 
 def _exact_units(epsilon: Decimal) -> int | None:

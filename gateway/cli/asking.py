@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from gateway.cli.options import HomeOption, JsonOption, PurposeOption, TokenOption, UrlOption, print_json
 
+MAGNITUDE_MAX: Final = 30
+"""Digits before or after the point of a number on the command line."""
 Sql = Annotated[str, typer.Argument(help="One SELECT, or - to read it from standard input.")]
 Mode = Annotated[str | None, typer.Option("--mode", help="dp, aggregate or open; the policy's first by default.")]
 Epsilon = Annotated[str | None, typer.Option("--epsilon", help="What it may cost; the policy's by default.")]
+Accuracy = Annotated[
+    str | None,
+    typer.Option("--accuracy", help="In place of --epsilon: how close, as 5% of each number or 100 in its own unit."),
+]
+Confidence = Annotated[
+    str | None, typer.Option("--confidence", help="How often it is to be so close: 0.5 to 0.999, or 95%.")
+]
 Parameter = Annotated[list[str] | None, typer.Option("--param", help="NAME=VALUE for $NAME in the SQL; may repeat.")]
 
 
@@ -28,6 +37,8 @@ def query(
     purpose: PurposeOption = None,
     mode: Mode = None,
     epsilon: Epsilon = None,
+    accuracy: Accuracy = None,
+    confidence: Confidence = None,
     param: Parameter = None,
     wait: Annotated[float, typer.Option("--wait", min=0, max=60, help="Seconds to wait for the answer.")] = 30,
     key: Annotated[str | None, typer.Option("--key", help="Idempotency key: the same request again is free.")] = None,
@@ -37,7 +48,8 @@ def query(
     from gateway.cli.client import connect
 
     text = _text(sql)
-    body = {**_body(text, purpose, mode, epsilon, param), "wait_s": wait}
+    given = {"purpose": purpose, "mode": mode, "epsilon": epsilon, "accuracy": accuracy_asked(accuracy, confidence)}
+    body = {**_body(text, given, param), "wait_s": wait}
     headers = {} if key is None else {"Idempotency_Key": key}
     reply = connect(url, home, token_file).call("POST", "/v1/queries", body, **headers)
     if as_json:
@@ -58,6 +70,8 @@ def check(
     purpose: PurposeOption = None,
     mode: Mode = None,
     epsilon: Epsilon = None,
+    accuracy: Accuracy = None,
+    confidence: Confidence = None,
     param: Parameter = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -65,7 +79,8 @@ def check(
     from gateway.cli.client import connect
 
     text = _text(sql)
-    body = _body(text, purpose, mode, epsilon, param)
+    given = {"purpose": purpose, "mode": mode, "epsilon": epsilon, "accuracy": accuracy_asked(accuracy, confidence)}
+    body = _body(text, given, param)
     reply = connect(url, home, token_file).call("POST", "/v1/queries/check", body)
     if as_json:
         print_json(reply.body)
@@ -145,11 +160,34 @@ def _text(sql: str) -> str:
     return sys.stdin.read() if sql == "-" else sql
 
 
-def _body(
-    sql: str, purpose: str | None, mode: str | None, epsilon: str | None, param: list[str] | None
-) -> dict[str, Any]:
-    given = {"purpose": purpose, "mode": mode, "epsilon": epsilon, "parameters": _parameters(param)}
+def _body(sql: str, given: dict[str, Any], param: list[str] | None) -> dict[str, Any]:
+    given = {**given, "parameters": _parameters(param)}
     return {"sql": sql} | {name: value for name, value in given.items() if value is not None}
+
+
+def accuracy_asked(accuracy: str | None, confidence: str | None) -> dict[str, str] | None:
+    """`5%` is a part of each number, `100` is in its own unit. The gateway judges the numbers. Raises BadParameter."""
+    if accuracy is None:
+        if confidence is not None:
+            raise typer.BadParameter("goes with --accuracy", param_hint="--confidence")
+        return None
+    kind = "relative" if accuracy.strip().endswith("%") else "absolute"
+    found = {kind: _part(accuracy, "--accuracy")}
+    return found if confidence is None else found | {"confidence": _part(confidence, "--confidence")}
+
+
+def _part(text: str, option: str) -> str:
+    """A number, where `5%` is 0.05. Raises BadParameter."""
+    from decimal import Decimal
+
+    bare = text.strip()
+    try:
+        number = Decimal(bare.removesuffix("%"))
+    except ArithmeticError:
+        raise typer.BadParameter(f"`{text}` is no number", param_hint=option) from None
+    if not number.is_finite() or abs(number.adjusted()) > MAGNITUDE_MAX:
+        raise typer.BadParameter(f"`{text}` is no number", param_hint=option)
+    return format(number.scaleb(-2) if bare.endswith("%") else number, "f")
 
 
 def _parameters(given: list[str] | None) -> dict[str, Any] | None:

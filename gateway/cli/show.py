@@ -116,16 +116,33 @@ def problem(body: dict[str, Any], sql: str | None = None) -> None:
         ERRORS.print(plain(f"  instead: {other['sql']}  ({other['why']})"))
 
 
+def _expected(width: Any, value: Any) -> tuple[str, str, str]:
+    """Half-width, the number that it is held against, and the one as a part of the other."""
+    if width is None:
+        return "", "", ""
+    if value is None or not float(value):
+        return f"± {number(width)}", "", ""
+    return f"± {number(width)}", number(value), _percent(abs(float(width) / float(value)))
+
+
+def _percent(part: float) -> str:
+    """Two digits, or whole percents."""
+    return f"± {100 * part:,.0f} %" if part >= 0.1 else f"± {100 * part:.2g} %"
+
+
 def check(body: dict[str, Any], sql: str) -> None:
     if body["verdict"] == "refuse":
         problem(body["problem"], sql)
         return
     for number_, step in enumerate(body["plan"], start=1):
         CONSOLE.print(plain(f"{number_}. {step}"))
+    widths, values = body["intervals_expected"], body["values_expected"]
     rows = [
-        [column["name"], column["type"], column["kind"], "" if width is None else f"± {number(width)}"]
-        for column, width in zip(body["columns"], body["intervals_expected"], strict=True)
+        [column["name"], column["type"], column["kind"], *_expected(width, value)]
+        for column, width, value in zip(body["columns"], widths, values, strict=True)
     ]
-    table(["column", "type", "kind", "expected, 95 %"], rows, frozenset({3}))
+    table(["column", "type", "kind", "at 95 %", "of about", "relative"], rows, frozenset({3, 4, 5}))
+    if any(value is not None for value in values):
+        CONSOLE.print("numbers to expect come from the policy's counts and ranges alone, never from data")
     price = "free, it was answered before" if body.get("reused") else f"epsilon {body['cost']['epsilon']}"
     CONSOLE.print(f"would cost: {price}; {left(body['budget'])}")

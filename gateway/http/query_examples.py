@@ -46,6 +46,11 @@ _HIDDEN: Final = problem(
 _NOT_THERE: Final = problem("not_found", "you have no query under this id", hint="your queries: GET /v1/queries")
 _BODY_HINT: Final = "see /docs for what the body may hold"
 _COUNT: Final = {"sql": "SELECT sex, COUNT(*) AS n FROM people GROUP BY sex", "purpose": "research", "epsilon": "0.5"}
+_ACCURATE: Final = {
+    "sql": "SELECT COUNT(*) AS n FROM people WHERE sex = 'F'",
+    "purpose": "research",
+    "accuracy": {"relative": "0.05"},
+}
 _SUM: Final = {"sql": "SELECT SUM(cost) AS total FROM visits WHERE cost > $least", "purpose": "research"}
 
 QUERIES: Final = (
@@ -88,6 +93,17 @@ QUERIES: Final = (
         403,
         _HIDDEN,
         body={"sql": "SELECT name FROM people", "purpose": "research"},
+    ),
+    Example(
+        ASK,
+        "an accuracy beyond the price of one question",
+        403,
+        problem(
+            "accuracy_unaffordable",
+            "this accuracy costs more than an epsilon of 2, the most that a query of this dataset may cost",
+            hint="`absolute` 7 is affordable at this confidence; coarser groups are more accurate for the same price",
+        ),
+        body={**_ACCURATE, "accuracy": {"absolute": 2}},
     ),
     no_role(ASK, "ask", body=_COUNT),
     Example(
@@ -154,10 +170,32 @@ QUERIES: Final = (
             ],
             "cost": COST,
             "intervals_expected": [None, 2249322],
+            "values_expected": [None, 6666667],
             "budget": LEFT,
             "reused": False,
         },
         body={"sql": "SELECT sex, SUM(income) AS s FROM people GROUP BY sex", "purpose": "research", "epsilon": "0.5"},
+    ),
+    Example(
+        CHECK,
+        "the price of an accuracy",
+        200,
+        {
+            "verdict": "answer",
+            "mode": "dp",
+            "plan": [
+                "read `people`, at most 1 row per person counting in full",
+                "keep the rows that meet the conditions",
+                "count rows, with discrete Gaussian noise sized for one whole person",
+            ],
+            "columns": [{"name": "n", "type": "bigint", "kind": "noisy"}],
+            "cost": {"epsilon": "0.579591672346", "delta": "0", "rho": "0.005046979309"},
+            "intervals_expected": [20],
+            "values_expected": [400],
+            "budget": LEFT,
+            "reused": False,
+        },
+        body=_ACCURATE,
     ),
     Example(
         CHECK,

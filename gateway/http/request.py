@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from gateway.ask import Ask
 from gateway.errors import Refusal
 from gateway.http import wire
+from gateway.http.accuracy import accuracy_of
 from gateway.http.service import Service
 from gateway.identity.roles import Act, Caller
 
@@ -73,7 +74,7 @@ def question_of(caller: Caller, body: wire.AskBody, key: str | None) -> Ask:
         mode=body.mode,
         parameters=body.parameters or {},
         epsilon=body.epsilon,
-        accuracy=body.accuracy is not None,
+        accuracy=accuracy_of(body.accuracy),
         key=key,
         request_hash=hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest(),
     )

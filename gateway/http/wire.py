@@ -6,11 +6,12 @@ import json
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from gateway.errors import Refusal
+from gateway.http.accuracy import AccuracyBody, problems_of
+from gateway.http.exact import Body, Number, Scalar
 
-EPSILON_TEXT_MAX: Final = 40
 DEPTH_MAX: Final = 20
 _WORDS: Final = {
     "extra_forbidden": "is not known here",
@@ -25,61 +26,7 @@ _WORDS: Final = {
 }
 
 
-def _number(value: object) -> Decimal:
-    """A JSON number or a decimal string, exactly as written."""
-    if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
-        raise ValueError("must be a number or a decimal string")
-    text = str(value)
-    if len(text) > EPSILON_TEXT_MAX or not _PLAIN.issuperset(text):
-        raise ValueError("must be a number or a decimal string")
-    try:
-        number = Decimal(text)
-    except ArithmeticError as error:
-        raise ValueError("must be a number or a decimal string") from error
-    if not number.is_finite() or abs(number.adjusted()) > 100:
-        raise ValueError("must be a number of an ordinary size")
-    return number
-
-
-def _literal(value: object) -> object:
-    """A parameter's value: text, whole number, decimal, true, false or null."""
-    if value is None or isinstance(value, bool | str):
-        return value
-    if isinstance(value, int) and abs(value) < 10**38:
-        return value
-    if isinstance(value, Decimal):
-        return _number(value)
-    raise ValueError("must be text, a number, true, false or null")
-
-
-_PLAIN: Final = frozenset("0123456789+-.eE")
-Number = Annotated[
-    Any,
-    BeforeValidator(_number),
-    Field(
-        json_schema_extra={"type": ["number", "string"], "description": "A number or a decimal string, taken exactly."}
-    ),
-]
-Scalar = Annotated[
-    Any,
-    BeforeValidator(_literal),
-    Field(json_schema_extra={"type": ["string", "number", "boolean", "null"]}),
-]
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class Accuracy(_Body):
-    """The accuracy asked for, in place of a price."""
-
-    relative: Number | None = None
-    absolute: Number | None = None
-    confidence: Number | None = None
-
-
-class AskBody(_Body):
+class AskBody(Body):
     """A question."""
 
     sql: Annotated[str, Field(description="One SELECT. `$name` stands for a parameter.")]
@@ -92,7 +39,9 @@ class AskBody(_Body):
     ] = None
     parameters: Annotated[dict[str, Scalar] | None, Field(max_length=100)] = None
     epsilon: Annotated[Number | None, Field(description="What the question may cost; the policy's by default.")] = None
-    accuracy: Accuracy | None = None
+    accuracy: Annotated[
+        AccuracyBody | None, Field(description="In place of `epsilon`: the smallest price that is expected to give it.")
+    ] = None
     wait_s: Annotated[Number | None, Field(description="How long to wait for the answer, 0 to 60; 30 by default.")] = (
         None
     )
@@ -126,6 +75,8 @@ def read_ask(content: bytes) -> AskBody:
         raise Invalid([_place(item) for item in error.errors(include_url=False, include_context=False)]) from None
     if body.wait_s is not None and not 0 <= body.wait_s <= 60:
         raise Invalid([{"at": "wait_s", "problem": "must be from 0 to 60"}])
+    if body.accuracy is not None and (places := problems_of(body.accuracy, with_epsilon=body.epsilon is not None)):
+        raise Invalid(places)
     return body
 
 
@@ -287,6 +238,7 @@ class Check(BaseModel):
     columns: list[AnswerColumn] | None = None
     cost: Cost | None = None
     intervals_expected: list[Any] | None = None
+    values_expected: list[Any] | None = None
     budget: BudgetLeft | None = None
     reused: bool | None = None
 

@@ -6,13 +6,14 @@ import dataclasses
 import os
 import signal
 from collections.abc import Iterator
+from decimal import Decimal
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from policies.privacy_loss import EPSILON_UNIT
 from sandbox import codec
-from sandbox.protocol import Failed, Fetch, Prepare, Prepared, Price, Refused, Released, Run
+from sandbox.protocol import Accuracy, Failed, Fetch, Prepare, Prepared, Price, Question, Refused, Released, Run
 from sandbox.relational.expressions import Column
 from sandbox.relational.nodes import Measure
 from tests.domain_world import PEOPLE, DomainWorld, domain_world
@@ -23,6 +24,13 @@ pytestmark = pytest.mark.skipif(os.uname().sysname != "Linux", reason="workers a
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DomainWorld]:
     with domain_world(tmp_path_factory.mktemp("home")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def roomy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DomainWorld]:
+    """One whose ceiling no other test comes near."""
+    with domain_world(tmp_path_factory.mktemp("roomy")) as found:
         yield found
 
 
@@ -251,3 +259,52 @@ def test_records_of_a_stranger_are_not_decoded() -> None:
     ):
         with pytest.raises(codec.CodecError):
             codec.loads(body, Prepare)
+
+
+ACCURACY = Accuracy(None, Decimal(30), Decimal("0.95"))
+"""Of a count: 30 people more or less."""
+
+
+def _by_accuracy(world: DomainWorld, question: Question) -> Prepared:
+    found = world.door.prepare(Prepare(question, reserve=False, accuracy=ACCURACY))
+    assert isinstance(found, Prepared), found
+    return found
+
+
+def test_an_accuracy_is_priced_at_most_at_what_the_question_names(roomy: DomainWorld) -> None:
+    most = roomy.question(epsilon="50")
+    prepared = _by_accuracy(roomy, most)
+    assert prepared.expected == (30,)
+    assert 0 < prepared.price.epsilon < most.epsilon
+    tight = dataclasses.replace(most, epsilon=prepared.price.epsilon - 1)
+    refused = roomy.door.prepare(Prepare(tight, reserve=False, accuracy=ACCURACY))
+    assert isinstance(refused, Refused)
+    assert refused.code == "accuracy_unaffordable"
+
+
+def test_a_question_runs_at_the_price_of_its_accuracy_and_at_no_other(roomy: DomainWorld) -> None:
+    most = roomy.question(Measure("count", Column("0.age")), epsilon="50")
+    prepared, before = _by_accuracy(roomy, most), roomy.spent()
+    for epsilon in (most.epsilon, prepared.price.epsilon + 1, prepared.price.epsilon - 1):
+        other = dataclasses.replace(most, epsilon=epsilon)
+        found = roomy.door.run(roomy.signed(roomy.ticket(most, prepared), other))
+        assert isinstance(found, Refused)
+        assert found.code == "ticket_refused"
+    assert roomy.spent() == before
+    question = dataclasses.replace(most, epsilon=prepared.price.epsilon)
+    found = roomy.door.run(roomy.signed(roomy.ticket(question, prepared), question))
+    assert isinstance(found, Released)
+    assert roomy.spent()[0] == before[0] + prepared.price.rho
+
+
+def test_a_stored_release_that_meets_the_accuracy_is_named(roomy: DomainWorld) -> None:
+    most = roomy.question(Measure("count", Column("0.weight")), epsilon="50")
+    assert _by_accuracy(roomy, most).release is None
+    needed = _by_accuracy(roomy, most).price.epsilon
+    made = roomy.run(dataclasses.replace(most, epsilon=needed))
+    assert isinstance(made, Released)
+    assert _by_accuracy(roomy, most).release == made.release
+    finer = dataclasses.replace(ACCURACY, absolute=Decimal(29))
+    found = roomy.door.prepare(Prepare(most, reserve=False, accuracy=finer))
+    assert isinstance(found, Prepared)
+    assert found.release is None

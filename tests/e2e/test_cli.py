@@ -84,6 +84,19 @@ def test_a_check_prices_and_exits_by_its_verdict(served: Served) -> None:
     assert asked(served, "check", "SELECT name FROM people").returncode == 1
 
 
+def test_an_accuracy_is_named_in_percent_or_in_the_numbers_own_unit(served: Served) -> None:
+    sql = "SELECT COUNT(*) AS n FROM people"
+    done = asked(served, "check", sql, "--accuracy", "10%", "--confidence", "90%")
+    assert (done.returncode, "± 48" in done.stdout, "± 12 %" in done.stdout) == (0, True, True), done.stdout
+    relative = json.loads(asked(served, "check", sql, "--accuracy", "10%", "--confidence", "90%", "--json").stdout)
+    absolute = json.loads(asked(served, "check", sql, "--accuracy", "40", "--confidence", "0.9", "--json").stdout)
+    assert relative["cost"] == absolute["cost"]
+    assert asked(served, "query", sql, "--accuracy", "40", "--confidence", "0.9").returncode == 0
+    assert "accuracy_unaffordable" in asked(served, "query", sql, "--accuracy", "0.1%").stderr
+    for wrong in (("--accuracy", "much"), ("--confidence", "0.9"), ("--accuracy", "nan")):
+        assert asked(served, "check", sql, *wrong).returncode == 2
+
+
 def test_catalogue_and_budget_are_shown(served: Served) -> None:
     assert "clinic" in asked(served, "datasets").stdout
     columns = asked(served, "datasets", "clinic")

@@ -54,7 +54,24 @@ def decisions(served: Served) -> list[dict[str, Any]]:
         (b'{"sql": "SELECT COUNT(*) FROM people", "epsilon": -0.5}', 422, "epsilon_invalid"),
         (b'{"sql": "SELECT COUNT(*) FROM people", "epsilon": 0.1234567890123}', 422, "epsilon_invalid"),
         (b'{"sql": "SELECT COUNT(*) FROM people", "epsilon": 2.000000000001}', 403, "epsilon_too_large"),
-        (b'{"sql": "SELECT COUNT(*) FROM people", "accuracy": {"relative": 0.1}}', 403, "accuracy_not_offered"),
+        (b'{"sql": "SELECT COUNT(*) FROM people", "accuracy": {}}', 422, "body_invalid"),
+        (b'{"sql": "SELECT COUNT(*) FROM people", "accuracy": 0.05}', 422, "body_invalid"),
+        (b'{"sql": "SELECT COUNT(*) FROM people", "accuracy": {"relative": 0.1, "absolute": 5}}', 422, "body_invalid"),
+        (b'{"sql": "SELECT COUNT(*) FROM people", "accuracy": {"relative": 0.1}, "epsilon": 1}', 422, "body_invalid"),
+        (b'{"sql": "SELECT COUNT(*) FROM people", "accuracy": {"relative": 0}}', 422, "body_invalid"),
+        (b'{"sql": "SELECT COUNT(*) FROM people", "accuracy": {"relative": 1.01}}', 422, "body_invalid"),
+        (b'{"sql": "SELECT COUNT(*) FROM people", "accuracy": {"absolute": -1}}', 422, "body_invalid"),
+        (
+            b'{"sql": "SELECT COUNT(*) FROM people", "accuracy": {"absolute": 9, "confidence": 1}}',
+            422,
+            "body_invalid",
+        ),
+        (b'{"sql": "SELECT COUNT(*) FROM people", "accuracy": {"absolute": 0.5}}', 403, "accuracy_unaffordable"),
+        (
+            b'{"sql": "SELECT sex FROM people GROUP BY sex HAVING COUNT(*) > 1", "accuracy": {"absolute": 5}}',
+            403,
+            "accuracy_unknown",
+        ),
         (b'{"sql": "SELECT COUNT(*) FROM people", "mode": "open"}', 403, "mode_not_offered"),
         (b'{"sql": "SELECT COUNT(*) FROM people", "purpose": "ads"}', 403, "purpose_not_licensed"),
     ],
@@ -151,6 +168,30 @@ def test_a_number_and_a_decimal_string_are_the_same_epsilon(served: Served) -> N
     two = served.ask("SELECT COUNT(*) AS n FROM visits WHERE cost > 50", epsilon="0.1").json()
     assert one["cost"]["epsilon"] == "0.1"
     assert two["reused"] is True
+
+
+def test_an_accuracy_costs_what_the_check_says_and_is_had_again_for_nothing(served: Served) -> None:
+    sql = "SELECT COUNT(*) AS n FROM visits WHERE cost > 77"
+    wanted = {"absolute": 400, "confidence": "0.9"}
+    told = served.call("POST", "/v1/queries/check", {"sql": sql, "accuracy": wanted}).json()
+    assert told["intervals_expected"][0] >= 400  # said at 95 %, asked for at 90 %
+    first = served.ask(sql, accuracy=wanted).json()
+    assert (first["reused"], first["cost"]) == (False, told["cost"])
+    charge = served.records(kind="charge", query_id=first["id"])
+    assert {each["charges"][0]["epsilon"] for each in charge} == {told["cost"]["epsilon"]}
+    for looser in (wanted, {"absolute": 401, "confidence": 0.9}, {"absolute": 400, "confidence": 0.8}):
+        again = served.ask(sql, accuracy=looser).json()
+        assert (again["reused"], again["rows"]) == (True, first["rows"])
+    assert served.ask(sql, accuracy={"absolute": 300, "confidence": "0.9"}).json()["reused"] is False
+
+
+def test_an_accuracy_is_part_of_what_a_key_stands_for(served: Served) -> None:
+    sql = "SELECT COUNT(*) AS n FROM visits WHERE cost > 78"
+    body = {"sql": sql, "accuracy": {"absolute": 500}}
+    first = served.call("POST", "/v1/queries", body, Idempotency_Key="accurate").json()
+    assert served.call("POST", "/v1/queries", body, Idempotency_Key="accurate").json()["id"] == first["id"]
+    other = served.call("POST", "/v1/queries", {**body, "accuracy": {"absolute": 501}}, Idempotency_Key="accurate")
+    assert other.json()["code"] == "idempotency_conflict"
 
 
 def test_a_parameter_fills_its_place_in_the_text(served: Served) -> None:

@@ -30,6 +30,7 @@ def judged(  # the same words as `admit`, each with a default
     purpose: str | None = None,
     mode: str | None = None,
     epsilon: str | None = None,
+    by_accuracy: bool = False,
     day: date = DAY,
 ) -> AdmittedQuery:
     return admit(
@@ -40,6 +41,7 @@ def judged(  # the same words as `admit`, each with a default
         purpose=purpose,
         mode=mode,
         epsilon=None if epsilon is None else Decimal(epsilon),
+        by_accuracy=by_accuracy,
         day=day,
     )
 
@@ -56,6 +58,18 @@ def test_an_admitted_query_holds_what_it_is_allowed_by() -> None:
     assert found.licence == licence()
     assert found.question.policy_digest == clinic().digest
     assert found.question.epsilon == found.epsilon == 250_000_000_000
+
+
+def test_an_accuracy_is_admitted_at_the_most_and_priced_at_no_more() -> None:
+    found = judged(by_accuracy=True)
+    dp = clinic().release.dp
+    assert dp is not None
+    assert found.epsilon == found.question.epsilon == dp.epsilon_per_query_max * 10**12
+    priced = found.priced(5)
+    assert (priced.epsilon, priced.question) == (5, replace(found.question, epsilon=5))
+    for other in (found.epsilon + 1, 0, -1):
+        with pytest.raises(AssertionError):
+            found.priced(other)
 
 
 def test_nobody_else_makes_an_admitted_query() -> None:

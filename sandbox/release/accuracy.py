@@ -1,0 +1,117 @@
+"""From the accuracy that a question asks for to the smallest price that is expected to give it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from decimal import ROUND_CEILING, Context
+from fractions import Fraction
+from typing import Final
+
+from policies import privacy_loss
+from policies.types import Value
+from sandbox.protocol import CONFIDENCE_MAX, CONFIDENCE_MIN, Accuracy
+from sandbox.relational import price as pricing
+from sandbox.relational.facts import Refuse
+from sandbox.release import expected, post
+from sandbox.release.make import Job
+
+EXPONENT_MAX: Final = 100
+DIGITS: Final = 3
+"""Of an accuracy that is offered instead, rounded to the side of what can be had."""
+
+
+def smallest_epsilon(job: Job, shown: Sequence[post.Shown], asked: Accuracy) -> int:
+    """The smallest epsilon, in 1e-12 and up to that of `job`, at which every noisy column is expected to be as close.
+
+    Raises Refuse (`accuracy_unknown`, `accuracy_unaffordable`).
+
+    Guarantee: a function of question, policy and public metadata, as every price is.
+    Source: docs/explanation/guarantees/accounting.md
+    """
+    _require_sound(asked)
+    noisy = [column for column in shown if not column.is_key]
+    if not noisy:
+        detail = "this question shows no number that could be more or less accurate"
+        raise Refuse("accuracy_unknown", detail, hint=_HINT)
+    most = job.budget.price.epsilon
+    at_most = _distance(job, noisy, asked)
+    if at_most > 1:
+        raise _unaffordable(asked, at_most, most)
+
+    def suffices(epsilon: int) -> bool:
+        try:
+            budget = pricing.price(job.plan, job.dp, epsilon)
+        except Refuse:  # too small to be shared by the parts of the answer
+            return False
+        return _distance(replace(job, budget=budget), noisy, asked) <= 1
+
+    return _least(suffices, most)
+
+
+_HINT = "name `epsilon` instead; a check tells what it buys"
+
+
+def _require_sound(asked: Accuracy) -> None:
+    """The gateway has read it; a broken one must not have us divide by nothing, or count with endless digits."""
+    given = [number for number in (asked.relative, asked.absolute) if number is not None]
+    if (
+        len(given) != 1
+        or not CONFIDENCE_MIN <= asked.confidence <= CONFIDENCE_MAX
+        or any(number <= 0 or abs(number.adjusted()) > EXPONENT_MAX for number in (*given, asked.confidence))
+    ):
+        raise Refuse("accuracy_unknown", "this accuracy is none", hint=_HINT)
+
+
+def _least(suffices: Callable[[int], bool], most: int) -> int:
+    """The least whole number above 0 that suffices, where `most` does and widths fall as epsilon grows."""
+    low, high = 0, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if suffices(middle) else (middle, high)
+    return high
+
+
+def _distance(job: Job, noisy: Sequence[post.Shown], asked: Accuracy) -> Fraction:
+    """The widest of the columns, as a part of what is asked: at most 1 where it is met."""
+    alpha = float(1 - asked.confidence)
+    widths = expected.half_widths(job, noisy, alpha)
+    return max(
+        _exact(width, column) / _tolerance(job, column, asked, alpha)
+        for width, column in zip(widths, noisy, strict=True)
+    )
+
+
+def _exact(width: Value, column: post.Shown) -> Fraction:
+    """The half-width as it is told: that of a count is a whole number."""
+    if width is None:
+        detail = f"no accuracy is known beforehand for `{column.name}`"
+        raise Refuse("accuracy_unknown", detail, hint=_HINT, at=column.expression.at)
+    return Fraction(width)  # type: ignore[arg-type]  # widths are int, float or Decimal
+
+
+def _tolerance(job: Job, column: post.Shown, asked: Accuracy, alpha: float) -> Fraction:
+    if asked.absolute is not None:
+        return Fraction(asked.absolute)
+    found = expected.expected(job, column, alpha)
+    if asked.relative is None or found is None or not found.value:
+        detail = f"what `{column.name}` will be near to is not declared, so no part of it can be named"
+        hint = "ask for an `absolute` accuracy, or name `epsilon`"
+        raise Refuse("accuracy_unknown", detail, hint=hint, at=column.expression.at)
+    return Fraction(asked.relative) * abs(found.value)
+
+
+def _unaffordable(asked: Accuracy, distance: Fraction, most: int) -> Refuse:
+    epsilon = privacy_loss.text(most, privacy_loss.EPSILON_UNIT)
+    if asked.relative is not None:
+        best = f"`relative` {_rounded(Fraction(asked.relative) * distance)}"
+    else:
+        best = f"`absolute` {_rounded(Fraction(asked.absolute or 0) * distance)}"
+    detail = f"this accuracy costs more than an epsilon of {epsilon}, the most that a query of this dataset may cost"
+    hint = f"{best} is affordable at this confidence; coarser groups are more accurate for the same price"
+    return Refuse("accuracy_unaffordable", detail, hint=hint)
+
+
+def _rounded(value: Fraction) -> str:
+    found = Context(prec=DIGITS, rounding=ROUND_CEILING).divide(value.numerator, value.denominator)
+    return format(found.normalize(), "f")

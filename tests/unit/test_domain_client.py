@@ -1,0 +1,71 @@
+"""The gateway holds the data domain to what it was asked: another plan or another price is not charged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from gateway.domain import Domain, Unreachable
+from sandbox import codec
+from sandbox.protocol import Accuracy, Prepare, Prepared, Price, Question
+from tests.sql_world import admitted
+
+ACCURACY = Accuracy(None, Decimal(5), Decimal("0.95"))
+QUESTION: Question = admitted("SELECT COUNT(*) FROM people").question
+
+
+class Domains:
+    """A domain whose reply to `prepare` is ours to choose."""
+
+    def __init__(self, client: Domain, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.client = client
+        self.asked: list[Prepare] = []
+        self.reply = Prepared(
+            QUESTION.plan_digest, Price(QUESTION.epsilon, 0, 1), (), (), (), (), "0" * 64, None, None, None, ()
+        )
+        monkeypatch.setattr(client, "_exchange", self._exchange)
+
+    def _exchange(self, _route: str, request: Prepare, _seconds: float) -> Any:
+        self.asked.append(request)
+        return codec.encode(self.reply)
+
+    def names(self, epsilon: int) -> None:
+        self.reply = replace(self.reply, price=Price(epsilon, 0, 1))
+
+
+@pytest.fixture
+def domain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Domains]:
+    client = Domain(tmp_path / "door", Ed25519PrivateKey.generate(), prepare_s_max=1, run_s_max=1)
+    yield Domains(client, monkeypatch)
+    client.close()
+
+
+def test_an_epsilon_that_was_named_is_the_price(domain: Domains) -> None:
+    assert domain.client.prepare(QUESTION, reserve=False).price.epsilon == QUESTION.epsilon
+    for other in (QUESTION.epsilon - 1, QUESTION.epsilon + 1, 0):
+        domain.names(other)
+        with pytest.raises(Unreachable):
+            domain.client.prepare(QUESTION, reserve=False)
+
+
+def test_an_accuracy_costs_at_most_what_the_question_names(domain: Domains) -> None:
+    for cheaper in (1, QUESTION.epsilon):
+        domain.names(cheaper)
+        assert domain.client.prepare(QUESTION, reserve=False, accuracy=ACCURACY).price.epsilon == cheaper
+    assert domain.asked[-1] == Prepare(QUESTION, reserve=False, accuracy=ACCURACY)
+    for other in (QUESTION.epsilon + 1, 0, -1):
+        domain.names(other)
+        with pytest.raises(Unreachable):
+            domain.client.prepare(QUESTION, reserve=False, accuracy=ACCURACY)
+
+
+def test_another_plan_is_not_priced(domain: Domains) -> None:
+    domain.reply = replace(domain.reply, plan_digest="0" * 64)
+    with pytest.raises(Unreachable):
+        domain.client.prepare(QUESTION, reserve=False)
