@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from policies import privacy_loss
-from sandbox.relational.nodes import Filter, Join, Limit, Output, Project, Public, Relation, Scan, Sort, walk
+from sandbox.relational.nodes import (
+    Distinct,
+    Filter,
+    Join,
+    Limit,
+    Output,
+    Project,
+    Public,
+    Relation,
+    Scan,
+    Sort,
+    Window,
+    walk,
+)
 from sandbox.relational.plan import KeyPlan
 from sandbox.release.make import Job
 
@@ -69,12 +82,20 @@ def _releasing(job: Job) -> Iterator[str]:
         yield f"{name}, with {noise} noise sized for one whole {_unit(job)}"
 
 
+_AFTER = {
+    Filter: "filter the released rows",
+    Sort: "sort the released rows",
+    Limit: "limit the released rows",
+    Project: "compute with the released rows",
+    Distinct: "show equal released rows once",
+    Window: "look over the released rows around each",
+}
+
+
 def _after(plan: Output) -> Iterator[str]:
     node: Relation = plan.source
     found = []
-    while isinstance(node, Filter | Sort | Limit | Project):
-        found.append(
-            {Filter: "filter", Sort: "sort", Limit: "limit", Project: "compute"}[type(node)] + " the released rows"
-        )
+    while isinstance(node, Filter | Sort | Limit | Project | Distinct | Window):
+        found.append(_AFTER[type(node)])
         node = node.source
     yield from reversed(found)

@@ -142,6 +142,9 @@ class UnitAggregate:
 class WindowColumn:
     """A window function over rows of equal `partition`, in `order`. Aggregates go over the whole partition.
 
+    Above a Release an aggregate with an `order` runs from the first row of the partition up to this one and its ties,
+    as SQL's does, and rows of a tie keep the order that they had. A negative `offset` is refused.
+
     `argument` is None for `row_number`, `rank`, `dense_rank` and `count_rows`. `offset` is of `lag` and `lead`.
     """
 

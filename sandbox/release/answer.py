@@ -63,7 +63,7 @@ def _interval(release: Release, group: int, shown: post.Shown) -> Interval | Non
         if column.name in names:
             found = present.estimate(release.measures[int(column.name[1:])], group, alpha)
             known[column.name] = (found.low, found.high)
-        else:
+        elif column.name.startswith("k"):
             key = release.groups[group][int(column.name[1:])]
             exact = Fraction(key) if isinstance(key, int | float) and not isinstance(key, bool) else None
             known[column.name] = None if exact is None else (exact, exact)
@@ -76,6 +76,6 @@ def _interval(release: Release, group: int, shown: post.Shown) -> Interval | Non
 def _notes(release: Release, group: int, shown: post.Shown) -> Notes:
     near = release.near_threshold[group]
     found: list[Note] = []
-    for name in sorted(bands.noisy_columns(shown.expression)):
+    for name in sorted(name for name in shown.reads if name.startswith("m")):
         found += present.notes(release.measures[int(name[1:])], near_threshold=near) or ()
     return tuple(dict.fromkeys(found)) or None

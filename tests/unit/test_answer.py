@@ -13,7 +13,7 @@ import pytest
 from policies.types import BIGINT, DOUBLE, TEXT, Type
 from sandbox.protocol import Price
 from sandbox.relational.expressions import Call, Column, Expression, Literal
-from sandbox.relational.nodes import Filter, Limit, Output, Project, Scan, Sort
+from sandbox.relational.nodes import Filter, Limit, Output, Project, Scan, Sort, Window, WindowColumn
 from sandbox.relational.nodes import Release as Asked
 from sandbox.release import bands, present
 from sandbox.release.answer import answer
@@ -193,3 +193,14 @@ def test_several_noisy_numbers_share_the_confidence() -> None:
     assert isinstance(high, float)
     assert (low, high) == (30 - half_n + 1000 - half_s / 4, 30 + half_n + 1000 + half_s / 4)
     assert alone.intervals[0][0] is not None
+
+
+def test_a_window_has_no_interval_and_the_notes_of_what_it_reads() -> None:
+    window = Window(ASKED, (WindowColumn("sum", S, (), ()), WindowColumn("rank", None, (), ((K, False, False),))), 7)
+    share = Call("divide", (N, Column("7.w0")))
+    found = told(("all", Column("7.w0")), ("share", share), ("place", Column("7.w1")), ("n", N), source=window)
+    assert [column.kind for column in found.columns] == ["noisy", "noisy", "key", "noisy"]
+    assert [interval[:3] for interval in found.intervals] == [(None, None, None)] * 3
+    assert all(interval[3] is not None for interval in found.intervals)
+    assert found.notes[1] == (("may_be_clipped",), ("may_be_clipped",), None, None)
+    assert found.rows[0][0] == Decimal("998.75")

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cmp_to_key
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from policies.types import BIGINT, BOOLEAN, TEXT, Type, Value
 from sandbox.relational.expressions import Call, Case, Column, Expression, Literal
-from sandbox.relational.facts import Refuse
-from sandbox.relational.nodes import Filter, Limit, Output, Project, Relation, Release, Scan, Sort
-from sandbox.release import post
+from sandbox.relational.facts import Facts, Refuse
+from sandbox.relational.nodes import (
+    Distinct,
+    Filter,
+    Join,
+    Limit,
+    Output,
+    Project,
+    Public,
+    Relation,
+    Release,
+    Rollup,
+    Scan,
+    Sort,
+    Window,
+    WindowColumn,
+    WindowFunction,
+)
+from sandbox.release import above_sql, post, windows
 
 CHAINS = 60
 TYPES: Mapping[str, Type] = {"k0": TEXT, "m0": BIGINT, "m1": BIGINT}
@@ -67,7 +84,56 @@ def run_plainly(node: Relation, rows: Numbered) -> Numbered:
         case Project(source=source, number=place, columns=columns):
             below = run_plainly(source, rows)
             return [(i, {f"{place}.{n}": value_of(e, r) for n, e in enumerate(columns)}) for i, r in below]
+        case Distinct(source=source, columns=columns):
+            first: dict[tuple[Any, ...], tuple[int, Named]] = {}
+            for i, r in run_plainly(source, rows):
+                first.setdefault(tuple(value_of(e, r) for e in columns), (i, r))
+            return list(first.values())
+        case Window(source=source, columns=windows, number=place):
+            below = run_plainly(source, rows)
+            beside = [_window_plainly(window, [r for _, r in below]) for window in windows]
+            return [
+                (i, r | {f"{place}.w{n}": values[at] for n, values in enumerate(beside)})
+                for at, (i, r) in enumerate(below)
+            ]
     return rows
+
+
+def _window_plainly(window: WindowColumn, rows: list[Named]) -> list[Any]:
+    """A value per row: each looks at its own partition, one row at a time."""
+    parts = [tuple(value_of(e, row) for e in window.partition) for row in rows]
+    found = []
+    for at, row in enumerate(rows):
+        mine = [other for other in range(len(rows)) if parts[other] == parts[at]]
+        mine.sort(key=cmp_to_key(lambda a, b: _compared(rows[a], rows[b], window.order)))
+        before = [other for other in mine if _compared(rows[other], row, window.order) < 0]
+        upto = [other for other in mine if _compared(rows[other], row, window.order) <= 0]
+        values = [] if window.argument is None else [value_of(window.argument, rows[other]) for other in upto]
+        present = [value for value in values if value is not None]
+        place = mine.index(at)
+        match window.function:
+            case "row_number":
+                found.append(place + 1)
+            case "rank":
+                found.append(len(before) + 1)
+            case "dense_rank":
+                keys = [tuple(str(value_of(e, rows[other])) for e, _, _ in window.order) for other in before]
+                found.append(len(set(keys)) + 1)
+            case "lag" | "lead":
+                there = place + (window.offset if window.function == "lead" else -window.offset)
+                inside = 0 <= there < len(mine)
+                found.append(value_of(window.argument, rows[mine[there]]) if inside else None)
+            case "count_rows":
+                found.append(len(upto))
+            case "count":
+                found.append(len(present))
+            case "sum":
+                found.append(sum(present) if present else None)
+            case "avg":
+                found.append(sum(present) / len(present) if present else None)
+            case "min" | "max":
+                found.append((min if window.function == "min" else max)(present) if present else None)
+    return found
 
 
 def _compared(one: Named, other: Named, by: Sequence[tuple[Expression, bool, bool]]) -> int:
@@ -86,7 +152,7 @@ def random_chain(dice: random.Random) -> Output:
     node: Relation = RELEASE
     texts, numbers = ["k0"], ["m0", "m1"]
     for step in range(dice.randint(0, 5)):
-        match dice.choice(["filter", "sort", "sort", "limit", "project"]):
+        match dice.choice(["filter", "sort", "sort", "limit", "project", "distinct", "window", "window"]):
             case "filter":
                 node = Filter(node, tuple(_condition(dice, texts, numbers) for _ in range(dice.randint(1, 2))))
             case "sort":
@@ -94,11 +160,33 @@ def random_chain(dice: random.Random) -> Output:
                 node = Sort(node, tuple(terms[: dice.randint(1, 2)]))
             case "limit":
                 node = Limit(node, dice.choice([None, 0, 1, 4, 9]), dice.choice([0, 0, 1, 3, 50]))
+            case "distinct":
+                node = Distinct(node, (Column(dice.choice(texts)), _number(dice, numbers))[: dice.randint(1, 2)])
+            case "window":
+                node = Window(node, tuple(_window(dice, texts, numbers) for _ in range(2)), step + 1)
+                numbers = [*numbers, f"{step + 1}.w0", f"{step + 1}.w1"]
             case _:
                 columns = (Column(dice.choice(texts)), *(_number(dice, numbers) for _ in range(2)))
                 node = Project(node, step + 1, columns)
                 texts, numbers = [f"{step + 1}.0"], [f"{step + 1}.1", f"{step + 1}.2"]
     return Output(node, (("t", Column(texts[0])), ("n", _number(dice, numbers)), ("m", Column(numbers[1]))))
+
+
+FUNCTIONS: tuple[WindowFunction, ...] = get_args(WindowFunction)
+
+
+def _window(dice: random.Random, texts: list[str], numbers: list[str]) -> WindowColumn:
+    """Any function over numbers, in order or not, over parts or not."""
+    function = dice.choice(FUNCTIONS)
+    bare = function in ("row_number", "rank", "dense_rank", "count_rows")
+    by = tuple((_term(dice, texts, numbers), dice.random() < 0.5, dice.random() < 0.5) for _ in range(2))
+    return WindowColumn(
+        function,
+        None if bare else _number(dice, numbers),
+        tuple(Column(name) for name in texts if dice.random() < 0.5),
+        by[: dice.randint(0, 2)],
+        dice.choice([1, 1, 2, 0]),
+    )
 
 
 def _number(dice: random.Random, numbers: list[str]) -> Expression:
@@ -139,36 +227,56 @@ def random_rows(dice: random.Random) -> list[tuple[Value, ...]]:
     return [(dice.choice([None, "a", "b", "B", ""]), dice.choice(values), dice.choice(values)) for _ in range(12)]
 
 
-def disagreements(chains: int, seed: int) -> list[str]:
-    dice, found = random.Random(seed), []
+def typed(rows: Sequence[tuple[int, tuple[Value, ...]]]) -> list[tuple[int, list[tuple[type, Value]]]]:
+    """1 and 1.0 are equal, and look otherwise in an answer."""
+    return [
+        (i, [(type(value), round(value, 6) if type(value) is float else value) for value in row]) for i, row in rows
+    ]
+
+
+def disagreements(chains: int, seed: int) -> Iterator[str]:
+    dice = random.Random(seed)
     for _ in range(chains):
         plan, rows = random_chain(dice), random_rows(dice)
         named = [(i, dict(zip(TYPES, row, strict=True))) for i, row in enumerate(rows)]
         expected = [(i, tuple(value_of(e, r) for _, e in plan.columns)) for i, r in run_plainly(plan.source, named)]
-        if post.run(plan, TYPES, rows) != expected:
-            found.append(f"{plan} over {rows}")
-    return found
+        if typed(post.run(plan, TYPES, rows)) != typed(expected):
+            yield f"{plan} over {rows}"
 
 
 def test_chains_over_released_rows_mean_what_a_plain_reading_says() -> None:
-    assert not disagreements(CHAINS, 20261123)
+    assert list(disagreements(CHAINS, 20261123)) == []
 
 
-@pytest.mark.parametrize("fault", ["unstable", "nulls", "offset"])
+FAULTS = ("unstable", "nulls", "offset", "whole partition", "distinct", "lag")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_disorder_is_noticed(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = post._sort_key
+    sort_key, order_by, window, lower = windows.sort_key, windows.order_by, windows.window, above_sql.lower
+
+    def careless(node: Relation, released: Mapping[str, Type]) -> str:
+        match node:
+            case Limit(count=count) if fault == "offset":
+                return lower(Limit(node.source, count, 0), released)
+            case Distinct() if fault == "distinct":
+                return lower(node.source, released)
+        return lower(node, released)
+
+    def skewed(column: WindowColumn, facts: Facts) -> str:
+        order = column.order if fault == "lag" else ()
+        return window(replace(column, order=order, offset=1), facts)
+
     if fault == "unstable":
-        monkeypatch.setattr(post, "_sort_key", lambda e, d, n, facts: f"{honest(e, d, n, facts)}, {post.ROW} DESC")
+        monkeypatch.setattr(above_sql, "order_by", lambda order, facts: f"{order_by(order, facts)} DESC")
     elif fault == "nulls":
-        monkeypatch.setattr(post, "_sort_key", lambda e, d, n, facts: honest(e, d, d, facts))
+        monkeypatch.setattr(windows, "sort_key", lambda e, d, n, facts: sort_key(e, d, d, facts))
+    elif fault in ("whole partition", "lag"):
+        monkeypatch.setattr(above_sql, "window", skewed)
     else:
-        lower = post._lower
-
-        def careless(node, facts):
-            return lower(Limit(node.source, node.count, 0) if isinstance(node, Limit) else node, facts)
-
-        monkeypatch.setattr(post, "_lower", careless)
-    assert disagreements(CHAINS, 20261123)
+        monkeypatch.setattr(above_sql, "lower", careless)
+        monkeypatch.setattr(post, "lower", careless)
+    assert next(disagreements(CHAINS, 20261123), None)
 
 
 def test_ties_keep_the_order_of_the_release() -> None:
@@ -207,8 +315,78 @@ def test_numbers_that_are_none_are_null() -> None:
         Sort(RELEASE, ((Call("year", (Column("m0"),)), False, False),)),
         Sort(RELEASE, ((Column("0.income"), False, False),)),
         Filter(Scan("people", 0), ()),
+        Join(Scan("people", 0), Public("hospitals", 1), "inner", ()),
+        Distinct(RELEASE, (Column("0.income"),)),
+        Window(RELEASE, (WindowColumn("sum", Column("k0"), (), ()),), 1),
+        Window(RELEASE, (WindowColumn("sum", None, (), ()),), 1),
+        Window(RELEASE, (WindowColumn("lag", Column("m0"), (), (), -1),), 1),
+        Window(RELEASE, (WindowColumn("lag", Column("m0"), (), (), 2**40),), 1),
+        Window(RELEASE, (WindowColumn("rank", None, (Column("0.income"),), ()),), 1),
+        Window(RELEASE, (WindowColumn("rank", None, (), ((Column("0.income"), False, False),)),), 1),
     ],
 )
 def test_what_could_not_run_is_refused_before_it_is_paid_for(source: Relation) -> None:
     with pytest.raises(Refuse):
         post.outputs(Output(source, (("n", Column("m0")),)), TYPES)
+
+
+def windowed(*columns: WindowColumn, source: Relation = RELEASE) -> Output:
+    return Output(Window(source, columns, 7), tuple((f"w{i}", Column(f"7.w{i}")) for i in range(len(columns))))
+
+
+def test_a_window_over_keys_alone_is_a_key_and_any_other_is_noisy() -> None:
+    by_key, by_number = ((Column("k0"), False, False),), ((Column("m0"), True, False),)
+    columns = (
+        WindowColumn("rank", None, (), by_key),
+        WindowColumn("rank", None, (), by_number),
+        WindowColumn("lag", Column("k0"), (), by_number),
+        WindowColumn("sum", Column("m1"), (), ()),
+        WindowColumn("count_rows", None, (Column("k0"),), ()),
+    )
+    assert [column.is_key for column in post.outputs(windowed(*columns), TYPES)] == [True, False, False, False, True]
+
+
+def test_what_decided_on_the_rows_is_part_of_a_window() -> None:
+    """How many groups are left after HAVING says something of their numbers."""
+    counted = WindowColumn("count_rows", None, (), ())
+    kept = Filter(RELEASE, (Call("greater_equal", (Column("m0"), number(1))),))
+    for source in (
+        kept,
+        Limit(Sort(RELEASE, ((Column("m1"), True, False),)), 3, 0),
+        Distinct(RELEASE, (Column("m0"),)),
+    ):
+        (shown,) = post.outputs(windowed(counted, source=source), TYPES)
+        assert not shown.is_key
+    (shown,) = post.outputs(windowed(counted), TYPES)
+    assert shown.is_key
+
+
+def test_a_column_of_a_window_reads_what_the_window_reads() -> None:
+    window = Window(RELEASE, (WindowColumn("sum", Column("m1"), (Column("k0"),), ((Column("m0"), False, False),)),), 7)
+    share = Call("divide", (Column("m1"), Column("7.w0")))
+    (shown,) = post.outputs(Output(window, (("share", share),)), TYPES)
+    assert shown.reads == {"k0", "m0", "m1"}
+    assert shown.type.kind == "double"
+
+
+def test_sums_over_windows_are_exact_and_total() -> None:
+    from decimal import Decimal
+
+    types = {"m0": BIGINT, "m1": Type("decimal", 38, 2), "m2": Type("double")}
+    columns = tuple(WindowColumn("sum", Column(name), (), ()) for name in types)
+    rows: list[tuple[Value, ...]] = [(2**62, Decimal("9007199254740993.01"), 1e308)] * 2
+    assert [row for _, row in post.run(windowed(*columns), types, rows)] == [
+        (None, Decimal("18014398509481986.02"), None)
+    ] * 2
+
+
+def test_what_lies_at_the_bottom_is_no_matter() -> None:
+    """Rolled-up groups say by `g` columns what is rolled up."""
+    types = {"k0": TEXT, "m0": BIGINT, "g0": BIGINT}
+    plan = Output(
+        Filter(Rollup(RELEASE, ((0,), ())), (Call("equal", (Column("g0"), number(1))),)),
+        (("k", Column("k0")), ("n", Column("m0")), ("g", Column("g0"))),
+    )
+    assert post.run(plan, types, [("a", 1, 0), ("b", 2, 0), (None, 3, 1)]) == [(2, (None, 3, 1))]
+    assert [column.is_key for column in post.outputs(plan, types)] == [True, False, True]
+    assert post.is_plain(Output(Rollup(RELEASE, ((),)), (("k", Column("k0")),)))
