@@ -77,6 +77,12 @@ class Outcomes:
         question = codec.loads(row.question.encode(), Question)
         return self.answered(row, self.domain.fetch(row.release, question))
 
+    def latest(self, query_id: str) -> dict[str, Any]:
+        """As the ledger has it at this moment: a row that was read earlier may still say `running`."""
+        with self.store.reading() as view:
+            row = queries.get(view, query_id)
+        return self.of(row)
+
     def again(self, caller: Caller, query_id: str) -> dict[str, Any]:
         """The outcome of the caller's own query, free. Raises Refusal(`not_found`), also for another operator's."""
         return self.of(self._own(caller, query_id))

@@ -112,10 +112,13 @@ class Pipeline:
         if stored is not None:
             self._let_go(prepared.reservation)
             return self._reuse(asked, stored, trail, ask.texts)
-        self.running.require_place()
-        charged = self._charge(asked, admitted, prepared, ask.texts)
-        trail.decided = True
-        return self._start(charged)
+        try:
+            charged = self._charge(asked, admitted, prepared, ask.texts)
+            trail.decided = True
+            return self._start(charged)
+        except BaseException:
+            self.running.withdraw(asked.id)
+            raise
 
     def check(self, ask: Ask) -> dict[str, Any]:
         """Verdict, plan and price of the same question: free, and no data is read. Raises NotAnswered."""
@@ -212,13 +215,15 @@ class Pipeline:
     def _charge(self, asked: Asked, admitted: AdmittedQuery, prepared: Prepared, texts: Mapping[str, str]) -> _Charged:
         """From here on every end costs."""
         scopes = scopes_for(admitted.policy, asked.operator, admitted.licence)
+        ticket = _ticket(asked, prepared)
         with self.store.transaction() as tx:
             row = self.ledger.charge(tx, asked, scopes, prepared.price, texts=texts)
-        return _Charged(row, _ticket(row, prepared), admitted.question, prepared.reservation)
+            self.running.promise(row.id, ticket.id)  # before others can see the charge
+        return _Charged(row, ticket, admitted.question, prepared.reservation)
 
     def _start(self, charged: _Charged) -> Begun:
         row = charged.row
-        return Begun(row.id, self.running.start(row.id, charged.ticket.id, lambda: self._finish(charged)), "run")
+        return Begun(row.id, self.running.start(row.id, lambda: self._finish(charged)), "run")
 
     def _finish(self, charged: _Charged) -> dict[str, Any]:
         """Runs what was charged. Never raises: whatever breaks, the caller gets the constant failure."""
@@ -236,7 +241,7 @@ class Pipeline:
         with self.store.transaction() as tx:
             self.ledger.repeat(tx, row)
         live = self.running.find(row.id)
-        return Begun(row.id, live.outcome if live else self.outcomes.of(row), "repeated")
+        return Begun(row.id, live.outcome if live else self.outcomes.latest(row.id), "repeated")
 
     def _let_go(self, reservation: str | None) -> None:
         """Gives a place back that was not needed. Where that fails it comes back by itself, some seconds later."""
@@ -260,16 +265,16 @@ def _asked(ask: Ask, admitted: AdmittedQuery, prepared: Prepared, query_id: str)
     )
 
 
-def _ticket(row: QueryRow, prepared: Prepared) -> Ticket:
+def _ticket(asked: Asked, prepared: Prepared) -> Ticket:
     now = time.time_ns() // 1_000_000
     return Ticket(
         id=f"tkt_{token_hex(16)}",
-        query=row.id,
-        dataset=row.dataset,
+        query=asked.id,
+        dataset=asked.dataset,
         plan_digest=prepared.plan_digest,
-        policy_digest=row.policy_digest,
+        policy_digest=asked.policy_digest,
         snapshot=prepared.snapshot,
-        mode=row.mode,
+        mode=asked.mode,
         price=prepared.price,
         issued=now,
         expires=now + TICKET_S * 1000,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
-from gateway.errors import Refusal
+from gateway.errors import Fault, Refusal
 
 Outcome = dict[str, Any]
 
@@ -26,20 +27,35 @@ class Running:
     def __init__(self, running_max: int) -> None:
         self._running_max = running_max
         self._live: dict[str, Live] = {}
+        self._lock = Lock()
         self._closing = False
         self._pool = ThreadPoolExecutor(running_max, thread_name_prefix="query")
 
-    def require_place(self) -> None:
-        """Raises Refusal(`busy`)."""
-        if self._closing or len(self._live) >= self._running_max:
-            hint = "nothing was charged; ask again in a moment"
-            raise Refusal("busy", "every place to run a question is taken", hint=hint)
+    def promise(self, query_id: str, ticket: str) -> None:
+        """Takes a place before the charge is durable: whoever sees the charge finds the promise of its outcome.
 
-    def start(self, query_id: str, ticket: str, work: Callable[[], Outcome]) -> Future[Outcome]:
-        outcome = self._pool.submit(work)
-        self._live[query_id] = Live(ticket, outcome)
+        Raises Refusal(`busy`).
+        """
+        outcome: Future[Outcome] = Future()
+        outcome.set_running_or_notify_cancel()  # somebody who stops waiting does not take it from the others
+        with self._lock:
+            if self._closing or len(self._live) >= self._running_max:
+                hint = "nothing was charged; ask again in a moment"
+                raise Refusal("busy", "every place to run a question is taken", hint=hint)
+            self._live[query_id] = Live(ticket, outcome)
         outcome.add_done_callback(lambda _: self._live.pop(query_id, None))
+
+    def start(self, query_id: str, work: Callable[[], Outcome]) -> Future[Outcome]:
+        """Begins what was promised. `work` does not raise."""
+        outcome = self._live[query_id].outcome
+        self._pool.submit(_keep, outcome, work)
         return outcome
+
+    def withdraw(self, query_id: str) -> None:
+        """Ends a promise that nobody will keep, if there is one: the query was not charged, or not started."""
+        live = self.find(query_id)
+        if live is not None:
+            live.outcome.set_exception(Fault(f"{query_id}: was not started"))
 
     def find(self, query_id: str) -> Live | None:
         return self._live.get(query_id)
@@ -52,3 +68,10 @@ class Running:
     def join(self) -> None:
         """Waits for what still runs; once the data domain has ended, it fails at once and stays charged."""
         self._pool.shutdown(wait=True)
+
+
+def _keep(outcome: Future[Outcome], work: Callable[[], Outcome]) -> None:
+    try:
+        outcome.set_result(work())
+    except BaseException as error:  # else whoever waits would wait for ever
+        outcome.set_exception(error)

@@ -94,12 +94,12 @@ async def ask(request: Request) -> Response:
         raise
     service.metrics.query(begun.verdict)
     if isinstance(begun.result, dict):
-        return JSONResponse(begun.result)
+        return JSONResponse(begun.result) if begun.result["status"] != "running" else _accepted(begun.id)
     wait = WAIT_S if body.wait_s is None else float(body.wait_s)
     try:
         return JSONResponse(await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(begun.result)), wait))
     except TimeoutError:
-        return JSONResponse({"id": begun.id, "status": "running"}, 202, {"Location": f"/v1/queries/{begun.id}"})
+        return _accepted(begun.id)
 
 
 async def check(request: Request) -> Response:
@@ -188,6 +188,10 @@ async def openapi(_: Request) -> Response:
 
 async def page(_: Request) -> Response:
     return Response(docs.PAGE, media_type="text/html; charset=utf-8", headers={"Content-Security-Policy": docs.POLICY})
+
+
+def _accepted(query_id: str) -> Response:
+    return JSONResponse({"id": query_id, "status": "running"}, 202, {"Location": f"/v1/queries/{query_id}"})
 
 
 def _line(row: QueryRow) -> dict[str, Any]:
