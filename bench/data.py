@@ -18,6 +18,13 @@ from bench.place import FOLDER
 from policies.examples.clinic.generate import generate
 
 TPCH_TABLES: Final = ("customer", "orders", "lineitem", "nation", "region")
+"""Of the benchmark's policy; the files hold those of `BY_UNIT` too."""
+BY_UNIT: Final = {
+    "customer": TPCH_TABLES,
+    "orders": ("orders", "lineitem"),
+    "supplier": ("supplier", "partsupp", "lineitem", "nation"),
+}
+"""Whom a policy of TPC-H protects, and the tables that it needs."""
 PEOPLE: Final = 20_000
 """Of the clinic, as in the demo."""
 Files = dict[str, Path]
@@ -33,12 +40,22 @@ class Dataset:
     parquet: Files
     """The same tables as Parquet, for bare DuckDB."""
 
+    @property
+    def label(self) -> str:
+        """Name of the folder of its files: what they are, and at which scale."""
+        return next(iter(self.parquet.values())).parent.name
 
-def tpch(scale: str) -> Dataset:
+
+def tpch(scale: str, unit: str = "customer") -> Dataset:
     """Raises FileNotFoundError where the generator is not installed."""
-    folder = _once(FOLDER / f"tpch-sf{scale}", lambda into: _generate_tpch(scale, into))
-    tables = {name: folder / f"{name}.parquet" for name in TPCH_TABLES}
+    files = tpch_files(scale)
+    tables = {name: files / f"{name}.parquet" for name in BY_UNIT[unit]}
     return Dataset("tpch", Path(__file__).parent / "tpch", tables, tables)
+
+
+def tpch_files(scale: str) -> Path:
+    """Folder of the Parquet files. Raises FileNotFoundError where the generator is not installed."""
+    return _once(FOLDER / f"tpch-by-unit-sf{scale}", lambda into: _generate_tpch(scale, into))
 
 
 def income() -> Dataset:
@@ -62,7 +79,13 @@ def _generate_tpch(scale: str, into: Path) -> None:
     if not command.exists():
         raise FileNotFoundError(f"{command}: not installed; `pip install -e .[bench]` brings it")
     print(f"generating TPC-H at scale {scale}", file=sys.stderr)
-    words = ["parquet", "-s", scale, f"--tables={','.join(TPCH_TABLES)}", f"--output-dir={into}"]
+    words = [
+        "parquet",
+        "-s",
+        scale,
+        f"--tables={','.join(sorted({t for tables in BY_UNIT.values() for t in tables}))}",
+        f"--output-dir={into}",
+    ]
     subprocess.run([str(command), *words], check=True, stdout=subprocess.DEVNULL)
 
 

@@ -20,7 +20,11 @@ from bench.client import Client
 from bench.data import Dataset
 
 OPERATOR: Final = "bench"
-PURPOSES: Final = {"tpch": "benchmark", "income": "research", "clinic": "research"}
+PURPOSES: Final = {
+    "tpch": "benchmark",
+    "income": "research",
+    "clinic": "research",
+}
 EPSILON_CAP: Final = 1000
 """In the place of the shipped policies' 8, so that hundreds of questions fit. Noise per question stays the same."""
 READY_S: Final = 300.0
@@ -51,7 +55,7 @@ def make(root: Path, datasets: Sequence[Dataset]) -> Home:
             f"{json.dumps(t, ensure_ascii=False)} = {json.dumps(str(f))}" for t, f in data.tables.items()
         )
         lines.append(f'[datasets.{data.name}]\ntables = {{ {tables} }}\nsnapshot = "bench"\n')
-    tail = f'[isolation]\nallow_degraded = {json.dumps(_degraded())}\n[gateway]\nticket_key = "keys/ticket.pub"\n'
+    tail = f'[isolation]\nallow_degraded = {json.dumps(degraded())}\n[gateway]\nticket_key = "keys/ticket.pub"\n'
     (root / "domain.toml").write_text("\n".join([*lines, tail]), encoding="utf-8")
     return Home(root)
 
@@ -70,7 +74,7 @@ def _write_policy(root: Path, data: Dataset) -> None:
     (root / "policies" / "licences" / f"{data.name}.toml").write_text(licence, encoding="utf-8")
 
 
-def _degraded() -> list[str]:
+def degraded() -> list[str]:
     """Layers that this system does not have: without them the figures are those of an unprotected worker."""
     done = subprocess.run(
         [sys.executable, "-m", "sandbox", "doctor", "--json"], capture_output=True, text=True, check=False

@@ -63,7 +63,16 @@ def python_of(peer: Peer) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         try:
             _run(candidate, "-m", "venv", str(folder))
-            _run(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(peer.requirements))
+            _run(
+                str(python),
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "-r",
+                str(peer.requirements),
+            )
         except NotInstallable as error:
             said = f"{Path(candidate).name}: {error}"
             continue
@@ -91,3 +100,24 @@ def _run(*words: str) -> None:
         lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith("ERROR")] or lines
         raise NotInstallable(errors[-1][:300] if errors else "no reason given")
+
+
+class Installed:
+    """A peer's environment, made when it is first needed; what failed once in this run fails at once."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+        self._python: Path | None = None
+        self._failed: NotInstallable | None = None
+
+    def python(self) -> Path:
+        """Raises NotInstallable."""
+        if self._failed is not None:
+            raise self._failed
+        if self._python is None:
+            try:
+                self._python = python_of(self._peer)
+            except NotInstallable as error:
+                self._failed = error
+                raise
+        return self._python

@@ -6,7 +6,7 @@ flag are two passes under one budget, because an aggregation has one value colum
 
 from __future__ import annotations
 
-import datetime
+from datetime import date
 from typing import Any, Final
 
 import pipeline_dp
@@ -38,7 +38,10 @@ def prepare(job: Job) -> Ask:
         budget.compute_budgets()
         found = [dict(result) for result in results]
         return [
-            (*_key(key), *(getattr(part[key], name) for part, (_, _, names) in zip(found, jobs, strict=True) for name in names))
+            (
+                *_key(key),
+                *(getattr(part[key], name) for part, (_, _, names) in zip(found, jobs, strict=True) for name in names),
+            )
             for key in found[0]
             if all(key in part for part in found)
         ]
@@ -76,7 +79,7 @@ def _jobs(job: Job) -> list[tuple[int, Any, tuple[str, ...]]]:
             **bounds,
         )
 
-    def total(most: float) -> dict[str, float]:
+    def total(most: float) -> dict[str, Any]:
         return {"min_sum_per_partition": 0, "max_sum_per_partition": most}
 
     match question.name:
@@ -124,7 +127,7 @@ def _data(job: Job) -> list[tuple[Any, ...]]:
         return _tuples(_nations(job), "o_custkey", "n_name", "revenue")
     orders = _orders(job)
     if name == "d":
-        orders = orders.filter(pc.greater_equal(orders["o_orderdate"], datetime.date(1995, 1, 1)))
+        orders = orders.filter(pc.greater_equal(orders["o_orderdate"], date(1995, 1, 1)))
     if name == "h":
         orders = orders.append_column("month", pc.strftime(orders["o_orderdate"], "%Y-%m"))
     return _tuples(orders, "o_custkey", GROUP_OF.get(name), "o_totalprice")

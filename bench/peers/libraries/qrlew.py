@@ -110,9 +110,7 @@ def _dataset(connection: duckdb.DuckDBPyConnection, job: Job) -> Any:
         for table, columns in COLUMNS.items():
             tables.exec_driver_sql(f"CREATE TABLE {SCHEMA}.{table} ({columns})")
     empty = pyqrlew.Dataset.from_database("tpch", shadow, SCHEMA)
-    sizes = {
-        table: connection.execute(f"SELECT count(*) FROM {SCHEMA}.{table}").fetchall()[0][0] for table in COLUMNS
-    }
+    sizes = {table: connection.execute(f"SELECT count(*) FROM {SCHEMA}.{table}").fetchall()[0][0] for table in COLUMNS}
     dataset = pyqrlew.Dataset.from_str(_about(empty.schema), empty.schema, _sized(str(empty.size), sizes))
     for table, column, low, high in RANGES:
         dataset = dataset.with_range(SCHEMA, table, column, low, high)
