@@ -7,17 +7,18 @@ PORT ?= 0
 SLICE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-long bench lint format clean
+.PHONY: help demo serve test test-long bench bench-peers lint format clean
 
 help: ## print this list
-	@echo "make demo       a gateway with real data: questions asked, answered, one refused, the log verified"
-	@echo "make serve      leave the demo's gateway running; prints its address and tokens (PORT=8080: on this port)"
-	@echo "make test       the whole test suite, with ruff, mypy and the import rules (under 15 minutes)"
-	@echo "make test-long  bigger numbers of the same tests, in slices that can be resumed (SLICE=n: one of them)"
-	@echo "make bench      measure: a query through the gateway against the same query in bare DuckDB"
-	@echo "make lint       ruff, mypy and the import rules alone"
-	@echo "make format     let ruff lay the code out"
-	@echo "make clean      remove what make has made: .venv, .demo, caches"
+	@echo "make demo           a gateway with real data: questions asked, answered, one refused, the log verified"
+	@echo "make serve          leave the demo's gateway running; prints its address and tokens (PORT=8080: on this port)"
+	@echo "make test           the whole test suite, with ruff, mypy and the import rules (under 15 minutes)"
+	@echo "make test-long      bigger numbers of the same tests, in slices that can be resumed (SLICE=n: one of them)"
+	@echo "make bench          measure: a query through the gateway against the same query in bare DuckDB"
+	@echo "make bench-peers    measure: the same questions put to other libraries, each in an environment of its own"
+	@echo "make lint           ruff, mypy and the import rules alone"
+	@echo "make format         let ruff lay the code out"
+	@echo "make clean          remove what make has made: .venv, .demo, caches"
 
 demo: $(VENV)/.ready
 	@$(fresh_demo)
@@ -36,6 +37,9 @@ test-long: $(VENV)/.ready-test
 
 bench: $(VENV)/.ready-bench
 	@$(BIN)/python -m bench
+
+bench-peers: $(VENV)/.ready-bench
+	@$(BIN)/python -m bench.peers
 
 lint: $(VENV)/.ready-test
 	@echo "ruff check"

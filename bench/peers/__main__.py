@@ -114,7 +114,7 @@ class _Round:
                 for runner in runners:
                     found[runner.entrant.name, question.name] = self._cell(runner, job, exact)
         entrants = tuple(runner.entrant for runner in runners if runner.entrant is not UNPROTECTED)
-        return Board(self.scale, self.keys, questions, entrants, found)
+        return Board(self.scale, self.keys, self.options.runs, questions, entrants, found)
 
     def _runners(self, stack: ExitStack) -> list[_Runner]:
         gateway = _Gateway(self.data, self.keys, stack)
@@ -157,7 +157,7 @@ def _other(peer: Peer) -> _Runner:
         except NotInstallable as error:
             return {"why": f"{NOT_INSTALLED}: {error}"}
 
-    return _Runner(Entrant(peer.name, peer.words), peer.digest, measure)
+    return _Runner(Entrant(peer.name, peer.words, enforces=peer.enforces), peer.digest, measure)
 
 
 def _versions(cells: Cells) -> str:

@@ -74,7 +74,7 @@ def domain(job: Job, data: Dataset, accountant: Accountant) -> dict[str, Any]:
     """What `libraries.measure` measures of the others, of the domain alone."""
     question = job.question
     text = policy(data, job.keys, accountant, question.groups_max)
-    sql = question.ours.format(where=_where(question, None))
+    sql = question.ours.format(where=condition(question, None))
     took: list[float] = []
     answers: list[list[Row]] = []
     try:
@@ -119,7 +119,7 @@ def _asked_over_http(job: Job, client: Client) -> dict[str, Any]:
     begin = 0.0
     run = 0
     while run == 0 or _goes_on(job, len(took), begin):
-        reply = client.ask(question.ours.format(where=_where(question, run)), PURPOSE, str(int(EPSILON)))
+        reply = client.ask(question.ours.format(where=condition(question, run)), PURPOSE, str(int(EPSILON)))
         if reply.code is not None:
             return {"why": f"{reply.code}: {json.dumps(reply.body.get('detail') or '', ensure_ascii=False)}"}
         if reply.body["reused"]:
@@ -137,7 +137,7 @@ def _goes_on(job: Job, done: int, begin: float) -> bool:
     return done < job.runs and (done < RUNS_MIN or time.monotonic() - begin < job.seconds)
 
 
-def _where(question: Question, run: int | None) -> str:
+def condition(question: Question, run: int | None) -> str:
     """Nothing but what the question needs, or a condition that is always true and new in each run."""
     if run is not None:
         return "WHERE " + question.always.format(x=run + 1)

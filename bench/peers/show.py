@@ -16,12 +16,19 @@ REASON_MAX: Final = 90
 
 @dataclass(frozen=True, slots=True)
 class Entrant:
-    """A row of the tables. `judged` is left out where its errors are not those of the common price."""
+    """A row of the tables."""
 
     name: str
     words: str
     ours: bool = False
     judged: bool = True
+    """False where its errors are not those of the common price."""
+    enforces: bool = True
+    """False where nothing holds a customer to the bounds: such figures are shown, and nobody is held against them."""
+
+    @property
+    def shown(self) -> str:
+        return self.words if self.enforces else f"{self.words} †"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,8 @@ class Board:
 
     scale: str
     keys: Keys
+    runs: int
+    """Cells with fewer say so."""
     questions: tuple[Question, ...]
     entrants: tuple[Entrant, ...]
     cells: Mapping[tuple[str, str], Cell]
@@ -43,15 +52,19 @@ def board(found: Board) -> str:
     words = "given" if found.keys == "public" else "found out"
     parts = [
         f"## TPC-H scale {found.scale}, group keys {words}",
-        "### Relative error, median / 95th percentile\n",
-        table(head, [[each.words, *_row(found, each, _error)] for each in found.entrants]),
-        "### Latency in ms, median / 95th percentile (times bare DuckDB)\n",
+        "### Relative error, median / 95th percentile",
+        table(head, [[each.shown, *_row(found, each, _error)] for each in found.entrants]),
+        "### Latency in ms, median / 95th percentile (times bare DuckDB)",
         table(head, [["DuckDB, unprotected", *_bare(found)], *_latencies(found)]),
-        "### Where we stand\n",
+        "### Where we stand",
         standing(found),
     ]
+    if not all(each.enforces for each in found.entrants):
+        parts.append(
+            "† Nothing holds a customer to the bounds, so a customer is not protected; not counted in the standing."
+        )
     reasons = list(_reasons(found))
-    return "\n".join([*parts, *(["\nNot answered:\n", *reasons] if reasons else [])])
+    return "\n\n".join([*parts, *(["Not answered:", "\n".join(reasons)] if reasons else [])])
 
 
 def _row(found: Board, entrant: Entrant, show: Callable[[Board, Entrant, Question], str]) -> list[str]:
@@ -59,7 +72,7 @@ def _row(found: Board, entrant: Entrant, show: Callable[[Board, Entrant, Questio
 
 
 def _latencies(found: Board) -> list[list[str]]:
-    return [[each.words, *_row(found, each, _latency)] for each in found.entrants]
+    return [[each.shown, *_row(found, each, _latency)] for each in found.entrants]
 
 
 def _error(found: Board, entrant: Entrant, question: Question) -> str:
@@ -69,13 +82,8 @@ def _error(found: Board, entrant: Entrant, question: Question) -> str:
     if not entrant.judged:
         return "answered"
     lost = f", lost {cell['lost']:.0f} of {cell['groups']}" if cell["lost"] else ""
-    few = f", n={cell['runs']}" if cell["runs"] < found_runs(found) else ""
+    few = f", n={cell['runs']}" if cell["runs"] < found.runs else ""
     return f"{percent(cell['error'][0])} / {percent(cell['error'][1])}{lost}{few}"
-
-
-def found_runs(found: Board) -> int:
-    """What most cells have; those with fewer say so."""
-    return max((cell.get("runs", 0) for cell in found.cells.values()), default=0)
 
 
 def _latency(found: Board, entrant: Entrant, question: Question) -> str:
@@ -127,11 +135,11 @@ def standing(found: Board) -> str:
 
 
 def best_of_others(found: Board, question: Question, figure: str) -> tuple[str, float] | None:
-    """(who, median) of the best among the others that answered."""
+    """(who, median) of the best among the others that answered and enforce their bounds."""
     theirs = [
         (each.words, float(cell[figure][0]))
         for each in found.entrants
-        if not each.ours and figure in (cell := found.cell(each.name, question))
+        if not each.ours and each.enforces and figure in (cell := found.cell(each.name, question))
     ]
     return min(theirs, key=lambda one: one[1], default=None)
 

@@ -29,6 +29,8 @@ class Peer:
     words: str
     script: str
     """A module of `bench.peers.libraries`."""
+    enforces: bool = True
+    """Whether it holds a customer to the bounds that its noise is sized for."""
 
     @property
     def requirements(self) -> Path:
@@ -46,7 +48,7 @@ PEERS: Final = (
     Peer("qrlew", "Qrlew", "qrlew"),
     Peer("opendp", "OpenDP Polars", "opendp_polars"),
     Peer("pipelinedp", "PipelineDP", "pipelinedp"),
-    Peer("diffprivlib", "diffprivlib", "diffprivlib"),
+    Peer("diffprivlib", "diffprivlib", "diffprivlib", enforces=False),
 )
 
 
