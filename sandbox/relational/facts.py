@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from fractions import Fraction
+from typing import TypeGuard
 
 from policies import model
 from policies.types import Type, Value
@@ -20,6 +21,11 @@ Edge = Fraction | date | datetime
 Bounds = tuple[Edge, Edge]
 KEYS_MAX = 10_000
 """Most public keys of one column."""
+
+
+def numeric_bounds(bounds: Bounds | None) -> TypeGuard[tuple[Fraction, Fraction]]:
+    """Whether `bounds` are bounds of a number."""
+    return bounds is not None and isinstance(bounds[0], Fraction) and isinstance(bounds[1], Fraction)
 
 
 class Refuse(Exception):

@@ -18,7 +18,7 @@ import pytest
 
 from policies.types import Value
 from sandbox.codec import digest
-from sandbox.relational.lower import relations, scalars
+from sandbox.relational.lower import functions, relations, scalars
 from sandbox.relational.nodes import find_release
 from sandbox.release import post
 from tests.exact_world import REFUSED, Exact, exact_release, make_exact, ours, plan_of, theirs
@@ -133,8 +133,8 @@ def _other_signs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _nulls_of_lists(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = scalars._not
-    monkeypatch.setitem(scalars._OTHERS, "not", lambda call, facts: f"COALESCE({honest(call, facts)}, TRUE)")
+    honest = functions.WRITERS["not"]
+    monkeypatch.setitem(functions.WRITERS, "not", lambda *given: f"COALESCE({honest(*given)}, TRUE)")
 
 
 def _inner_for_left(monkeypatch: pytest.MonkeyPatch) -> None:

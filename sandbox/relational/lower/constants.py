@@ -1,0 +1,55 @@
+"""Names, types and constants as DuckDB SQL."""
+
+from __future__ import annotations
+
+import sys
+from datetime import date, datetime
+from decimal import Decimal
+from fractions import Fraction
+
+from policies.types import Type
+from sandbox.relational.expressions import Literal
+
+INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+
+
+def identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def double(value: Fraction | Decimal | int) -> str:
+    """The nearest finite DOUBLE to an exact number."""
+    most = Fraction(sys.float_info.max)
+    return f"CAST({text(repr(float(min(max(Fraction(value), -most), most))))} AS DOUBLE)"
+
+
+def moment(value: date) -> str:
+    """A timestamp or a day."""
+    if isinstance(value, datetime):
+        return f"TIMESTAMP {text(value.isoformat(sep=' '))}"
+    return f"DATE {text(value.isoformat())}"
+
+
+def sql_type(type_: Type) -> str:
+    names = {"text": "VARCHAR", "decimal": f"DECIMAL({type_.precision},{type_.scale})"}
+    return names.get(type_.kind, type_.kind.upper())
+
+
+def constant(literal: Literal) -> str:
+    match literal.value:
+        case None:
+            return f"CAST(NULL AS {sql_type(literal.type)})"
+        case bool():
+            return "TRUE" if literal.value else "FALSE"
+        case int() if INT64_MIN <= literal.value <= INT64_MAX:
+            return f"CAST({literal.value} AS BIGINT)"
+        case int() | Decimal() | float():
+            return double(Fraction(literal.value))
+        case str():
+            return text(literal.value)
+        case date():
+            return moment(literal.value)
