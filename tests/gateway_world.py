@@ -36,6 +36,7 @@ class ScriptedDomain(Domain):
         key = read_private_key(home.path(home.settings.domain.ticket_key))
         super().__init__(home.root / "nowhere", key, prepare_s_max=1, run_s_max=1)
         self.layers: tuple[Layer, ...] = WALLS
+        self.degraded: tuple[str, ...] = ()
         self.digest: str | None = None
         """Of the policy that it says it holds; unreachable without one."""
 
@@ -50,7 +51,7 @@ class ScriptedDomain(Domain):
         if self.digest is None:
             raise Unreachable("not up yet")
         held = DatasetStatus("clinic", "ready", "", "1", "0" * 64, self.digest)
-        return Status(ready=True, datasets=(held,), layers=self.layers, degraded=())
+        return Status(ready=True, datasets=(held,), layers=self.layers, degraded=self.degraded)
 
 
 @dataclass

@@ -194,12 +194,23 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> 
         reply = Client(url, None).call("GET", "/readyz")
         if reply.ok:
             return
-        refused = [each for each in reply.body.get("datasets", []) if each["state"] == "refused"]
-        if refused or process.poll() is not None:
-            words = "; ".join(f"{each['name']}: {each['reason']}" for each in refused)
-            raise Misconfigured(f"the demo's gateway does not answer: {words}\n{_tail(log)}")
+        hopeless = _hopeless(reply.body)
+        if hopeless or process.poll() is not None:
+            raise Misconfigured(f"the demo's gateway does not answer: {'; '.join(hopeless)}\n{_tail(log)}")
         time.sleep(0.1)
     raise Misconfigured(f"the demo's gateway is not ready after {READY_S:.0f} s\n{_tail(log)}")
+
+
+def _hopeless(readyz: dict[str, Any]) -> list[str]:
+    """What no waiting mends: refused datasets, and walls that are required and missing."""
+    degraded = readyz.get("degraded", [])
+    walls = [
+        f"the isolation layer {layer['name']} is required and missing: {layer['reason']}"
+        for layer in readyz.get("isolation", [])
+        if layer["required"] and not layer["active"] and layer["name"] not in degraded
+    ]
+    datasets = readyz.get("datasets", [])
+    return walls + [f"{each['name']}: {each['reason']}" for each in datasets if each["state"] == "refused"]
 
 
 def _tail(log: Path) -> str:
