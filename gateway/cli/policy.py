@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -24,34 +25,27 @@ WAIT_S = 600.0
 @group.command()
 def lint(
     files: Annotated[
-        list[Path] | None, typer.Argument(help="Policy files or their folders; else those of --home.")
+        list[Path] | None,
+        typer.Argument(help="Policies, examples, licences, or folders of them; else all files of --home."),
     ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what is wrong with a policy, and what deserves a second look. Errors exit with 1."""
-    from policies.lint import lint as findings_of
-    from policies.load import load_policy
-    from policies.problems import PolicyError
+    """Say what is wrong with policies, examples and licences, and what deserves a second look. Errors exit with 1."""
+    from gateway.policy_files import judge_home, judge_path
 
-    found: list[dict[str, Any]] = []
-    for file in _files(files, home):
-        try:
-            findings = findings_of(load_policy(file))
-        except PolicyError as error:
-            found += [_finding(file, "error", each.place, str(each.message), each.hint) for each in error.problems]
-            continue
-        found += [_finding(file, each.severity, each.place, each.message, each.hint) for each in findings]
-    if as_json:
-        print_json({"findings": found})
+    if files:
+        found = [told for file in files for told in judge_path(file)]
     else:
-        for each in found:
-            place = f"{each['place']}: " if each["place"] else ""
-            hint = f"; {each['hint']}" if each["hint"] else ""
-            typer.echo(f"{each['file']}: {each['severity']}: {place}{each['message']}{hint}")
+        found = list(judge_home(home_of(home).policies).told)
+    if as_json:
+        print_json({"findings": [asdict(told) for told in found]})
+    else:
+        for told in found:
+            typer.echo(told.line)
         if not found:
-            typer.echo("nothing to say: the policy is in order")
-    if any(each["severity"] == "error" for each in found):
+            typer.echo("nothing to say: all is in order")
+    if any(told.severity == "error" for told in found):
         raise typer.Exit(1)
 
 
@@ -140,13 +134,3 @@ def _wait(domain: Domain, catalog: Catalog, name: str) -> Literal["priced", "adm
             return "priced"
         time.sleep(0.1)
     return "admitted"
-
-
-def _files(files: list[Path] | None, home: Path | None) -> list[Path]:
-    if files:
-        return [file / "policy.toml" if file.is_dir() else file for file in files]
-    return sorted(home_of(home).policies.glob("*/policy.toml"))
-
-
-def _finding(file: Path, severity: str, place: str, message: str, hint: str | None) -> dict[str, Any]:
-    return {"file": str(file), "severity": severity, "place": place, "message": message, "hint": hint}

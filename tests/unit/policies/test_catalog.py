@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from clinic_text import CLINIC, OPEN, changed
 
-from gateway import catalog as catalogs
+from gateway import policy_files
 from gateway.catalog import Catalog
 from gateway.errors import Misconfigured
 
@@ -125,5 +125,5 @@ def test_folders_that_differ_in_letter_case_are_refused(tmp_path: Path) -> None:
 def test_a_licence_above_the_cap_goes_unnoticed_when_the_check_is_planted_broken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalogs, "_at_odds", lambda *_: [])
+    monkeypatch.setattr(policy_files, "_at_odds", lambda *_: [])
     Catalog.load(good(tmp_path, licences__acme=LICENCE.replace("epsilon = 2", "epsilon = 9")))

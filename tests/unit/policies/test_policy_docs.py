@@ -15,10 +15,9 @@ from clinic_text import CLINIC, OPEN, changed
 
 import policies
 from gateway.catalog import Catalog
+from gateway.policy_files import judge_home
 from policies.findings import Finding
-from policies.lint import lint
 from policies.load import load_text
-from policies.problems import PolicyError
 from policies.reference import filled
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -28,26 +27,32 @@ POLICY, CASES, LICENCE = re.findall(r"```toml\n(.*?)```", HOW_TO, re.DOTALL)
 PROBLEM, NOTE = re.findall(r"```text\n(.*?)\n```", HOW_TO, re.DOTALL)
 
 
-def test_the_worked_example_is_a_home(tmp_path: Path) -> None:
-    (tmp_path / "library").mkdir()
-    (tmp_path / "licences").mkdir()
-    (tmp_path / "library" / "policy.toml").write_text(POLICY, encoding="utf-8")
-    (tmp_path / "library" / "cases.toml").write_text(CASES, encoding="utf-8")
-    (tmp_path / "licences" / "planning.toml").write_text(LICENCE, encoding="utf-8")
-    catalog = Catalog.load(tmp_path)
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The worked example in a folder of its own, which is then the current one."""
+    folder = tmp_path / "policies"
+    for name, text in (("library/policy", POLICY), ("library/cases", CASES), ("licences/planning", LICENCE)):
+        file = folder / f"{name}.toml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return Path("policies")
+
+
+def test_the_worked_example_is_a_home(home: Path) -> None:
+    catalog = Catalog.load(home)
     assert catalog.datasets_visible_to("city-planning", date(2026, 6, 1)) == ("library",)
     assert len(catalog.cases["library"]) == 4
 
 
-def test_the_linter_says_of_the_worked_example_what_the_page_says() -> None:
-    assert [str(finding) for finding in lint(load_text(POLICY, "policy.toml"))] == [NOTE]
+def test_the_linter_says_of_the_worked_example_what_the_page_says(home: Path) -> None:
+    assert [told.line for told in judge_home(home).told] == [NOTE]
 
 
-def test_the_loader_says_what_the_page_says() -> None:
-    text = changed(("range = [0, 90], bins", "range = [90, 0], bins"), text=POLICY)
-    with pytest.raises(PolicyError) as caught:
-        load_text(text, "policies/library/policy.toml")
-    assert str(caught.value) == PROBLEM
+def test_the_linter_says_of_a_mistake_what_the_page_says(home: Path) -> None:
+    file = home / "library" / "policy.toml"
+    file.write_text(changed(("range = [0, 90], bins", "range = [90, 0], bins"), text=POLICY), encoding="utf-8")
+    assert [told.line for told in judge_home(home).told] == [PROBLEM]
 
 
 def test_the_reference_lists_every_key_as_it_is() -> None:
