@@ -190,7 +190,7 @@ class _OneDataset(Datasets):
         assert published.manifest.schema_digest == schema_digest(policy), "the snapshot is of another layout"
         schema = Schema(policy, published.public_keys)
         ceiling = Ceiling(dp.accountant, NO_CEILING, NO_CEILING)
-        self._one = Served(policy, dp, unit.count_max, published, schema, Shadow(policy), ceiling)
+        self._one = Served(policy, dp, unit.count_max, published, schema, published.publics, Shadow(policy), ceiling)
 
     def find(self, name: str) -> Served | None:
         return self._one if name == self._one.policy.dataset else None

@@ -17,8 +17,9 @@ from sandbox.domain import Domain
 from sandbox.engine.shadow import Shadow
 from sandbox.ingest.ensure import ensure
 from sandbox.ingest.refused import IngestRefused
-from sandbox.ingest.snapshot import Snapshot, drop_superseded
+from sandbox.ingest.snapshot import Snapshot, drop_superseded, under
 from sandbox.protocol import DatasetStatus
+from sandbox.publics import NO_PUBLICS, Publics
 from sandbox.relational.facts import Schema
 from sandbox.release.store import Ceiling
 
@@ -35,6 +36,8 @@ class Served:
     count_max: int
     snapshot: Snapshot
     schema: Schema
+    publics: Publics
+    """Rows of its small public tables."""
     shadow: Shadow
     ceiling: Ceiling
 
@@ -84,11 +87,32 @@ class Datasets:
         drop_superseded(self._domain.state, name)  # no worker of an earlier service can still be reading
         schema = Schema(policy, snapshot.public_keys)
         ceiling = _ceiling(policy.release.dp, self._domain.datasets[name].ceiling)
-        return Served(policy, policy.release.dp, policy.unit.count_max, snapshot, schema, Shadow(policy), ceiling)
+        return Served(
+            policy=policy,
+            dp=policy.release.dp,
+            count_max=policy.unit.count_max,
+            snapshot=snapshot,
+            schema=schema,
+            publics=snapshot.publics,
+            shadow=Shadow(policy),
+            ceiling=ceiling,
+        )
 
     def find(self, name: str) -> Served | None:
         with self._lock:
             return self._served.get(name)
+
+    def publics(self, dataset: str, commitment: str) -> Publics:
+        """Rows of public tables as they were in the snapshot of an answer: shown again, it says what it said."""
+        served = self.find(dataset)
+        if served is not None and served.snapshot.commitment == commitment:
+            return served.publics
+        try:
+            earlier = under(self._domain.state, dataset, commitment)
+            return NO_PUBLICS if earlier is None else earlier.publics
+        except (IngestRefused, OSError, ValueError) as error:
+            log.error("public tables of an earlier snapshot of %s: %s", dataset, type(error).__name__)
+            return NO_PUBLICS
 
     def statuses(self) -> tuple[DatasetStatus, ...]:
         with self._lock:

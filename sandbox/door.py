@@ -31,7 +31,7 @@ from sandbox.recent import Recent
 from sandbox.relational import price as pricing
 from sandbox.relational.facts import Refuse
 from sandbox.relational.lower.release import Lowered
-from sandbox.relational.nodes import find_release
+from sandbox.relational.nodes import Output, find_release
 from sandbox.relational.plan import ReleasePlan, plan_release
 from sandbox.release import accuracy, expected, post
 from sandbox.release.answer import answer, output_columns
@@ -74,7 +74,7 @@ class Door:
         try:
             served = self._served(request.question.dataset)
             job = self._job(request.question, served)
-            shown = self._shown(job)
+            shown = self._shown(job, served)
             if request.accuracy is not None:
                 epsilon = accuracy.smallest_epsilon(job, shown, request.accuracy)
                 job = self._job(replace(request.question, epsilon=epsilon), served)
@@ -128,7 +128,7 @@ class Door:
         if stored is None or not _same_meaning(stored, request.question):
             return Refused("not_found", "there is no such release for this question")
         try:
-            return answer(stored.release, stored.id, stored.hash, request.question.plan)
+            return self._answer(stored, request.question.plan)
         except Refuse as refusal:
             return refusal.refused
 
@@ -171,10 +171,16 @@ class Door:
                 served.shadow.bind(stage.sql, stage.shape)
         return job
 
-    def _shown(self, job: Job) -> tuple[post.Shown, ...]:
+    def _shown(self, job: Job, served: Served) -> tuple[post.Shown, ...]:
         types: dict[str, Type] = {f"k{i}": key.type for i, key in enumerate(job.plan.keys)}
         types |= {f"m{i}": output_type(vector, job.plan) for i, vector in enumerate(job.plan.vectors)}
-        return post.outputs(job.question.plan, types)
+        post.require_small(job.question.plan, types, served.publics, job.plan.cells)
+        return post.outputs(job.question.plan, types, served.publics)
+
+    def _answer(self, stored: Stored, plan: Output) -> Released:
+        """With public rows as they were when the release was made: shown again, an answer says what it said."""
+        publics = self._datasets.publics(stored.release.dataset, stored.release.snapshot)
+        return answer(stored.release, stored.id, stored.hash, plan, publics)
 
     def _under_ceiling(self, job: Job, ceiling: Ceiling) -> None:
         loss, delta = self._store.spent(job.question.dataset, ceiling.accountant)
@@ -190,14 +196,14 @@ class Door:
         stored = self._store.load(release)
         if stored is None or not _same_meaning(stored, question):
             return Failed()
-        return answer(stored.release, stored.id, stored.hash, question.plan)
+        return self._answer(stored, question.plan)
 
     def _release(self, request: Run, job: Job, snapshot: Path) -> Released | Failed:
         """After the charge whatever goes wrong looks the same; the cause stays in the domain's log, without data."""
         ticket = request.ticket.id
         try:
             stored = self._store.seal(ticket, self._make(request, job, snapshot))
-            return answer(stored.release, stored.id, stored.hash, request.question.plan)
+            return self._answer(stored, request.question.plan)
         except Exception as error:  # every cause must look the same; the class alone is logged
             log.error("job %s failed: %s", ticket, type(error).__name__)
             self._store.lose(ticket)

@@ -95,7 +95,12 @@ _AFTER = {
 def _after(plan: Output) -> Iterator[str]:
     node: Relation = plan.source
     found = []
-    while isinstance(node, Filter | Sort | Limit | Project | Distinct | Window):
-        found.append(_AFTER[type(node)])
-        node = node.source
+    while isinstance(node, Filter | Sort | Limit | Project | Distinct | Window | Join):
+        if isinstance(node, Join):
+            tables = ", ".join(f"`{each.table}`" for each in walk(node.right) if isinstance(each, Public))
+            found.append(f"join the released rows with the public table {tables}")
+            node = node.left
+        else:
+            found.append(_AFTER[type(node)])
+            node = node.source
     yield from reversed(found)

@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 
 from policies.types import Value
+from sandbox import codec, publics
 from sandbox.ingest import truths
 from sandbox.ingest.job import UNIT_COLUMN, Built, IngestColumn, IngestTable, Job, PublicKeys, Report, TableReport
 from sandbox.ingest.readers import literal, quoted
@@ -15,6 +16,7 @@ from sandbox.ingest.refused import IngestRefused
 from sandbox.ingest.report import report_table
 from sandbox.ingest.stage import Staged, stage
 from sandbox.ingest.units import number_units, with_unit
+from sandbox.publics import PublicColumn, PublicRows
 
 DATA = "data.duckdb"
 STAGE = "stage.duckdb"
@@ -45,9 +47,10 @@ def _build(job: Job, folder: Path) -> Built:
             number_units(con, job, staged)
         reports = tuple(_finish(con, job, staged[table.name], staged) for table in job.tables)
         keys = tuple(keys for table in job.tables if table.public for keys in _public_keys(con, table))
+        rows = _small([found for table in job.tables if table.public and (found := _public_rows(con, table))])
         con.execute("CHECKPOINT out")
         con.execute("DETACH out")
-    return Built(keys, Report(reports))
+    return Built(keys, rows, Report(reports))
 
 
 def _connect(job: Job, folder: Path) -> duckdb.DuckDBPyConnection:
@@ -114,3 +117,28 @@ def _public_keys(con: duckdb.DuckDBPyConnection, table: IngestTable) -> list[Pub
         if len(rows) <= PUBLIC_KEYS_MAX:
             found.append(PublicKeys(table.name, column.name, tuple(value for (value,) in rows)))
     return found
+
+
+def _public_rows(con: duckdb.DuckDBPyConnection, table: IngestTable) -> PublicRows | None:
+    """All rows of a public table, or None where they are too many."""
+    shown = _shown(table)
+    names = ", ".join(quoted(column.name) for column in shown)
+    if not shown:
+        return None
+    rows: list[tuple[Value, ...]] = con.execute(
+        f"SELECT {names} FROM out.main.{quoted(table.name)} ORDER BY {names} LIMIT {publics.ROWS_MAX + 1}"
+    ).fetchall()
+    if len(rows) > publics.ROWS_MAX:
+        return None
+    return PublicRows(table.name, tuple(PublicColumn(column.name, column.type) for column in shown), tuple(rows))
+
+
+def _small(tables: list[PublicRows]) -> tuple[PublicRows, ...]:
+    """Those of `tables` that may be kept beside the snapshot: the smallest first, as long as there is room."""
+    sizes = sorted((len(codec.dumps(table)), table.table) for table in tables)
+    kept, room = set(), publics.BYTES_MAX
+    for size, name in sizes:
+        if size <= min(room, publics.TABLE_BYTES_MAX):
+            kept.add(name)
+            room -= size
+    return tuple(table for table in tables if table.table in kept)

@@ -23,6 +23,7 @@ from sandbox.ingest.job import Built, ChildReply, IngestFile, Job, NotBuilt, sch
 from sandbox.ingest.refused import IngestRefused
 from sandbox.ingest.snapshot import Manifest, Snapshot
 from sandbox.ingest.sources import RecordedFile, SourceFile
+from sandbox.publics import PublicColumn, PublicFile, PublicRows
 
 CHILD_REPLY_BYTES_MAX = 64 << 20
 BUILD_MEMORY_MB_MIN = 2048
@@ -68,7 +69,9 @@ def _build(domain: Domain, policy: Policy, name: str, files: tuple[SourceFile, .
     try:
         built = _run_child(_job(domain, policy, files, build))
         _refuse_files_in_motion(files)
-        return snapshots.publish(build, _manifest(policy, name, recorded, build, built), built.report)
+        public = codec.dumps(_public_file(policy, built.public_rows))
+        manifest = _manifest(policy, name, recorded, build, built)
+        return snapshots.publish(build, manifest, built.report, public)
     finally:
         snapshots.clear_leftovers(folder)
 
@@ -137,6 +140,17 @@ def _refuse_files_in_motion(files: tuple[SourceFile, ...]) -> None:
             status = None
         if status is None or (status.st_size, status.st_mtime_ns) != (file.bytes, file.mtime_ns):
             raise IngestRefused(f"file `{file.path}` of table `{file.table}` changed while it was read; try again")
+
+
+def _public_file(policy: Policy, found: tuple[PublicRows, ...]) -> PublicFile:
+    """What the child says of public tables, held against the policy. Raises IngestRefused."""
+    for each in found:
+        table = policy.tables.get(each.table)
+        shown = [] if table is None or not table.public else table.columns.values()
+        columns = tuple(PublicColumn(c.name, c.type) for c in shown if c.role not in ("hidden", "unit"))
+        if not columns or each.columns != columns or any(len(row) != len(columns) for row in each.rows):
+            raise IngestRefused("reading the data files failed: the confined reader's result is unreadable")
+    return PublicFile(found)
 
 
 def _manifest(policy: Policy, name: str, recorded: tuple[RecordedFile, ...], build: Path, built: Built) -> Manifest:

@@ -11,8 +11,9 @@ from policies.model import Column, Policy, Role, Table
 from policies.types import Type, Value
 from sandbox import codec
 from sandbox.ingest.refused import IngestRefused
+from sandbox.publics import PublicRows
 
-LAYOUT = 1
+LAYOUT = 2
 """Of the snapshot. A new number makes every snapshot be built anew."""
 UNIT_COLUMN = "__unit"
 INTEGER_MAX = 2**31 - 1
@@ -118,6 +119,7 @@ class PublicKeys:
 @dataclass(frozen=True, slots=True)
 class Built:
     public_keys: tuple[PublicKeys, ...]
+    public_rows: tuple[PublicRows, ...]
     report: Report
 
 

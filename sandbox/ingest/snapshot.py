@@ -3,6 +3,7 @@
 snapshots/<dataset>/current.json           which snapshot is in force
 snapshots/<dataset>/<id>/data.duckdb       the tables, read-only
 snapshots/<dataset>/<id>/manifest.json     what it was made of; its salt makes the commitment
+snapshots/<dataset>/<id>/public.json       rows of small public tables, kept as long as answers may be shown again
 snapshots/<dataset>/<id>/report.json       counts for the custodian, mode 0600
 snapshots/<dataset>/.build-<id>/           a build that is under way, or a leftover of one
 """
@@ -17,7 +18,7 @@ import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,12 @@ from sandbox import codec
 from sandbox.ingest.job import PublicKeys, Report
 from sandbox.ingest.refused import IngestRefused
 from sandbox.ingest.sources import RecordedFile, sha256_of
+from sandbox.publics import NO_PUBLICS, PublicFile, Publics, by_name
 
 DATA = "data.duckdb"
 MANIFEST = "manifest.json"
 REPORT = "report.json"
+PUBLIC = "public.json"
 CURRENT = "current.json"
 BUILD_PREFIX = ".build-"
 FORMAT = 1
@@ -45,6 +48,8 @@ class Manifest:
     """Hex. It stays in the domain: with it the commitment could be tested against guesses."""
     commitment: str
     public_keys: tuple[PublicKeys, ...]
+    public_sha256: str = ""
+    """Hex, of the file with the rows of public tables; empty where a snapshot of an older layout has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,20 @@ class Snapshot:
         for entry in self.manifest.public_keys:
             keys.setdefault(entry.table, {})[entry.column] = entry.values
         return keys
+
+    @property
+    def publics(self) -> Publics:
+        """Rows of its small public tables. Raises IngestRefused where the file is not the one that was published."""
+        if not self.manifest.public_sha256:
+            return NO_PUBLICS
+        file = self.path.parent / PUBLIC
+        try:
+            content = file.read_bytes()
+            if hashlib.sha256(content).hexdigest() != self.manifest.public_sha256:
+                raise ValueError("other bytes")
+            return by_name(codec.loads(content, PublicFile))
+        except (OSError, ValueError) as error:
+            raise IngestRefused(f"`{file}` is damaged; remove its folder to build anew") from error
 
     @property
     def report(self) -> Report:
@@ -119,14 +138,26 @@ def remembered(state_dir: Path, dataset: str, snapshot_name: str) -> Manifest | 
     return None
 
 
-def publish(build: Path, manifest: Manifest, report: Report) -> Snapshot:
+def under(state_dir: Path, dataset: str, commitment: str) -> Snapshot | None:
+    """The snapshot with this commitment, also when it is no longer in force; its data may be gone."""
+    for file in sorted(folder_of(state_dir, dataset).glob(f"[!.]*/{MANIFEST}")):
+        manifest = _read_manifest(file)
+        if manifest.commitment == commitment:
+            name = manifest.snapshot_name
+            return Snapshot(dataset, file.parent.name, name, file.parent / DATA, commitment, manifest)
+    return None
+
+
+def publish(build: Path, manifest: Manifest, report: Report, public: bytes) -> Snapshot:
     """Turns the finished folder `build` into the snapshot in force.
 
     Guarantee: after a crash at any point, `current.json` names a whole snapshot, the old one or the new one.
     """
     folder, name = build.parent, build.name.removeprefix(BUILD_PREFIX)
+    manifest = replace(manifest, public_sha256=hashlib.sha256(public).hexdigest())
     _write(build / MANIFEST, _manifest_bytes(manifest), 0o600)
     _write(build / REPORT, codec.dumps(report), 0o600)
+    _write(build / PUBLIC, public, 0o600)
     data = build / DATA
     data.chmod(0o444)
     _sync(data)
@@ -203,6 +234,7 @@ def _manifest_bytes(manifest: Manifest) -> bytes:
         "salt": manifest.salt,
         "commitment": manifest.commitment,
         "public_keys": keys,
+        "public_sha256": manifest.public_sha256,
         "units": None,
     }
     return json.dumps(plain, ensure_ascii=False, indent=1).encode()
@@ -225,6 +257,7 @@ def _read_manifest(file: Path) -> Manifest:
         salt=str(plain["salt"]),
         commitment=str(plain["commitment"]),
         public_keys=keys,
+        public_sha256=str(plain.get("public_sha256", "")),
     )
 
 

@@ -1,12 +1,14 @@
-"""SQL of the relations above a release, over a table `released`. Every row keeps `__row`, the released row that it is
-made of, and `__order`, its place: nothing is left to the engine's own order."""
+"""SQL of the relations above a release, over the table `released` and one for each public table.
+
+Every row keeps `__row`, the released row that it is made of, and `__order`, its place: nothing is left to the engine's
+own order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final, assert_never
 
-from policies.types import Type
+from sandbox.relational.expressions import Call, Column
 from sandbox.relational.facts import Facts, Refuse
 from sandbox.relational.lower.scalars import identifier, scalar
 from sandbox.relational.nodes import (
@@ -26,45 +28,79 @@ from sandbox.relational.nodes import (
     UnitAggregate,
     Window,
 )
-from sandbox.release.above import above
+from sandbox.release.above import Ground, above, public
 from sandbox.release.windows import ORDER, order_by, shown, window
 
 ROW: Final = identifier("__row")
+PLACE: Final = identifier("__place")
+"""A row's place in its public table."""
 
 
-def lower(node: Relation, released: Mapping[str, Type]) -> str:
+def lower(node: Relation, ground: Ground) -> str:
     """SQL of `node`, whose facts are known to hold: `above` refuses all else."""
     match node:
         case Release() | Rollup():
             return f"SELECT *, {ROW} AS {ORDER} FROM released"
         case Filter():
-            facts = _below(node.source, released)
+            facts = _below(node.source, ground)
             conditions = " AND ".join(scalar(c, facts) for c in node.conditions) or "TRUE"
-            return f"SELECT * FROM ({lower(node.source, released)}) WHERE {conditions}"
+            return f"SELECT * FROM ({lower(node.source, ground)}) WHERE {conditions}"
         case Sort():
-            order = f"row_number() OVER (ORDER BY {order_by(node.by, _below(node.source, released))}) AS {ORDER}"
-            return f"SELECT * EXCLUDE ({ORDER}), {order} FROM ({lower(node.source, released)})"
+            order = f"row_number() OVER (ORDER BY {order_by(node.by, _below(node.source, ground))}) AS {ORDER}"
+            return f"SELECT * EXCLUDE ({ORDER}), {order} FROM ({lower(node.source, ground)})"
         case Limit():
             count = "" if node.count is None else f" LIMIT {node.count}"
-            return f"SELECT * FROM ({lower(node.source, released)}) ORDER BY {ORDER}{count} OFFSET {node.offset}"
+            return f"SELECT * FROM ({lower(node.source, ground)}) ORDER BY {ORDER}{count} OFFSET {node.offset}"
         case Project():
-            facts = _below(node.source, released)
+            facts = _below(node.source, ground)
             named = [f"{shown(e, facts)} AS {identifier(f'{node.number}.{i}')}" for i, e in enumerate(node.columns)]
-            return f"SELECT {', '.join([ROW, ORDER, *named])} FROM ({lower(node.source, released)})"
+            return f"SELECT {', '.join([ROW, ORDER, *named])} FROM ({lower(node.source, ground)})"
         case Distinct():
-            facts = _below(node.source, released)
+            facts = _below(node.source, ground)
             columns = ", ".join(shown(e, facts) for e in node.columns) or "TRUE"
             first = f"row_number() OVER (PARTITION BY {columns} ORDER BY {ORDER}) = 1"
-            return f"SELECT * FROM ({lower(node.source, released)}) QUALIFY {first}"
+            return f"SELECT * FROM ({lower(node.source, ground)}) QUALIFY {first}"
         case Window():
-            facts = _below(node.source, released)
+            facts = _below(node.source, ground)
             named = [f"{window(c, facts)} AS {identifier(f'{node.number}.w{i}')}" for i, c in enumerate(node.columns)]
-            return f"SELECT {', '.join(['*', *named])} FROM ({lower(node.source, released)})"
-        case Join() | Scan() | Public() | UnionAll() | UnitAggregate() | Output():
+            return f"SELECT {', '.join(['*', *named])} FROM ({lower(node.source, ground)})"
+        case Join():
+            return _join(node, ground)
+        case Scan() | Public() | UnionAll() | UnitAggregate() | Output():
             raise Refuse("construct_not_allowed", "released rows can be filtered, sorted and limited", at=node.at)
         case _:
             assert_never(node)
 
 
-def _below(node: Relation, released: Mapping[str, Type]) -> Facts:
-    return above(node, released).facts
+def _join(node: Join, ground: Ground) -> str:
+    """Rows of the public table that meet the same row keep its own order."""
+    _, beside = public(node.right, ground)
+    facts = Facts({**_below(node.left, ground).columns, **beside.columns}, None, None)
+    pairs = (Call("equal", (Column(one), Column(other))) for one, other in node.on)
+    on = " AND ".join(scalar(pair, facts) for pair in pairs)
+    sides = f"({lower(node.left, ground)}) {node.kind.upper()} JOIN ({_public(node.right, ground)}) ON {on}"
+    order = f"row_number() OVER (ORDER BY {ORDER}, {PLACE}) AS {ORDER}"
+    return f"SELECT * EXCLUDE ({ORDER}, {PLACE}), {order} FROM (SELECT * FROM {sides})"
+
+
+def _public(node: Relation, ground: Ground) -> str:
+    match node:
+        case Public():
+            columns = ground.publics[node.table].columns
+            named = [f"{identifier(c.name)} AS {identifier(f'{node.number}.{c.name}')}" for c in columns]
+            return f"SELECT {', '.join([PLACE, *named])} FROM {public_table(node.table)}"
+        case Filter():
+            _, facts = public(node.source, ground)
+            conditions = " AND ".join(scalar(c, facts) for c in node.conditions) or "TRUE"
+            return f"SELECT * FROM ({_public(node.source, ground)}) WHERE {conditions}"
+        case _:
+            raise Refuse("join_not_allowed", "an answer is joined with public tables only", at=node.at)
+
+
+def public_table(name: str) -> str:
+    """The engine's name of a public table; `released` is none of them."""
+    return identifier(f"public {name}")
+
+
+def _below(node: Relation, ground: Ground) -> Facts:
+    return above(node, ground).facts

@@ -8,6 +8,7 @@ from fractions import Fraction
 from policies.types import Type, Value
 from sandbox.notes import Note
 from sandbox.protocol import Interval, OutputColumn, Released
+from sandbox.publics import NO_PUBLICS, Publics
 from sandbox.relational.expressions import Column, columns
 from sandbox.relational.nodes import Output
 from sandbox.release import bands, post, present
@@ -22,17 +23,19 @@ def released_types(release: Release) -> dict[str, Type]:
     return {**keys, **{f"m{i}": measure.type for i, measure in enumerate(release.measures)}}
 
 
-def answer(release: Release, release_id: str, release_hash: str, plan: Output) -> Released:
-    """What leaves for a question whose private part is `release`. Touches nothing else."""
+def answer(
+    release: Release, release_id: str, release_hash: str, plan: Output, publics: Publics = NO_PUBLICS
+) -> Released:
+    """What leaves for a question whose private part is `release`. Touches nothing else but public rows."""
     types = released_types(release)
     rows = [_row(release, group) for group in range(len(release.groups))]
-    shown = post.outputs(plan, types)
+    shown = post.outputs(plan, types, publics)
     if post.is_plain(plan):
         names = list(types)
         places = [names.index(e.name) for _, e in plan.columns if isinstance(e, Column)]
         found = [(i, tuple(row[place] for place in places)) for i, row in enumerate(rows)]
     else:
-        found = post.run(plan, types, rows)
+        found = post.run(plan, types, rows, publics)
     return Released(
         release=release_id,
         release_hash=release_hash,

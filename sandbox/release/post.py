@@ -1,4 +1,4 @@
-"""HAVING, ORDER BY, LIMIT, windows and arithmetic over released rows: DuckDB in memory, which never sees raw data."""
+"""HAVING, ORDER BY, LIMIT, windows, arithmetic, joins with public rows: DuckDB in memory, which never sees raw data."""
 
 from __future__ import annotations
 
@@ -6,20 +6,25 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Final
 
 import duckdb
 
 from policies.types import DATE, TIMESTAMP, Type, Value
+from sandbox.publics import NO_PUBLICS, Publics
 from sandbox.relational.expressions import Column, Expression
+from sandbox.relational.facts import Refuse
 from sandbox.relational.lower.scalars import identifier, sql_type
-from sandbox.relational.nodes import Output, Release, Rollup
+from sandbox.relational.nodes import Output, Public, Release, Rollup, walk
 from sandbox.relational.scalar import facts_of
-from sandbox.release.above import Reads, above, substitute
-from sandbox.release.above_sql import ROW, lower
+from sandbox.release.above import Ground, Reads, above, substitute
+from sandbox.release.above_sql import PLACE, ROW, lower, public_table
 from sandbox.release.windows import ORDER
 from sandbox.release.windows import shown as written
 
-KEYS = ("k", "g")
+ROWS_MAX: Final = 100_000
+"""Of an answer whose released rows meet several rows of a public table each."""
+KEYS: Final = ("k", "g")
 """First letters of released columns that are no noisy numbers: keys, and whether they are rolled up."""
 
 
@@ -40,9 +45,9 @@ class Shown:
         return all(name.startswith(KEYS) for name in self.reads)
 
 
-def outputs(plan: Output, released: Mapping[str, Type]) -> tuple[Shown, ...]:
+def outputs(plan: Output, released: Mapping[str, Type], publics: Publics = NO_PUBLICS) -> tuple[Shown, ...]:
     """The answer's columns over released columns `k0`, `m0`, ... Raises Refuse for what the types do not allow."""
-    below = above(plan.source, released)
+    below = above(plan.source, Ground(released, publics))
     return tuple(
         Shown(name, substitute(e, below.stands), facts_of(e, below.facts).type, below.reads_of(e))
         for name, e in plan.columns
@@ -55,35 +60,55 @@ def is_plain(plan: Output) -> bool:
     return bottom and all(isinstance(expression, Column) for _, expression in plan.columns)
 
 
+def require_small(plan: Output, released: Mapping[str, Type], publics: Publics, groups: int | None) -> None:
+    """Raises Refuse where joins could make more rows of `groups` released ones than an answer holds."""
+    fan = above(plan.source, Ground(released, publics)).fan
+    if fan > 1 and (groups is None or groups * fan > ROWS_MAX):
+        detail = f"each released row would meet up to {fan} rows of public tables, and make the answer too large"
+        hint = "join on columns whose values are unique in the public table"
+        raise Refuse("result_too_large", detail, hint=hint, at=plan.source.at)
+
+
 def run(
-    plan: Output, released: Mapping[str, Type], rows: Sequence[Sequence[Value]]
+    plan: Output, released: Mapping[str, Type], rows: Sequence[Sequence[Value]], publics: Publics = NO_PUBLICS
 ) -> list[tuple[int, tuple[Value, ...]]]:
     """The answer's rows as (index of the released row, values), in order.
 
     `rows` are parallel to `released`. Never raises on numbers: arithmetic is total. A row that stands for several equal
     ones is told by the first of them.
     """
-    below = above(plan.source, released).facts
+    ground = Ground(released, publics)
+    below = above(plan.source, ground).facts
     types = [facts_of(expression, below).type for _, expression in plan.columns]
     selected = ", ".join([ROW, *(written(expression, below) for _, expression in plan.columns)])
-    sql = f"SELECT {selected} FROM ({lower(plan.source, released)}) ORDER BY {ORDER}"
+    sql = f"SELECT {selected} FROM ({lower(plan.source, ground)}) ORDER BY {ORDER}"
     with duckdb.connect(":memory:", config={"threads": "1"}) as connection:
         for setting in _SETTINGS:
             connection.execute(setting).fetchall()
-        _load(connection, released, rows)
+        _load(connection, "released", ROW, released, rows)
+        for name in sorted({node.table for node in walk(plan) if isinstance(node, Public)} & set(publics)):
+            table = publics[name]
+            types_of = {column.name: column.type for column in table.columns}
+            _load(connection, public_table(name), PLACE, types_of, table.rows)
         found = connection.execute(sql).fetchall()
     return [(row[0], tuple(_value(v, t) for v, t in zip(row[1:], types, strict=True))) for row in found]
 
 
-def _load(connection: duckdb.DuckDBPyConnection, released: Mapping[str, Type], rows: Sequence[Sequence[Value]]) -> None:
+def _load(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    place: str,
+    columns: Mapping[str, Type],
+    rows: Sequence[Sequence[Value]],
+) -> None:
     """All rows in one statement, column by column as text: a statement per row would take a second for a thousand."""
-    names = [f"{ROW} BIGINT", *(f"{identifier(name)} {sql_type(type_)}" for name, type_ in released.items())]
-    connection.execute(f"CREATE TABLE released ({', '.join(names)})").fetchall()
+    names = [f"{place} BIGINT", *(f"{identifier(name)} {sql_type(type_)}" for name, type_ in columns.items())]
+    connection.execute(f"CREATE TABLE {table} ({', '.join(names)})").fetchall()
     if rows:
         lists = [[None if value is None else str(value) for value in column] for column in zip(*rows, strict=True)]
-        casts = [f"CAST(unnest(?::VARCHAR[]) AS {sql_type(type_)})" for type_ in released.values()]
+        casts = [f"CAST(unnest(?::VARCHAR[]) AS {sql_type(type_)})" for type_ in columns.values()]
         numbers = f"unnest(range({len(rows)}))"
-        connection.execute(f"INSERT INTO released SELECT {', '.join([numbers, *casts])}", lists).fetchall()
+        connection.execute(f"INSERT INTO {table} SELECT {', '.join([numbers, *casts])}", lists).fetchall()
 
 
 _SETTINGS = ("SET enable_external_access=false", "SET lock_configuration=true")

@@ -15,7 +15,7 @@ from policies.privacy_loss import EPSILON_UNIT
 from sandbox import codec
 from sandbox.protocol import Accuracy, Failed, Fetch, Prepare, Prepared, Price, Question, Refused, Released, Run
 from sandbox.relational.expressions import Column
-from sandbox.relational.nodes import Measure
+from sandbox.relational.nodes import Join, Measure, Output, Public, Release, Scan, find_release
 from tests.domain_world import PEOPLE, DomainWorld, domain_world
 
 pytestmark = pytest.mark.skipif(os.uname().sysname != "Linux", reason="workers are confined on Linux only")
@@ -308,3 +308,59 @@ def test_a_stored_release_that_meets_the_accuracy_is_named(roomy: DomainWorld) -
     found = roomy.door.prepare(Prepare(most, reserve=False, accuracy=finer))
     assert isinstance(found, Prepared)
     assert found.release is None
+
+
+def _beside_levels(world: DomainWorld, *, kind: str = "left", epsilon: str = "0.5") -> Question:
+    """Visits by level of the hospital, and beside each the hospitals of that level: no row of a unit is near them."""
+    rows = Join(Scan("visits", 0), Public("hospitals", 1), "inner", (("0.hospital", "1.id"),))
+    release = Release(rows, (Column("1.level"),), (Measure("count_rows"),))
+    joined = Join(release, Public("hospitals", 2), kind, (("k0", "2.level"),))
+    columns = (("id", Column("2.id")), ("level", Column("2.level")), ("n", Column("m0")))
+    return dataclasses.replace(world.question(epsilon=epsilon), plan=Output(joined, columns))
+
+
+def test_an_answer_is_joined_with_a_public_table_at_no_price_of_its_own(roomy: DomainWorld) -> None:
+    question = _beside_levels(roomy)
+    made = roomy.run(question)
+    assert isinstance(made, Released)
+    assert [(row[0], row[1]) for row in made.rows] == [(1, "city"), (3, "city"), (0, "county"), (2, "county")]
+    assert [column.kind for column in made.columns] == ["key", "key", "noisy"]
+    assert made.rows[0][2] == made.rows[1][2]
+    assert made.intervals[0][2] is not None
+    spent = roomy.spent()
+    bare = dataclasses.replace(question, plan=Output(find_release(question.plan), (("n", Column("m0")),)))
+    assert roomy.prepared(bare).release == made.release
+    assert roomy.spent() == spent
+
+
+def test_an_answer_that_is_shown_again_says_what_it_said(roomy: DomainWorld) -> None:
+    """The public table of its own snapshot is read, not that of the one in force."""
+    question = _beside_levels(roomy, epsilon="0.6")
+    made = roomy.run(question)
+    assert isinstance(made, Released)
+    served = roomy.door._datasets.find("clinic")
+    assert served is not None
+    snapshot = dataclasses.replace(served.snapshot, commitment="f" * 64)
+    newer = dataclasses.replace(served, snapshot=snapshot, publics={})
+    roomy.door._datasets._served["clinic"] = newer
+    try:
+        assert roomy.door.fetch(Fetch(made.release, question)) == made
+        refused = roomy.door.prepare(Prepare(question, reserve=False))
+        assert isinstance(refused, Refused)
+        assert refused.code == "join_not_allowed"
+    finally:
+        roomy.door._datasets._served["clinic"] = served
+
+
+@pytest.mark.parametrize(
+    ("table", "on"),
+    [("people", ("k0", "2.sex")), ("hospitals", ("k0", "2.name")), ("nowhere", ("k0", "2.level"))],
+)
+def test_an_answer_is_joined_with_nothing_but_public_rows(roomy: DomainWorld, table: str, on: tuple[str, str]) -> None:
+    question = _beside_levels(roomy)
+    for right in (Public(table, 2), Scan(table, 2)):
+        joined = Join(find_release(question.plan), right, "inner", (on,))
+        plan = Output(joined, (("n", Column("m0")),))
+        found = roomy.door.prepare(Prepare(dataclasses.replace(question, plan=plan), reserve=False))
+        assert isinstance(found, Refused)
+        assert found.code in ("join_not_allowed", "column_unknown")

@@ -202,6 +202,19 @@ def test_a_duckdb_file_with_changes_beside_it_is_refused(tmp_path: Path) -> None
     assert "not checkpointed" in refusal(tmp_path, "t.duckdb")
 
 
+INTEGER = '{"@":"Type","kind":"integer","precision":null,"scale":null}'
+PRIVATE = (
+    f"""{{"@":"PublicRows","table":"t","columns":[{{"@":"PublicColumn","name":"x","type":{INTEGER}}}],"rows":[[2]]}}"""
+)
+"""Rows of a table that is not public, called public."""
+
+
+def said(rows: str = "") -> str:
+    report = '{"@":"Report","tables":[]}'
+    built = f"""{{"@":"Built","public_keys":[],"public_rows":[{rows}],"report":{report}}}"""
+    return f"""{{"@":"ChildReply","outcome":{built}}}"""
+
+
 def test_a_reader_that_a_file_took_over_cannot_pass_anything_but_its_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,9 +224,9 @@ def test_a_reader_that_a_file_took_over_cannot_pass_anything_but_its_record(
         "pass",
         "import sys; sys.stdout.write('{')",
         "import sys; sys.stdout.write('[' * 100000)",
-        """print('{"@":"ChildReply","outcome":{"@":"Built","public_keys":[],"report":{"@":"Report","tables":[]}}}')""",
-        """import os; os.symlink('/etc/passwd', 'data.duckdb')
-print('{"@":"ChildReply","outcome":{"@":"Built","public_keys":[],"report":{"@":"Report","tables":[]}}}')""",
+        f"print('{said()}')",
+        f"import os; os.symlink('/etc/passwd', 'data.duckdb'); print('{said()}')",
+        f"open('data.duckdb', 'w').write('x'); print('{said(PRIVATE)}')",
     ]
     start = subprocess.Popen
     for lie in lies:

@@ -47,7 +47,8 @@ def test_hidden_columns_are_nowhere_in_the_bytes(tmp_path: Path) -> None:
     snapshot = take_in(write_home(tmp_path))
     for file in snapshot.path.parent.iterdir():
         assert b"Secretname" not in file.read_bytes()
-    assert {file.name for file in snapshot.path.parent.iterdir()} == {"data.duckdb", "manifest.json", "report.json"}
+    names = {file.name for file in snapshot.path.parent.iterdir()}
+    assert names == {"data.duckdb", "manifest.json", "public.json", "report.json"}
 
 
 def test_unit_ids_are_dense_over_the_people_and_those_that_only_visits_know(tmp_path: Path) -> None:

@@ -10,13 +10,15 @@ from typing import Any, get_args
 
 import pytest
 
-from policies.types import BIGINT, BOOLEAN, TEXT, Type, Value
+from policies.types import BIGINT, BOOLEAN, INTEGER, TEXT, Type, Value
+from sandbox.publics import PublicColumn, PublicRows
 from sandbox.relational.expressions import Call, Case, Column, Expression, Literal
 from sandbox.relational.facts import Facts, Refuse
 from sandbox.relational.nodes import (
     Distinct,
     Filter,
     Join,
+    JoinKind,
     Limit,
     Output,
     Project,
@@ -31,10 +33,17 @@ from sandbox.relational.nodes import (
     WindowFunction,
 )
 from sandbox.release import above_sql, post, windows
+from sandbox.release.above import Ground
 
 CHAINS = 60
 TYPES: Mapping[str, Type] = {"k0": TEXT, "m0": BIGINT, "m1": BIGINT}
 RELEASE = Release(Scan("people", 0), (), ())
+PLACES = PublicRows(
+    "places",
+    (PublicColumn("name", TEXT), PublicColumn("size", INTEGER)),
+    (("a", 1), ("a", 7), ("b", None), (None, 0), ("B", 1), ("c", -4)),
+)
+PUBLICS = {"places": PLACES}
 Named = dict[str, Any]
 Numbered = list[tuple[int, Named]]
 
@@ -89,6 +98,17 @@ def run_plainly(node: Relation, rows: Numbered) -> Numbered:
             for i, r in run_plainly(source, rows):
                 first.setdefault(tuple(value_of(e, r) for e in columns), (i, r))
             return list(first.values())
+        case Join(left=left, right=right, kind=kind, on=on):
+            joined: Numbered = []
+            for i, r in run_plainly(left, rows):
+                partners = [
+                    other
+                    for other in _public_plainly(right)
+                    if all(r[a] is not None and r[a] == other[b] for a, b in on)
+                ]
+                nobody = [dict.fromkeys(_columns_of(right))] if kind == "left" and not partners else []
+                joined += [(i, r | other) for other in partners or nobody]
+            return joined
         case Window(source=source, columns=windows, number=place):
             below = run_plainly(source, rows)
             beside = [_window_plainly(window, [r for _, r in below]) for window in windows]
@@ -97,6 +117,17 @@ def run_plainly(node: Relation, rows: Numbered) -> Numbered:
                 for at, (i, r) in enumerate(below)
             ]
     return rows
+
+
+def _columns_of(node: Relation) -> list[str]:
+    table = node.source if isinstance(node, Filter) else node
+    return [f"{table.number}.{column.name}" for column in PLACES.columns]
+
+
+def _public_plainly(node: Relation) -> list[Named]:
+    if isinstance(node, Filter):
+        return [r for r in _public_plainly(node.source) if all(value_of(c, r) is True for c in node.conditions)]
+    return [dict(zip(_columns_of(node), row, strict=True)) for row in PLACES.rows]
 
 
 def _window_plainly(window: WindowColumn, rows: list[Named]) -> list[Any]:
@@ -152,7 +183,7 @@ def random_chain(dice: random.Random) -> Output:
     node: Relation = RELEASE
     texts, numbers = ["k0"], ["m0", "m1"]
     for step in range(dice.randint(0, 5)):
-        match dice.choice(["filter", "sort", "sort", "limit", "project", "distinct", "window", "window"]):
+        match dice.choice(["filter", "sort", "sort", "limit", "project", "distinct", "window", "window", "join"]):
             case "filter":
                 node = Filter(node, tuple(_condition(dice, texts, numbers) for _ in range(dice.randint(1, 2))))
             case "sort":
@@ -162,6 +193,9 @@ def random_chain(dice: random.Random) -> Output:
                 node = Limit(node, dice.choice([None, 0, 1, 4, 9]), dice.choice([0, 0, 1, 3, 50]))
             case "distinct":
                 node = Distinct(node, (Column(dice.choice(texts)), _number(dice, numbers))[: dice.randint(1, 2)])
+            case "join":
+                node = _join(dice, node, step + 1, texts, numbers)
+                texts, numbers = [*texts, f"{step + 1}.name"], [*numbers, f"{step + 1}.size"]
             case "window":
                 node = Window(node, tuple(_window(dice, texts, numbers) for _ in range(2)), step + 1)
                 numbers = [*numbers, f"{step + 1}.w0", f"{step + 1}.w1"]
@@ -169,7 +203,7 @@ def random_chain(dice: random.Random) -> Output:
                 columns = (Column(dice.choice(texts)), *(_number(dice, numbers) for _ in range(2)))
                 node = Project(node, step + 1, columns)
                 texts, numbers = [f"{step + 1}.0"], [f"{step + 1}.1", f"{step + 1}.2"]
-    return Output(node, (("t", Column(texts[0])), ("n", _number(dice, numbers)), ("m", Column(numbers[1]))))
+    return Output(node, (("t", Column(texts[0])), ("n", _number(dice, numbers)), ("m", Column(numbers[-1]))))
 
 
 FUNCTIONS: tuple[WindowFunction, ...] = get_args(WindowFunction)
@@ -187,6 +221,15 @@ def _window(dice: random.Random, texts: list[str], numbers: list[str]) -> Window
         by[: dice.randint(0, 2)],
         dice.choice([1, 1, 2, 0]),
     )
+
+
+def _join(dice: random.Random, node: Relation, step: int, texts: list[str], numbers: list[str]) -> Join:
+    right: Relation = Public("places", step)
+    if dice.random() < 0.3:
+        right = Filter(right, (Call("less", (Column(f"{step}.size"), number(2))),))
+    pairs = ((dice.choice(texts), f"{step}.name"), (dice.choice(numbers), f"{step}.size"))
+    kind: JoinKind = dice.choice(["inner", "left", "left"])
+    return Join(node, right, kind, dice.choice([pairs[:1], pairs[1:], pairs]))
 
 
 def _number(dice: random.Random, numbers: list[str]) -> Expression:
@@ -240,7 +283,7 @@ def disagreements(chains: int, seed: int) -> Iterator[str]:
         plan, rows = random_chain(dice), random_rows(dice)
         named = [(i, dict(zip(TYPES, row, strict=True))) for i, row in enumerate(rows)]
         expected = [(i, tuple(value_of(e, r) for _, e in plan.columns)) for i, r in run_plainly(plan.source, named)]
-        if typed(post.run(plan, TYPES, rows)) != typed(expected):
+        if typed(post.run(plan, TYPES, rows, PUBLICS)) != typed(expected):
             yield f"{plan} over {rows}"
 
 
@@ -248,24 +291,26 @@ def test_chains_over_released_rows_mean_what_a_plain_reading_says() -> None:
     assert list(disagreements(CHAINS, 20261123)) == []
 
 
-FAULTS = ("unstable", "nulls", "offset", "whole partition", "distinct", "lag")
+FAULTS = ("unstable", "nulls", "offset", "whole partition", "distinct", "lag", "inner")
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_disorder_is_noticed(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sort_key, order_by, window, lower = windows.sort_key, windows.order_by, windows.window, above_sql.lower
 
-    def careless(node: Relation, released: Mapping[str, Type]) -> str:
+    def careless(node: Relation, ground: Ground) -> str:
         match node:
             case Limit(count=count) if fault == "offset":
-                return lower(Limit(node.source, count, 0), released)
+                return lower(Limit(node.source, count, 0), ground)
             case Distinct() if fault == "distinct":
-                return lower(node.source, released)
-        return lower(node, released)
+                return lower(node.source, ground)
+            case Join(kind="left") if fault == "inner":
+                return lower(replace(node, kind="inner"), ground)
+        return lower(node, ground)
 
     def skewed(column: WindowColumn, facts: Facts) -> str:
         order = column.order if fault == "lag" else ()
-        return window(replace(column, order=order, offset=1), facts)
+        return window(replace(column, order=order, offset=column.offset + (fault == "lag")), facts)
 
     if fault == "unstable":
         monkeypatch.setattr(above_sql, "order_by", lambda order, facts: f"{order_by(order, facts)} DESC")
@@ -390,3 +435,75 @@ def test_what_lies_at_the_bottom_is_no_matter() -> None:
     assert post.run(plan, types, [("a", 1, 0), ("b", 2, 0), (None, 3, 1)]) == [(2, (None, 3, 1))]
     assert [column.is_key for column in post.outputs(plan, types)] == [True, False, True]
     assert post.is_plain(Output(Rollup(RELEASE, ((),)), (("k", Column("k0")),)))
+
+
+# Joins with public tables.
+
+
+def beside(*on: tuple[str, str], kind: JoinKind = "inner", source: Relation = RELEASE) -> Join:
+    return Join(source, Public("places", 5), kind, on)
+
+
+NAME, SIZE = ("n", Column("5.name")), ("s", Column("5.size"))
+
+
+def test_what_a_public_table_says_is_a_key_where_a_key_has_found_it() -> None:
+    for on, is_key in (("k0", "5.name"), True), (("m0", "5.size"), False):
+        shown = post.outputs(Output(beside(on), (NAME, SIZE)), TYPES, PUBLICS)
+        assert [column.is_key for column in shown] == [is_key, is_key]
+    joined = beside(("k0", "5.name"), source=Filter(RELEASE, (Call("less", (Column("m0"), number(3))),)))
+    counted = Window(joined, (WindowColumn("count_rows", None, (), ()),), 7)
+    name, count = post.outputs(Output(counted, (NAME, ("c", Column("7.w0")))), TYPES, PUBLICS)
+    assert name.is_key
+    assert not count.is_key
+
+
+def test_a_large_whole_number_meets_itself_and_not_its_neighbour() -> None:
+    """2^53 and 2^53 + 1 are one and the same double."""
+    table = PublicRows("t", (PublicColumn("id", BIGINT),), ((2**53,), (2**53 + 1,)))
+    plan = Output(Join(RELEASE, Public("t", 1), "inner", (("m0", "1.id"),)), (("id", Column("1.id")),))
+    found = post.run(plan, {"m0": BIGINT}, [(2**53 + 1,)], {"t": table})
+    assert found == [(0, (2**53 + 1,))]
+
+
+def test_rows_that_meet_several_rows_stand_in_the_order_of_the_public_table() -> None:
+    plan = Output(beside(("k0", "5.name")), (("n", Column("m0")), SIZE))
+    rows = [("a", 1, 0), ("b", 2, 0), ("a", 3, 0)]
+    assert [row for _, row in post.run(plan, TYPES, rows, PUBLICS)] == [(1, 1), (1, 7), (2, None), (3, 1), (3, 7)]
+
+
+@pytest.mark.parametrize(
+    ("join", "code"),
+    [
+        (beside(), "join_not_allowed"),
+        (beside(("k0", "5.name"), kind="semi"), "join_not_allowed"),
+        (beside(("k0", "5.size")), "type_mismatch"),
+        (beside(("k0", "5.secret")), "column_unknown"),
+        (beside(("0.pid", "5.name")), "column_unknown"),
+        (Join(RELEASE, Public("huge", 5), "inner", (("k0", "5.name"),)), "join_not_allowed"),
+        (Join(RELEASE, Scan("people", 5), "inner", (("k0", "5.name"),)), "join_not_allowed"),
+        (Join(RELEASE, RELEASE, "inner", (("k0", "k0"),)), "join_not_allowed"),
+        (Join(Public("places", 5), RELEASE, "inner", (("5.name", "k0"),)), "construct_not_allowed"),
+        (
+            Join(RELEASE, Filter(Public("places", 5), (Column("5.name"),)), "inner", (("k0", "5.name"),)),
+            "type_mismatch",
+        ),
+        (Join(RELEASE, Filter(Public("places", 5), (Column("k0"),)), "inner", (("k0", "5.name"),)), "column_unknown"),
+    ],
+)
+def test_any_other_join_is_refused_before_it_is_paid_for(join: Join, code: str) -> None:
+    with pytest.raises(Refuse) as caught:
+        post.outputs(Output(join, (("n", Column("m0")),)), TYPES, PUBLICS)
+    assert caught.value.refused.code == code
+
+
+def test_an_answer_that_joins_could_blow_up_is_refused() -> None:
+    once, twice = Output(beside(("k0", "5.name")), (NAME,)), beside(("k0", "5.name"))
+    again = Output(Join(twice, Public("places", 6), "inner", (("k0", "6.name"),)), (NAME,))
+    unique = replace(PLACES, rows=PLACES.rows[2:])
+    post.require_small(once, TYPES, PUBLICS, post.ROWS_MAX // 2)
+    post.require_small(again, TYPES, {"places": unique}, None)
+    for plan, groups in ((once, post.ROWS_MAX // 2 + 1), (again, post.ROWS_MAX // 2), (once, None)):
+        with pytest.raises(Refuse) as caught:
+            post.require_small(plan, TYPES, PUBLICS, groups)
+        assert caught.value.refused.code == "result_too_large"
