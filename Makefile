@@ -7,7 +7,7 @@ PORT ?= 0
 SLICE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-long bench bench-peers lint format clean
+.PHONY: help demo serve test test-long bench bench-accuracy bench-peers lint format clean
 
 help: ## print this list
 	@echo "make demo           a gateway with real data: questions asked, answered, one refused, the log verified"
@@ -15,6 +15,7 @@ help: ## print this list
 	@echo "make test           the whole test suite, with ruff, mypy and the import rules (under 15 minutes)"
 	@echo "make test-long      bigger numbers of the same tests, in slices that can be resumed (SLICE=n: one of them)"
 	@echo "make bench          measure: a query through the gateway against the same query in bare DuckDB"
+	@echo "make bench-accuracy measure: how far answers are from the truth, with good, loose and no bounds"
 	@echo "make bench-peers    measure: the same questions put to other libraries, each in an environment of its own"
 	@echo "make lint           ruff, mypy and the import rules alone"
 	@echo "make format         let ruff lay the code out"
@@ -37,6 +38,9 @@ test-long: $(VENV)/.ready-test
 
 bench: $(VENV)/.ready-bench
 	@$(BIN)/python -m bench
+
+bench-accuracy: $(VENV)/.ready-bench
+	@$(BIN)/python -m bench.accuracy
 
 bench-peers: $(VENV)/.ready-bench
 	@$(BIN)/python -m bench.peers

@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from bench import data
 from bench.bare import Bare
+from bench.cells import NOT_INSTALLED, Cell, Cells
 from bench.client import Client
 from bench.data import Dataset
 from bench.peers import ours
 from bench.peers.ask import ask, summary
-from bench.peers.cells import NOT_INSTALLED, Cell, Cells
 from bench.peers.libraries.measure import Job
 from bench.peers.questions import DELTA, EPSILON, QUESTIONS, Keys, Question
 from bench.peers.show import BARE, Board, Entrant, board

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from bench.cells import NOT_INSTALLED, Cell
 from bench.markdown import milliseconds, percent, ratio, table
-from bench.peers.cells import NOT_INSTALLED, Cell
 from bench.peers.questions import Keys, Question
 
 BARE: Final = "bare"

@@ -11,10 +11,10 @@ import pytest
 
 import bench
 from bench import markdown, variants
+from bench.cells import NOT_INSTALLED, Cells
 from bench.data import Dataset
 from bench.peers import ours
 from bench.peers.ask import ask, summary
-from bench.peers.cells import NOT_INSTALLED, Cells
 from bench.peers.libraries import measure
 from bench.peers.libraries.measure import Job
 from bench.peers.questions import BY_NAME, DELTA, EPSILON, QUESTIONS, Question

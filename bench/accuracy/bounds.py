@@ -1,0 +1,38 @@
+"""The policies that each question is asked under: bounds that fit, ten times too wide, and none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, Literal
+
+from bench import variants
+from bench.accuracy.questions import UnitName
+from policies.model import Accountant
+
+Bounds = Literal["good", "loose", "none", "no ranges"]
+BOUNDS: Final[dict[Bounds, str]] = {
+    "good": "good bounds",
+    "loose": "10× too wide",
+    "none": "none",
+    "no ranges": "no ranges either",
+}
+"""`none`: rows and groups at the format's largest, no totals; ranges of single values stay, 10× too wide."""
+GROUPS: Final = {"good": 32, "loose": 320, "none": 10_000, "no ranges": 10_000}
+"""Of private keys, a unit's: a customer has as many orders, each with a clerk."""
+LOOSE: Final = 10
+FILES: Final[dict[UnitName, str]] = {"customer": "policy.toml", "orders": "orders.toml", "supplier": "supplier.toml"}
+FOLDER: Final = Path(__file__).resolve().parent.parent / "tpch"
+
+
+def policy(unit: UnitName, bounds: Bounds, accountant: Accountant) -> variants.Document:
+    document = variants.read(FOLDER / FILES[unit])
+    match bounds:
+        case "good":
+            pass
+        case "loose":
+            document = variants.wider(document, LOOSE)
+        case "none":
+            document = variants.unbounded(variants.wider(document, LOOSE), ranges=True)
+        case "no ranges":
+            document = variants.unbounded(document, ranges=False)
+    return variants.released(document, accountant=accountant, groups_per_unit_max=GROUPS[bounds])
