@@ -13,6 +13,7 @@ from rich.text import Text
 
 from sandbox.notes import WORDS
 
+MARKS: Final = "*†‡§‖¶"
 LEGENDS: Final = {str(name): words.legend for name, words in WORDS.items()}
 PLAIN_WIDTH: Final = 140
 """Columns where nobody looks at a terminal: a file or a pipe."""
@@ -76,8 +77,9 @@ def _cell(value: Any, interval: list[Any] | None, notes: list[str] | None, known
 
 
 def _mark(place: int) -> str:
-    """1 is one star, 2 is two."""
-    return "*" * place
+    """The marks of footnotes in their old order, then each of them twice."""
+    turn, sign = divmod(place - 1, len(MARKS))
+    return MARKS[sign] * (turn + 1)
 
 
 def number(value: Any) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from gateway.cli import show
+from sandbox.notes import NAMES, WORDS, Note
 
 
 @pytest.mark.parametrize(
@@ -29,3 +32,68 @@ def test_words_of_any_script_are_shown_as_they_are(capsys: pytest.CaptureFixture
 def test_a_large_number_of_answers_is_readable() -> None:
     told = show.left({"operator": {"epsilon_left": "7.62389", "answers_left": 1427098952}})
     assert told == "left to you: epsilon 7.6238, 1,427,098,952 more such answers"
+
+
+def answered(*notes: list[str] | None) -> dict[str, Any]:
+    """An answer of one row, with a noisy number for each list of notes."""
+    return {
+        "id": "qry_1",
+        "status": "answered",
+        "columns": [{"name": f"n{i}", "type": "bigint", "kind": "noisy"} for i in range(len(notes))],
+        "rows": [[1234567 for _ in notes]],
+        "intervals": [[[1234000, 1235000] for _ in notes]],
+        "confidence": 0.95,
+        "notes": [list(notes)],
+        "cost": {"epsilon": "0.1", "delta": "0", "rho": "0.0001"},
+        "budget": {"operator": {"epsilon_left": "1", "answers_left": 9}},
+        "reused": False,
+        "receipt": {"index": 4},
+    }
+
+
+@pytest.mark.parametrize("note", NAMES)
+def test_every_note_has_a_line_under_the_table(note: Note, capsys: pytest.CaptureFixture[str]) -> None:
+    show.answer(answered([note], None))
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "1,234,567 [1,234,000, 1,235,000]* 1,234,567 [1,234,000, 1,235,000] " in printed
+    assert f"* {WORDS[note].legend}" in printed
+
+
+def test_marks_of_many_notes_differ_and_lead_to_their_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    show.answer(answered(*([note] for note in NAMES)))
+    printed = capsys.readouterr().out
+    lines = [line.split(" ", 1) for line in printed.splitlines() if line[:1] and line[0] in show.MARKS]
+    assert len({mark for mark, _ in lines}) == len(NAMES)
+    assert {words for _, words in lines} == {WORDS[note].legend for note in NAMES}
+
+
+def test_a_note_that_is_not_known_here_is_shown_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """A newer gateway may say more than this command line knows."""
+    show.answer(answered(["from_the_future"]))
+    assert "* from_the_future" in capsys.readouterr().out
+
+
+def checked(*columns: tuple[int | None, int | None]) -> dict[str, Any]:
+    """A verdict with (half-width, number to expect) for each column."""
+    return {
+        "verdict": "answer",
+        "plan": ["read `people`"],
+        "columns": [{"name": f"n{i}", "type": "bigint", "kind": "noisy"} for i in range(len(columns))],
+        "cost": {"epsilon": "0.1"},
+        "intervals_expected": [width for width, _ in columns],
+        "values_expected": [value for _, value in columns],
+        "budget": {"operator": {"epsilon_left": "1", "answers_left": 9}},
+        "reused": False,
+    }
+
+
+def test_a_check_holds_the_width_against_the_number_to_expect(capsys: pytest.CaptureFixture[str]) -> None:
+    show.check(checked((20, 400), (30, -40), (12, 0), (5, None), (None, None)), "")
+    rows = {
+        row[0]: row[3:] for row in map(str.split, capsys.readouterr().out.splitlines()) if row[:1] and row[0][0] == "n"
+    }
+    assert " ".join(rows["n0"]) == "± 20 400 ± 5 %"
+    assert " ".join(rows["n1"]) == "± 30 -40 ± 75 %"
+    assert " ".join(rows["n2"]) == "± 12"
+    assert " ".join(rows["n3"]) == "± 5"
+    assert rows["n4"] == []
