@@ -112,7 +112,7 @@ def build(home: Home, domain: Domain) -> Gateway:
         store=store,
         ledger=ledger,
         log=log,
-        readiness=Readiness(domain, catalog, doors, ledger),
+        readiness=Readiness(domain, store, catalog, doors, ledger),
         metrics=metrics,
         rate=Rate(limits.requests_per_minute_max),
         limits=limits,

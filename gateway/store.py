@@ -26,6 +26,9 @@ Parameters = Sequence[Any] | Mapping[str, Any]
 BUSY_WAIT_S: Final = 20.0
 """How long a transaction waits for other processes before it is a fault."""
 
+ROOM_BYTES: Final = 65_536
+"""More than the largest transaction of a question adds to the file."""
+
 _SETTINGS: Final = {
     "journal_mode": "delete",
     "synchronous": 3,  # EXTRA: the folder is synced after the journal is unlinked, so a commit survives power loss
@@ -38,7 +41,11 @@ _SETTINGS: Final = {
 
 
 class NotWritten(NotReady):
-    """The disk or the file does not take it. All of the transaction was undone."""
+    """The disk or the file does not take it. All of the transaction was undone. `cause` names no path."""
+
+    def __init__(self, path: Path, cause: str) -> None:
+        super().__init__(f"{path}: not written ({cause}); is the disk full?")
+        self.cause = cause
 
 
 class Reading:
@@ -86,6 +93,7 @@ class Store:
         self._here = threading.local()
         self._owner: int | None = None
         self._closed = False
+        self._failed = False
         _make_file(path)
         self._identity = _identity(path)
         try:
@@ -111,7 +119,8 @@ class Store:
                 tx.close()
                 self._writer.execute("COMMIT")
             except sqlite3.OperationalError as error:  # a full disk, a file on another's lock: not our mistake
-                raise NotWritten(f"{self.path}: not written ({error}); is the disk full?") from error
+                self._failed = True
+                raise NotWritten(self.path, str(error)) from error
             except sqlite3.Error as error:
                 raise Fault(f"{self.path}: not written ({error})") from error
             finally:
@@ -137,6 +146,28 @@ class Store:
             view.close()
             self._here.busy = False
             self._give_back(connection)
+
+    def try_writing(self) -> None:
+        """Proves that the file can be written, by writing. Raises as `transaction` does.
+
+        After a transaction that was not written the file must also be able to grow as much as a question makes it: a
+        small write may fit where that one did not. The room stays in the file, for the next question.
+        """
+        with self._writing:
+            if self._failed:
+                with self.transaction() as tx:
+                    tx.write("CREATE TABLE IF NOT EXISTS room (filler BLOB) STRICT")
+                    tx.write("INSERT INTO room VALUES (zeroblob(?))", (ROOM_BYTES,))
+                with self.transaction() as tx:
+                    tx.write("DROP TABLE room")
+                self._failed = False
+            with self.transaction() as tx:
+                tx.write(f"PRAGMA user_version = {len(SCHEMAS)}")  # what it is already: the first page is written anew
+
+    @property
+    def failing(self) -> bool:
+        """Whether a transaction was not written, and `try_writing` has not shown since that the next one can be."""
+        return self._failed
 
     def serve_alone(self) -> None:
         """Makes this process the one that serves the file, until it ends. Raises NotReady if another one does.

@@ -202,7 +202,8 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> 
 
 
 def _hopeless(readyz: dict[str, Any]) -> list[str]:
-    """What no waiting mends: refused datasets, and walls that are required and missing."""
+    """What no waiting mends: a ledger without room, walls that are required and missing, refused datasets."""
+    store = [] if readyz.get("store") in (None, "ready") else [f"the ledger {readyz['store']}"]
     degraded = readyz.get("degraded", [])
     walls = [
         f"the isolation layer {layer['name']} is required and missing: {layer['reason']}"
@@ -210,7 +211,7 @@ def _hopeless(readyz: dict[str, Any]) -> list[str]:
         if layer["required"] and not layer["active"] and layer["name"] not in degraded
     ]
     datasets = readyz.get("datasets", [])
-    return walls + [f"{each['name']}: {each['reason']}" for each in datasets if each["state"] == "refused"]
+    return store + walls + [f"{each['name']}: {each['reason']}" for each in datasets if each["state"] == "refused"]
 
 
 def _tail(log: Path) -> str:

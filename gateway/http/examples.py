@@ -127,6 +127,7 @@ OTHERS: Final = (
         200,
         {
             "ready": True,
+            "store": "ready",
             "domain": "ready",
             "isolation": [{"name": "landlock", "required": True, "active": True, "reason": ""}],
             "degraded": [],
@@ -138,7 +139,14 @@ OTHERS: Final = (
         READYZ,
         "not yet",
         503,
-        {"ready": False, "domain": "unreachable", "isolation": [], "degraded": [], "datasets": []},
+        {
+            "ready": False,
+            "store": "cannot be written: database or disk is full",
+            "domain": "unreachable",
+            "isolation": [],
+            "degraded": [],
+            "datasets": [],
+        },
         who="nobody",
         sent=False,
     ),

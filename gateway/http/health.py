@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from threading import Lock
@@ -11,9 +12,12 @@ from gateway.budget.ledger import Ledger
 from gateway.cases import Doors
 from gateway.catalog import Catalog
 from gateway.domain import Domain, Unreachable
+from gateway.errors import Fault
+from gateway.store import NotWritten, Store
 from sandbox.protocol import Status
 
 FRESH_S: Final = 0.5
+_log = logging.getLogger("bpk.ready")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +29,21 @@ class Ready:
 
 
 class Readiness:
-    """Looks at the data domain at most twice a second, whoever asks how often."""
+    """Looks at the data domain and the store at most twice a second, whoever asks how often."""
 
-    def __init__(self, domain: Domain, catalog: Catalog, doors: Doors, ledger: Ledger) -> None:
+    def __init__(self, domain: Domain, store: Store, catalog: Catalog, doors: Doors, ledger: Ledger) -> None:
         self._domain = domain
+        self._store = store
         self._catalog = catalog
         self._doors = doors
         self._ledger = ledger
         self._lock = Lock()
         self._seen: tuple[float, Status | None] = (float("-inf"), None)
+        self._writing = Lock()
+        self._tried: tuple[float, str] = (float("-inf"), "ready")
 
     def look(self) -> Ready:
-        status = self._status()
+        status, store = self._status(), self._try_store()
         datasets = [self._dataset(name, status) for name in sorted(self._catalog.policies)]
         waiting = any(each["state"] in ("ingesting", "checking", "unknown") for each in datasets)
         every_one_refused = bool(datasets) and all(each["state"] == "refused" for each in datasets)
@@ -44,9 +51,11 @@ class Readiness:
         degraded = () if status is None else status.degraded
         walls = [layer for layer in layers if layer.required and not layer.active and layer.name not in degraded]
         isolated = (bool(layers) and not walls) or not datasets
-        ready = status is not None and isolated and not waiting and not every_one_refused
+        answering = status is not None and isolated and not waiting and not every_one_refused
+        ready = answering and store == "ready"
         body = {
             "ready": ready,
+            "store": store,
             "domain": "unreachable" if status is None else "not isolated" if not isolated else "ready",
             "isolation": [
                 {"name": layer.name, "required": layer.required, "active": layer.active, "reason": layer.reason}
@@ -71,6 +80,23 @@ class Readiness:
                     status = None
                 self._seen = (time.monotonic(), status)
             return status
+
+    def _try_store(self) -> str:
+        """`ready`, or in words for whoever runs the gateway why no charge can be written. The log says it at length."""
+        with self._writing:
+            when, before = self._tried
+            if time.monotonic() - when <= FRESH_S and (before != "ready" or not self._store.failing):
+                return before
+            found = "ready"
+            try:
+                self._store.try_writing()
+            except Fault as fault:
+                cause = fault.cause if isinstance(fault, NotWritten) else "the log of the gateway says why"
+                found = f"cannot be written: {cause}"
+                if found != before:
+                    _log.error("not ready: %s", fault)
+            self._tried = (time.monotonic(), found)
+            return found
 
     def _dataset(self, name: str, status: Status | None) -> dict[str, Any]:
         found = next((each for each in status.datasets if each.dataset == name), None) if status else None

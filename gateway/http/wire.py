@@ -310,6 +310,7 @@ class Checkpoint(BaseModel):
 
 class Ready(BaseModel):
     ready: bool
+    store: str
     domain: str
     isolation: list[dict[str, Any]]
     degraded: list[str]

@@ -275,8 +275,13 @@ def test_a_full_disk_before_a_charge_costs_nothing_and_is_named_in_the_log(tmp_p
             reply = served.ask(sql)
             assert (reply.status_code, reply.json()["code"]) == (503, "not_ready"), reply.text
             assert "nothing was charged" in reply.json()["hint"]
+            ready = served.client.get("/readyz")
+            assert (ready.status_code, ready.json()["ready"]) == (503, False)
+            assert ready.json()["store"].startswith("cannot be written: ")
+            assert "ledger.sqlite" not in reply.text + ready.text
         assert "ledger.sqlite: not written" in served.log()
         resource.prlimit(served.process.pid, resource.RLIMIT_FSIZE, UNLIMITED)
+        served.wait_until_ready(5)
         assert budgets(served) == before
         assert served.ask(COUNT).json()["reused"] is True
         assert served.ask("SELECT SUM(income) AS s FROM people").json()["status"] == "answered"

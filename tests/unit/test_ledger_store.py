@@ -14,7 +14,7 @@ import pytest
 
 from gateway import store as store_module
 from gateway.errors import Fault, Misconfigured, NotReady
-from gateway.store import Store, Transaction
+from gateway.store import NotWritten, Store, Transaction
 from tests.ledger_world import World, price
 
 
@@ -133,6 +133,36 @@ def test_a_full_disk_is_a_fault_and_leaves_what_was_there(store: Store) -> None:
     with store.transaction() as tx:
         add(tx, "b")
     assert names(store) == ["a", "b"]
+
+
+def test_after_a_write_that_found_no_room_a_small_one_proves_nothing(store: Store) -> None:
+    pages = store._writer.execute("PRAGMA page_count").fetchone()[0]
+    store._writer.execute(f"PRAGMA max_page_count = {pages}")
+    store.try_writing()
+    with pytest.raises(NotWritten), store.transaction() as tx:
+        add(tx, "much" * 100_000)
+    for _ in range(2):
+        with pytest.raises(NotWritten) as caught:
+            store.try_writing()
+        assert caught.value.cause == "database or disk is full"
+    store._writer.execute("PRAGMA max_page_count = 1000000")
+    store.try_writing()
+    assert not store.failing
+    with store.reading() as view:
+        assert view.all("SELECT name FROM sqlite_schema WHERE name = 'room'") == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit on file sizes is tried on Linux")
+def test_a_disk_without_any_room_is_found_by_trying(store: Store) -> None:
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with pytest.raises(NotWritten):
+            store.try_writing()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    store.try_writing()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit on file sizes is tried on Linux")
