@@ -127,5 +127,5 @@ def named(plan: Output) -> str:
     """`shown`, with released columns called by what they measure: `[sum]` for `m0`."""
     text = shown(plan)
     for number, measure in enumerate(find_release(plan).measures):
-        text = re.sub(rf"\bm{number}\b", f"[{measure.function.removeprefix('count_')}]", text)
+        text = re.sub(rf"(?<![.\w])m{number}\b", f"[{measure.function.removeprefix('count_')}]", text)
     return text

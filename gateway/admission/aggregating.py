@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, assert_never
 
 from gateway.admission.dates import unit_of
 from gateway.admission.filtering import require_filterable
-from gateway.admission.lineage import Declared, Lineage
+from gateway.admission.lineage import Computed, Declared, Lineage
 from gateway.errors import Refusal
 from policies.model import AggregateName
+from policies.model import Column as PolicyColumn
 from sandbox.relational.expressions import COMPARISONS, LOGIC, Call, Case, Column, Expression, children
-from sandbox.relational.nodes import Measure
+from sandbox.relational.nodes import Measure, UnitMeasure
 
-Grants = tuple[AggregateName, ...]
 _HALF: Final = Decimal("0.5")
 _COUNTS: Final = ("count", "count_distinct")
 _NEAR: Final[dict[str, str]] = {"min": "0.01", "max": "0.99"}
@@ -34,32 +35,69 @@ _WORDS: Final[dict[AggregateName, str]] = {
 _DECIDES = (*COMPARISONS, *LOGIC, "in", "is_null", "like")
 
 
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """The words of a policy that open an aggregate, any of them."""
+
+    words: tuple[AggregateName, ...]
+    value_of_unit: bool = False
+    """MIN and MAX over the rows of one unit: open on every column that filters or may be measured."""
+
+    @property
+    def first(self) -> AggregateName:
+        return self.words[0]
+
+    def open(self, column: PolicyColumn) -> bool:
+        if column.role == "unit":
+            return False
+        if self.value_of_unit and (column.filter != "none" or not column.aggregates <= set(_COUNTS)):
+            return True
+        return self.first in _COUNTS or any(word in column.aggregates for word in self.words)
+
+
 def require_aggregate(measure: Measure, lineage: Lineage) -> None:
     """Raises Refusal aggregate_not_allowed, column_not_filterable."""
-    if measure.function == "count_units" and measure.argument is not None:
-        require_filterable(lineage.traced(measure.argument), lineage)
-        return
     grants = _grants(measure)
-    for argument in (measure.argument, measure.other):
-        if argument is not None and grants:
-            _require_value(lineage.traced(argument), grants, lineage)
+    for way in lineage.ways(measure.argument, measure.other):
+        if grants is None:
+            require_filterable(way, lineage)
+        else:
+            _require_value(way, grants, lineage)
 
 
-def _grants(measure: Measure) -> tuple[AggregateName, ...]:
-    """The words of a policy that open a measure, any of them; none where no column is looked into."""
+def require_unit_measure(measure: UnitMeasure, lineage: Lineage) -> None:
+    """The same for an aggregate over the rows of one unit, which is not released itself.
+
+    MIN and MAX are judged again, as the column itself, wherever they are used.
+    """
+    match measure.function:
+        case "min" | "max" as same:
+            grants = Grants((same,), value_of_unit=True)
+        case "count" | "count_distinct" | "sum" | "avg" as same:
+            grants = Grants((same,))
+        case "count_rows":
+            return
+        case _:
+            assert_never(measure.function)
+    for way in lineage.ways(measure.argument):
+        _require_value(way, grants, lineage)
+
+
+def _grants(measure: Measure) -> Grants | None:
+    """None where rows and units are counted: what stands inside is a condition then."""
     match measure.function:
         case "count_rows" | "count_units":
-            return ()
+            return None
         case "quantile":
-            return ("median", "quantile") if measure.fraction == _HALF else ("quantile",)
+            return Grants(("median", "quantile") if measure.fraction == _HALF else ("quantile",))
         case "var_pop" | "var_samp":
-            return ("var",)
+            return Grants(("var",))
         case "stddev_pop" | "stddev_samp":
-            return ("stddev",)
+            return Grants(("stddev",))
         case "covar_pop" | "covar_samp" | "regr_slope" | "regr_intercept":
-            return ("covar",)
+            return Grants(("covar",))
         case "count" | "count_distinct" | "sum" | "avg" | "corr" | "min" | "max" as same:
-            return (same,)
+            return Grants((same,))
         case _:
             assert_never(measure.function)
 
@@ -84,20 +122,36 @@ def _require_value(value: Expression, grants: Grants, lineage: Lineage) -> None:
 
 
 def _require_part(unit: str, column: Column, grants: Grants, lineage: Lineage) -> None:
-    declared = _require_column(column, grants, lineage)
+    _require_column(column, grants, lineage)
+    if lineage.computed(column) is not None:
+        return
+    declared = lineage.declared(column)
     if declared.column.via and unit not in declared.column.via:
         forms = ", ".join(f"`{one}({declared.column.name})`" for one in declared.column.via)
         raise Refusal("aggregate_not_allowed", f"{declared.words} is not read by {unit}", hint=forms, at=column.at)
 
 
-def _require_column(column: Column, grants: Grants, lineage: Lineage) -> Declared:
-    """Counts are open on every column that is not hidden; but the unit's own is only ever counted whole."""
+def _require_column(column: Column, grants: Grants, lineage: Lineage) -> None:
+    computed = lineage.computed(column)
+    if computed is not None:
+        _require_computed(computed, grants, lineage)
+        return
     declared = lineage.declared(column)
-    allowed = grants[0] in _COUNTS or any(grant in declared.column.aggregates for grant in grants)
-    if declared.column.role == "unit" or not allowed:
-        message = f"{declared.words} may not be {_WORDS[grants[0]]}"
-        raise Refusal("aggregate_not_allowed", message, hint=_instead(declared, grants[0]), at=column.at)
-    return declared
+    _require_grant(declared, column, grants)
+
+
+def _require_computed(computed: Computed, grants: Grants, lineage: Lineage) -> None:
+    """A sum within a unit is a value of the columns that it adds up; a count is not."""
+    if not computed.counts:
+        for way in lineage.ways(computed.argument):
+            _require_value(way, grants, lineage)
+
+
+def _require_grant(declared: Declared, column: Column, grants: Grants) -> None:
+    """Counts are open on every column that is not hidden; but the unit's own is only ever counted whole."""
+    if not grants.open(declared.column):
+        message = f"{declared.words} may not be {_WORDS[grants.first]}"
+        raise Refusal("aggregate_not_allowed", message, hint=_instead(declared, grants.first), at=column.at)
 
 
 def _instead(declared: Declared, grant: AggregateName) -> str | None:

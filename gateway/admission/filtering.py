@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from gateway.admission.dates import unit_of
-from gateway.admission.lineage import Declared, Lineage
+from gateway.admission.lineage import Computed, Declared, Lineage
 from gateway.errors import Refusal
-from sandbox.relational.expressions import Call, Column, Expression, Literal, Position, children
+from sandbox.relational.expressions import Call, Case, Column, Expression, Literal, Position, children
 
 _EQUALITY = ("equal", "not_equal", "in", "is_null")
 _LOGIC = ("and", "or", "not")
@@ -41,6 +41,28 @@ def _require_inside(expression: Expression, lineage: Lineage) -> None:
         _require_inside(child, lineage)
 
 
+def require_decides(expression: Expression, lineage: Lineage, *, equality: bool) -> None:
+    """Raises Refusal column_not_filterable unless `expression`, as a value, may decide what counts.
+
+    With `equality` only whether values are there or equal is told, not how large they are.
+    """
+    if isinstance(expression, Case):
+        for when, then in expression.branches:
+            require_filterable(when, lineage)
+            require_decides(then, lineage, equality=equality)
+        require_decides(expression.otherwise, lineage, equality=equality)
+    elif isinstance(expression, Column):
+        _require(expression, lineage, equality=equality)
+    else:
+        require_filterable(expression, lineage)
+
+
+def _require_computed(computed: Computed, lineage: Lineage) -> None:
+    """A number that was computed within a unit decides: so do the columns inside it."""
+    for way in lineage.ways(computed.argument):
+        require_decides(way, lineage, equality=computed.counts)
+
+
 def _require_part(unit: str, column: Column, lineage: Lineage) -> None:
     declared = lineage.declared(column)
     _require_grant(declared, column.at, equality=False)
@@ -49,6 +71,10 @@ def _require_part(unit: str, column: Column, lineage: Lineage) -> None:
 
 
 def _require(column: Column, lineage: Lineage, *, equality: bool) -> None:
+    computed = lineage.computed(column)
+    if computed is not None:
+        _require_computed(computed, lineage)
+        return
     declared = lineage.declared(column)
     _require_grant(declared, column.at, equality=equality)
     if declared.column.via:

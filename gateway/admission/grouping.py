@@ -3,28 +3,49 @@
 from __future__ import annotations
 
 from gateway.admission.dates import unit_of
-from gateway.admission.lineage import Declared, Lineage
+from gateway.admission.filtering import require_decides, require_filterable
+from gateway.admission.lineage import Computed, Declared, Lineage
 from gateway.errors import Refusal
-from sandbox.relational.expressions import ARITHMETIC, Call, Column, Expression, Literal, columns
+from sandbox.relational.expressions import COMPARISONS, LOGIC, Call, Case, Column, Expression, Literal
 
-_OVER_PARTS = (*ARITHMETIC, "floor", "ceil", "round", "abs")
+_DECIDES = (*COMPARISONS, *LOGIC, "in", "is_null", "like")
 _CONTINUOUS = ("double", "decimal")
 
 
 def require_groupable(key: Expression, lineage: Lineage) -> None:
-    """Raises Refusal column_not_groupable. A key is a dimension, a bin, a part of a date, or arithmetic over parts."""
-    if isinstance(key, Column):
-        _require_bare(key, lineage)
-    elif unit_of(key) is not None:
-        _require_part(key, lineage)
-    elif isinstance(key, Call) and key.function == "bin":
-        _require_bin(key, lineage)
-    elif not (columns(key) and _is_arithmetic_of_parts(key, lineage)):
-        hint = "group by a column, by `bin(x)`, or by a part of a date such as `year(x)`"
-        raise Refusal("column_not_groupable", "computed values make no groups", hint=hint, at=key.at)
+    """Raises Refusal column_not_groupable, column_not_filterable.
+
+    A key is a dimension, a bin, a part of a date, a count within a unit, or computed from these; conditions inside it
+    filter.
+    """
+    match key:
+        case Column():
+            _require_bare(key, lineage)
+        case Literal():
+            pass
+        case Case(branches=branches, otherwise=otherwise):
+            for when, then in branches:
+                require_filterable(when, lineage)
+                require_groupable(then, lineage)
+            require_groupable(otherwise, lineage)
+        case Call(function="bin"):
+            _require_bin(key, lineage)
+        case Call(function=function) if function in _DECIDES:
+            require_filterable(key, lineage)
+        case Call(arguments=arguments):
+            part = unit_of(key)
+            if part is not None:
+                _require_part(*part, key, lineage)
+                return
+            for argument in arguments:
+                require_groupable(argument, lineage)
 
 
 def _require_bare(key: Column, lineage: Lineage) -> None:
+    computed = lineage.computed(key)
+    if computed is not None:
+        _require_computed(computed, key, lineage)
+        return
     declared = lineage.declared(key)
     column = declared.column
     if column.role != "dimension" or column.via or column.type.kind in _CONTINUOUS:
@@ -32,11 +53,19 @@ def _require_bare(key: Column, lineage: Lineage) -> None:
         raise Refusal("column_not_groupable", message, hint=_instead(declared), at=key.at)
 
 
-def _require_part(key: Expression, lineage: Lineage) -> None:
-    part = unit_of(key)
-    if part is None:
-        raise AssertionError("not a part of a date")
-    unit, inner = part
+def _require_computed(computed: Computed, key: Column, lineage: Lineage) -> None:
+    """Counts and ranks within a unit make groups, sums and means do not."""
+    if not computed.counts:
+        message = f"a {'sum' if computed.function == 'sum' else 'mean'} within a unit makes no groups"
+        hint = "group by steps of it: `CASE WHEN x < 100 THEN 'low' ELSE 'high' END`"
+        raise Refusal("column_not_groupable", message, hint=hint, at=key.at)
+    for way in lineage.ways(computed.argument):
+        require_decides(way, lineage, equality=True)
+
+
+def _require_part(unit: str, inner: Column, key: Expression, lineage: Lineage) -> None:
+    if lineage.computed(inner) is not None:
+        raise Refusal("column_not_groupable", f"this is no date to be grouped by {unit}", at=key.at)
     declared = lineage.declared(inner)
     if declared.column.role != "dimension" or (declared.column.via and unit not in declared.column.via):
         message = f"{declared.words} is not grouped by {unit}"
@@ -45,23 +74,12 @@ def _require_part(key: Expression, lineage: Lineage) -> None:
 
 def _require_bin(key: Call, lineage: Lineage) -> None:
     inner = key.arguments[0]
-    if not isinstance(inner, Column):
+    if not isinstance(inner, Column) or lineage.computed(inner) is not None:
         raise Refusal("column_not_groupable", "`bin` takes a column", at=key.at)
     declared = lineage.declared(inner)
     if declared.column.bins is None or declared.column.role not in ("dimension", "measure"):
         message = f"{declared.words} has no declared bins"
         raise Refusal("column_not_groupable", message, hint=_instead(declared), at=inner.at or key.at)
-
-
-def _is_arithmetic_of_parts(key: Expression, lineage: Lineage) -> bool:
-    if isinstance(key, Literal):
-        return True
-    if unit_of(key) is not None:
-        _require_part(key, lineage)
-        return True
-    if not isinstance(key, Call) or key.function not in _OVER_PARTS:
-        return False
-    return all(_is_arithmetic_of_parts(argument, lineage) for argument in key.arguments)
 
 
 def _instead(declared: Declared) -> str | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from gateway.admission.aggregating import require_aggregate
+from collections.abc import Iterable, Iterator
+
+from gateway.admission.aggregating import require_aggregate, require_unit_measure
 from gateway.admission.filtering import require_filterable
 from gateway.admission.grouping import require_groupable
 from gateway.admission.joining import require_joinable
-from gateway.admission.lineage import lineage
+from gateway.admission.lineage import Lineage, lineage
+from gateway.admission.windowing import require_window
 from gateway.errors import Refusal
 from policies.model import Policy
 from sandbox.relational.expressions import Expression, columns
@@ -26,6 +29,7 @@ from sandbox.relational.nodes import (
     UnionAll,
     UnitAggregate,
     Window,
+    WindowColumn,
     walk,
 )
 
@@ -35,28 +39,51 @@ def require_roles(plan: Output, policy: Policy) -> None:
     release = _above(plan)
     trace = lineage(release, policy)
     for node in walk(release.source):
-        match node:
-            case Filter(conditions=conditions):
-                for condition in conditions:
-                    require_filterable(trace.traced(condition), trace)
-            case Join():
-                require_joinable(node, trace)
-            case Scan() | Public() | Project():
-                pass
-            case UnionAll() | UnitAggregate() | Window():
-                raise Refusal("construct_not_allowed", "this part of a question is not answered yet", at=node.at)
-            case Release() | Rollup() | Distinct() | Sort() | Limit() | Output():
-                raise Refusal("construct_not_allowed", "one question makes one release", at=node.at)
+        _require_node(node, trace)
     for key in release.keys:
-        require_groupable(trace.traced(key), trace)
+        if not columns(key):
+            raise Refusal("column_not_groupable", "a constant makes no groups", at=key.at)
+        for way in trace.traced(key):
+            require_groupable(way, trace)
     for measure in release.measures:
         require_aggregate(measure, trace)
+
+
+def _require_node(node: Relation, trace: Lineage) -> None:
+    match node:
+        case Filter(conditions=conditions):
+            for condition in trace.ways(*conditions):
+                require_filterable(condition, trace)
+        case Join():
+            require_joinable(node, trace)
+        case UnitAggregate(keys=keys, measures=measures):
+            _require_seen(keys, trace)
+            for measure in measures:
+                require_unit_measure(measure, trace)
+        case Window(columns=windows):
+            for window in windows:
+                require_window(window, trace)
+        case UnionAll(columns=rows):
+            _require_seen([column for row in rows for column in row], trace)
+        case Scan() | Public() | Project():
+            pass
+        case Release() | Rollup() | Distinct() | Sort() | Limit() | Output():
+            raise Refusal("construct_not_allowed", "one question makes one release", at=node.at)
+
+
+def _require_seen(named: Iterable[Expression], trace: Lineage) -> None:
+    """What is named but judged elsewhere, where it is used, is at least there and not hidden."""
+    for way in trace.ways(*named):
+        for column in columns(way):
+            if trace.computed(column) is None:
+                trace.declared(column)
 
 
 def _above(plan: Output) -> Release:
     """The one Release, reached through nodes that touch released columns only."""
     node: Relation = plan
     used: list[Expression] = []
+    offered: set[str] = set()
     while not isinstance(node, Release):
         match node:
             case Output(columns=named):
@@ -65,16 +92,28 @@ def _above(plan: Output) -> Release:
                 used += conditions
             case Sort(by=by):
                 used += [term[0] for term in by]
-            case Project(columns=computed):
+            case Project(columns=computed) | Distinct(columns=computed):
                 used += computed
+            case Window(columns=windows, number=number):
+                used += [part for window in windows for part in _inside(window)]
+                offered |= {f"{number}.w{place}" for place in range(len(windows))}
+            case Rollup(source=release):
+                offered |= {f"g{place}" for place in range(len(release.keys))}
             case Limit():
                 pass
             case _:
                 raise Refusal("aggregate_required", "rows do not leave: the select list aggregates", at=node.at)
         node = node.source
-    released = {f"k{place}" for place in range(len(node.keys))} | {f"m{place}" for place in range(len(node.measures))}
+    offered |= {f"k{place}" for place in range(len(node.keys))} | {f"m{place}" for place in range(len(node.measures))}
     for expression in used:
         for column in columns(expression):
-            if column.name not in released:
+            if column.name not in offered:
                 raise Refusal("column_not_grouped", "only what is released is shown", at=column.at)
     return node
+
+
+def _inside(window: WindowColumn) -> Iterator[Expression]:
+    yield from window.partition
+    yield from (term for term, _, _ in window.order)
+    if window.argument is not None:
+        yield window.argument

@@ -14,6 +14,7 @@ from sqlglot import exp
 
 from gateway.errors import Refusal
 from gateway.sql import functions, literals, typed
+from gateway.sql.links import number_of
 from gateway.sql.position import words
 from gateway.sql.reading import Reading
 from gateway.sql.scalar import Scalar
@@ -114,12 +115,13 @@ class AggregateOf:
         """Whether it is the column of the unit. On the right of a LEFT JOIN it may be missing: refused."""
         if not isinstance(expression, Column):
             return False
-        number = self.reading.unit_occurrence(expression.name)
-        if number in self.reading.optional:
+        if not self.reading.is_unit(expression.name):
+            return False
+        if number_of(expression.name) in self.reading.optional:
             message = "this side of the LEFT JOIN may be missing, so its units are not counted"
             raise Refusal("aggregate_not_allowed", message, hint="use an INNER JOIN, or the left table's column", at=at)
         # Rows without a unit do not exist in the model: every row counts.
-        return number is not None
+        return True
 
     def _count_distinct(self, node: exp.Expr, when: Typed | None, at: Position | None) -> Aggregate:
         members = node.args["expressions"]

@@ -23,8 +23,18 @@ _LIST = frozenset({"this", "expressions"})
 
 ALLOWED: Final[dict[type[exp.Expr], frozenset[str]]] = {
     exp.Select: frozenset(
-        {"expressions", "from_", "joins", "where", "group", "having", "order", "limit", "offset", "with_"}
+        {"expressions", "distinct", "from_", "joins", "where", "group", "having", "windows", "qualify"}
+        | {"order", "limit", "offset", "with_"}
     ),
+    exp.Union: frozenset({"this", "expression", "with_"}),
+    exp.Qualify: _ONE,
+    exp.Window: frozenset({"this", "partition_by", "order", "alias", "over"}),
+    exp.RowNumber: frozenset(),
+    exp.Rank: frozenset(),
+    exp.DenseRank: frozenset(),
+    exp.Lag: frozenset({"this", "offset"}),
+    exp.Lead: frozenset({"this", "offset"}),
+    exp.Exists: _ONE,
     exp.With: frozenset({"expressions"}),
     exp.CTE: frozenset({"this", "alias"}),
     exp.From: _ONE,
@@ -37,7 +47,13 @@ ALLOWED: Final[dict[type[exp.Expr], frozenset[str]]] = {
     exp.Identifier: frozenset({"this", "quoted"}),
     exp.Star: frozenset(),
     exp.Where: _ONE,
-    exp.Group: frozenset({"expressions"}),
+    exp.Group: frozenset({"expressions", "all"}),
+    exp.Rollup: frozenset({"expressions"}),
+    exp.Cube: frozenset({"expressions"}),
+    exp.GroupingSets: frozenset({"expressions"}),
+    exp.Tuple: frozenset({"expressions"}),
+    exp.Grouping: frozenset({"expressions"}),
+    exp.GroupingId: frozenset({"expressions"}),
     exp.Having: _ONE,
     exp.Order: frozenset({"expressions"}),
     exp.Ordered: frozenset({"this", "desc", "nulls_first"}),
@@ -52,7 +68,7 @@ ALLOWED: Final[dict[type[exp.Expr], frozenset[str]]] = {
     exp.Or: _BINARY,
     exp.Not: _ONE,
     exp.Between: frozenset({"this", "low", "high"}),
-    exp.In: _LIST,
+    exp.In: frozenset({"this", "expressions", "query"}),
     exp.Is: _BINARY,
     exp.Like: frozenset({"this", "expression", "negate"}),
     exp.Case: frozenset({"this", "ifs", "default"}),
@@ -84,19 +100,29 @@ ALLOWED: Final[dict[type[exp.Expr], frozenset[str]]] = {
 }
 
 PARENTS: Final[dict[type[exp.Expr], tuple[type[exp.Expr], ...]]] = {
-    exp.Star: (exp.Count,),
-    exp.Distinct: (exp.Count,),
+    exp.Star: (exp.Count, exp.Select, exp.Column),
+    exp.Distinct: (exp.Count, exp.Select),
     exp.Var: (exp.Extract, exp.TimestampTrunc, exp.DateTrunc),
     exp.DataType: (exp.Cast,),
-    exp.Subquery: (exp.From, exp.Join),
-    exp.Select: (exp.Subquery, exp.CTE),
+    exp.Select: (exp.Subquery, exp.CTE, exp.Union, exp.Exists),
+    exp.Union: (exp.Subquery, exp.CTE, exp.Union),
+    exp.Qualify: (exp.Select,),
+    exp.RowNumber: (exp.Window,),
+    exp.Rank: (exp.Window,),
+    exp.DenseRank: (exp.Window,),
+    exp.Lag: (exp.Window,),
+    exp.Lead: (exp.Window,),
+    exp.Rollup: (exp.Group, exp.GroupingSets),
+    exp.Cube: (exp.Group, exp.GroupingSets),
+    exp.GroupingSets: (exp.Group, exp.GroupingSets),
+    exp.Tuple: (exp.Group, exp.Rollup, exp.Cube, exp.GroupingSets),
     exp.Alias: (exp.Select,),
-    exp.Order: (exp.Select, exp.WithinGroup),
+    exp.Order: (exp.Select, exp.WithinGroup, exp.Window),
     exp.Where: (exp.Select, exp.Filter),
     exp.Limit: (exp.Select,),
     exp.Offset: (exp.Select,),
     exp.Table: (exp.From, exp.Join),
-    exp.With: (exp.Select,),
+    exp.With: (exp.Select, exp.Union),
     exp.Ordered: (exp.Order,),
 }
 """Where a class may stand only below certain others. A Select without a parent is the query."""
@@ -133,7 +159,7 @@ def _check_node(node: exp.Expr, root: exp.Expr, text: str) -> None:
         raise object_to_argument(node, argument, text)
     if type(node) is exp.Anonymous:
         _check_function(node, text)
-    if type(node) is exp.Group and not node.args.get("expressions"):
+    if type(node) is exp.Group and not node.args.get("expressions") and not node.args.get("all"):
         raise Refusal("sql_unreadable", "GROUP BY names no columns", at=place(text, node))
     if type(node) is exp.Select and not node.args.get("expressions"):
         raise Refusal("sql_unreadable", "the select list is empty", at=place(text, node))

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from sqlglot import exp
 
 from gateway.errors import Refusal
 from gateway.sql import typed
-from gateway.sql.links import Pair, declared, number_of, occurrences, possible, private_tables
+from gateway.sql.links import Pair, declared, lies_in, occurrences, possible, private_tables
 from gateway.sql.reading import Reading
 from gateway.sql.scalar import Scalar, no_aggregates
 from gateway.sql.scope import Field, Source, find, fold, named
 from gateway.sql.typed import Typed
 from sandbox.codec import digest
-from sandbox.relational.expressions import Call, Column, Position, columns
+from sandbox.relational.expressions import Call, Column, Position
 from sandbox.relational.nodes import Filter, Join, JoinKind, Relation
 
 _ON = "write `JOIN … ON` and the columns that are equal"
@@ -36,15 +36,18 @@ def join(reading: Reading, left: Source, right: Source, node: exp.Expr) -> Sourc
     at = reading.at(node)
     _check_sides(left, right, at)
     kind = _kind(reading, left, right, node)
-    if kind == "left" and private_tables(right.relation) and not private_tables(left.relation):
+    if kind != "inner" and private_tables(right.relation) and not private_tables(left.relation):
         hint = "put the private table on the left"
-        raise Refusal("join_not_allowed", "a LEFT JOIN keeps all rows of a private table only", hint=hint, at=at)
+        message = f"a {kind.upper()} JOIN keeps rows of a private table only"
+        raise Refusal("join_not_allowed", message, hint=hint, at=at)
     on = _read_on(reading, left, right, node)
     if not on.pairs:
         message = "these tables are joined on declared pairs of columns only"
         raise Refusal("join_not_allowed", message, hint=_possible(reading, left, right), at=at)
     if kind == "left":
         return _left_join(reading, left, right, on, at)
+    if kind in ("semi", "anti"):
+        return _partner_join(left, right, on, kind, at)
     return _inner_join(left, right, on, at)
 
 
@@ -70,7 +73,7 @@ def _left_join(reading: Reading, left: Source, right: Source, on: _On, at: Posit
     """Conditions beside the pairs act on the right side only, below the join."""
     inside = occurrences(right.relation)
     for condition in on.conditions:
-        if not {number_of(column.name) for column in columns(condition.expression)} <= inside:
+        if not lies_in(condition.expression, right.relation):
             message = "in a LEFT JOIN, ON may only narrow the right table"
             raise Refusal("join_not_allowed", message, hint="move the condition to WHERE", at=condition.at or at)
     if any(not isinstance(field.typed.expression, Column) for item in right.items for field in item.fields):
@@ -81,6 +84,16 @@ def _left_join(reading: Reading, left: Source, right: Source, on: _On, at: Posit
     below = filtered(right.relation, right.conditions + on.conditions)
     relation = Join(left.relation, below, "left", tuple(sorted(set(on.pairs))), at)
     return _joined(left, right, relation, left.conditions, on)
+
+
+def _partner_join(left: Source, right: Source, on: _On, kind: JoinKind, at: Position | None) -> Source:
+    """SEMI and ANTI JOIN ask whether there is a partner; nothing of the right side is offered above."""
+    for condition in on.conditions:
+        if not lies_in(condition.expression, right.relation):
+            message = f"in a {kind.upper()} JOIN, ON may only narrow the right table"
+            raise Refusal("join_not_allowed", message, hint="move the condition to WHERE", at=condition.at or at)
+    below = filtered(right.relation, right.conditions + on.conditions)
+    return replace(left, relation=Join(left.relation, below, kind, tuple(sorted(set(on.pairs))), at))
 
 
 def _joined(left: Source, right: Source, relation: Relation, conditions: tuple[Typed, ...], on: _On) -> Source:
@@ -94,6 +107,8 @@ def _kind(reading: Reading, left: Source, right: Source, node: exp.Expr) -> Join
     if kind == "CROSS" or (not node.args.get("on") and not node.args.get("using")):
         message = "every row with every row is not answered: rows of different units would meet"
         raise Refusal("join_not_allowed", message, hint=_possible(reading, left, right), at=at)
+    if kind in ("SEMI", "ANTI") and not side:
+        return "semi" if kind == "SEMI" else "anti"
     if kind not in ("", "INNER", "OUTER") or side not in ("", "LEFT"):
         hint = "swap the tables and write LEFT JOIN" if side == "RIGHT" else _ON
         raise Refusal("join_not_allowed", f"{side} {kind}".strip() + " JOIN is not answered", hint=hint, at=at)
@@ -104,10 +119,6 @@ def _check_sides(left: Source, right: Source, at: Position | None) -> None:
     if left.released or right.released:
         message = "an answer is not joined with anything"
         raise Refusal("construct_not_allowed", message, hint="ask two queries and join their answers", at=at)
-    twice = private_tables(left.relation) & private_tables(right.relation)
-    if twice:
-        message = f"`{min(twice)}` is joined with itself"
-        raise Refusal("join_not_allowed", message, hint="use the table once", at=at)
     called = {fold(item.alias) for item in left.items if item.alias}
     for item in right.items:
         if item.alias and fold(item.alias) in called:
@@ -115,9 +126,15 @@ def _check_sides(left: Source, right: Source, at: Position | None) -> None:
             raise Refusal("table_ambiguous", message, hint="give one of them an alias", at=at)
 
 
-def _possible(reading: Reading, left: Source, right: Source) -> str:
+def possible_pairs(reading: Reading, left: Source, right: Source) -> str | None:
+    """Pairs of columns that the two could be joined on, in words."""
     pairs = [f"`{one} = {other}`" for one, other in possible(reading, left, right)]
-    return "join them ON " + " or ".join(pairs[:3]) if pairs else _ON
+    return " or ".join(pairs[:3]) or None
+
+
+def _possible(reading: Reading, left: Source, right: Source) -> str:
+    pairs = possible_pairs(reading, left, right)
+    return f"join them ON {pairs}" if pairs else _ON
 
 
 def _read_on(reading: Reading, left: Source, right: Source, node: exp.Expr) -> _On:
@@ -162,6 +179,6 @@ def _pair(left: Source, right: Source, condition: Typed) -> Pair | None:
     if not isinstance(first, Column) or not isinstance(second, Column):
         return None
     for one, other in ((first, second), (second, first)):
-        if number_of(one.name) in occurrences(left.relation) and number_of(other.name) in occurrences(right.relation):
+        if lies_in(one, left.relation) and lies_in(other, right.relation):
             return one.name, other.name
     return None

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.sql.reading import Reading
+from gateway.sql.reading import End, Reading
 from gateway.sql.scope import Source
-from policies.model import Column, Table
 from sandbox.relational.expressions import Column as Name
-from sandbox.relational.nodes import Public, Relation, Scan, walk
+from sandbox.relational.expressions import Expression, columns
+from sandbox.relational.nodes import Project, Public, Relation, Scan, UnionAll, UnitAggregate, Window, walk
 
 Pair = tuple[str, str]
 """(column of the left relation, column of the right one), by their names in the model."""
@@ -23,12 +23,18 @@ def private_tables(relation: Relation) -> set[str]:
 
 
 def occurrences(relation: Relation) -> set[int]:
-    """The numbers of the tables below."""
-    return {node.number for node in walk(relation) if isinstance(node, Scan | Public)}
+    """The numbers of all that is below."""
+    numbered = Scan | Public | Project | UnionAll | UnitAggregate | Window
+    return {node.number for node in walk(relation) if isinstance(node, numbered)}
 
 
 def number_of(name: str) -> int:
     return int(name.split(".", 1)[0])
+
+
+def lies_in(expression: Expression, relation: Relation) -> bool:
+    """Whether every column of `expression` is of `relation`."""
+    return {number_of(column.name) for column in columns(expression)} <= occurrences(relation)
 
 
 def declared(reading: Reading, left: Relation, right: Relation, pair: Pair) -> bool:
@@ -37,29 +43,33 @@ def declared(reading: Reading, left: Relation, right: Relation, pair: Pair) -> b
     Where both are private, a pair over a public table in between does not count: two units that share a region would
     meet. Where one is public, its column must be the unique (or fan-out) one, not the other's.
     """
-    (_, table, column), (_, other_table, other) = (reading.declared(name) for name in pair)
+    first, second = (reading.ends(name) for name in pair)
     left_private, right_private = bool(private_tables(left)), bool(private_tables(right))
+    if not first or not second:
+        return False
     if left_private and right_private:
-        return not table.public and not other_table.public and _same_unit(table, column, other_table, other)
+        return all(_same_unit(one, other) for one in first for other in second)
     if right_private:
-        return _to_public(other, table, column)
-    return _to_public(column, other_table, other)
+        return all(_to_public(other, one) for one in first for other in second)
+    return all(_to_public(one, other) for one in first for other in second)
 
 
-def _same_unit(table: Table, column: Column, other_table: Table, other: Column) -> bool:
-    if column.role == "unit" and other.role == "unit":
+def _same_unit(one: End, other: End) -> bool:
+    if one.table.public or other.table.public:
+        return False
+    if one.column.role == "unit" and other.column.role == "unit":
         return True
-    return _links(table, column, other_table, other) or _links(other_table, other, table, column)
+    return _links(one, other) or _links(other, one)
 
 
-def _links(child: Table, column: Column, target: Table, to: Column) -> bool:
-    link = child.link
-    return link is not None and (link.column, link.to_table, link.to_column) == (column.name, target.name, to.name)
+def _links(child: End, target: End) -> bool:
+    link, wanted = child.table.link, (child.column.name, target.table.name, target.column.name)
+    return link is not None and (link.column, link.to_table, link.to_column) == wanted
 
 
-def _to_public(column: Column, public: Table, key: Column) -> bool:
-    once = key.name == public.key or key.name in public.fan_out
-    return public.public and once and (public.name, key.name) in column.joins
+def _to_public(end: End, public: End) -> bool:
+    table, key = public.table, public.column.name
+    return table.public and (key == table.key or key in table.fan_out) and (table.name, key) in end.column.joins
 
 
 def possible(reading: Reading, left: Source, right: Source) -> Iterator[tuple[str, str]]:

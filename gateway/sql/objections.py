@@ -12,91 +12,99 @@ from sqlglot import exp
 from gateway.errors import Refusal
 from gateway.sql import functions
 from gateway.sql.position import place, words
+from sandbox.relational.expressions import Position
 
 _ONE_SELECT = "a query is one SELECT over tables of one dataset"
 _ABOVE = "aggregate first, then order or limit the answer"
 
+_NO = "construct_not_allowed"
+_PARTITION = "OVER (PARTITION BY …) goes over its whole window"
 _CLASSES: Final[dict[type[exp.Expr], tuple[str, str, str | None]]] = {
-    exp.Window: ("construct_not_allowed", "window functions are not answered", "use GROUP BY and an aggregate"),
-    exp.Distinct: ("construct_not_allowed", "DISTINCT is not answered here", "COUNT(DISTINCT unit), or GROUP BY"),
-    exp.Union: ("construct_not_allowed", "UNION is not answered", "ask two queries"),
-    exp.Except: ("construct_not_allowed", "EXCEPT is not answered", _ONE_SELECT),
-    exp.Intersect: ("construct_not_allowed", "INTERSECT is not answered", "say the conditions in one WHERE"),
-    exp.Subquery: (
-        "construct_not_allowed",
-        "a subquery stands in FROM only",
-        "join the tables instead, or put the subquery in FROM",
-    ),
-    exp.Select: (
-        "construct_not_allowed",
-        "a subquery stands in FROM only",
-        "join the tables instead, or put the subquery in FROM",
-    ),
-    exp.Exists: ("construct_not_allowed", "EXISTS is not answered", "join the table instead"),
-    exp.Any: ("construct_not_allowed", "ANY is not answered", "list the values with IN"),
-    exp.All: ("construct_not_allowed", "ALL is not answered", "list the values with IN"),
-    exp.Order: ("construct_not_allowed", "ORDER BY inside an aggregate is not answered", "order the answer instead"),
-    exp.Columns: ("construct_not_allowed", "COLUMNS is not answered", "name the columns"),
-    exp.Star: ("construct_not_allowed", "`*` stands in COUNT(*) only", "name the columns"),
-    exp.ILike: ("construct_not_allowed", "ILIKE is not answered", "write LIKE"),
-    exp.Escape: ("construct_not_allowed", "LIKE takes no ESCAPE", "`%` and `_` are always wildcards"),
-    exp.TryCast: ("construct_not_allowed", "TRY_CAST is not answered", "columns have their type; see the catalogue"),
-    exp.Mod: ("construct_not_allowed", "`%` is not answered", "use floor(x / n) or bin(x)"),
-    exp.IntDiv: ("construct_not_allowed", "`//` is not answered", "write floor(x / n)"),
-    exp.Interval: ("construct_not_allowed", "intervals are not answered", "compare with a date, or use date_trunc"),
-    exp.DPipe: ("construct_not_allowed", "text is not put together", "group by the columns themselves"),
+    exp.Distinct: (_NO, "DISTINCT inside this aggregate is not answered", "COUNT(DISTINCT x), or SELECT DISTINCT"),
+    exp.Union: (_NO, "answers are not put together", "ask two queries; UNION ALL of tables stands in FROM"),
+    exp.Except: (_NO, "EXCEPT is not answered", "NOT EXISTS (SELECT 1 FROM … WHERE inner.unit = outer.unit)"),
+    exp.Intersect: (_NO, "INTERSECT is not answered", "unit IN (SELECT unit FROM …)"),
+    exp.Subquery: (_NO, "a query does not stand in parentheses", "leave them out"),
+    exp.Select: (_NO, "a subquery is not answered here", "put it in FROM, or write IN, EXISTS or `(SELECT …)`"),
+    exp.Any: (_NO, "ANY is not answered", "write IN"),
+    exp.All: (_NO, "ALL is not answered", "list the values with IN"),
+    exp.Order: (_NO, "ORDER BY inside an aggregate is not answered", "order the answer instead"),
+    exp.Columns: (_NO, "COLUMNS is not answered", "name the columns"),
+    exp.Star: (_NO, "`*` stands in COUNT(*) and in the select list", "name the columns"),
+    exp.RowNumber: (_NO, "ROW_NUMBER stands before OVER", "ROW_NUMBER() OVER (PARTITION BY … ORDER BY …)"),
+    exp.Rank: (_NO, "RANK stands before OVER", "RANK() OVER (PARTITION BY … ORDER BY …)"),
+    exp.DenseRank: (_NO, "DENSE_RANK stands before OVER", "DENSE_RANK() OVER (PARTITION BY … ORDER BY …)"),
+    exp.Lag: (_NO, "LAG stands before OVER", "LAG(x) OVER (PARTITION BY … ORDER BY …)"),
+    exp.Lead: (_NO, "LEAD stands before OVER", "LEAD(x) OVER (PARTITION BY … ORDER BY …)"),
+    exp.FirstValue: (_NO, "FIRST_VALUE is not answered", "ROW_NUMBER() OVER (…) = 1 picks the first row"),
+    exp.LastValue: (_NO, "LAST_VALUE is not answered", "ROW_NUMBER() OVER (… ORDER BY x DESC) = 1 picks the last row"),
+    exp.NthValue: (_NO, "NTH_VALUE is not answered", "ROW_NUMBER() OVER (…) = n picks a row"),
+    exp.Ntile: (_NO, "NTILE is not answered", "ask quantiles, or use ROW_NUMBER"),
+    exp.PercentRank: (_NO, "PERCENT_RANK is not answered", "use RANK"),
+    exp.CumeDist: (_NO, "CUME_DIST is not answered", "use RANK"),
+    exp.IgnoreNulls: (_NO, "IGNORE NULLS is not answered", "filter the nulls in a subquery"),
+    exp.RespectNulls: (_NO, "RESPECT NULLS is not answered", "leave it out: nulls are respected"),
+    exp.WindowSpec: (_NO, "frames of windows are not answered", _PARTITION),
+    exp.ILike: (_NO, "ILIKE is not answered", "write LIKE"),
+    exp.Escape: (_NO, "LIKE takes no ESCAPE", "`%` and `_` are always wildcards"),
+    exp.TryCast: (_NO, "TRY_CAST is not answered", "columns have their type; see the catalogue"),
+    exp.Mod: (_NO, "`%` is not answered", "use floor(x / n) or bin(x)"),
+    exp.IntDiv: (_NO, "`//` is not answered", "write floor(x / n)"),
+    exp.Interval: (_NO, "intervals are not answered", "compare with a date, or use date_trunc"),
+    exp.DPipe: (_NO, "text is not put together", "group by the columns themselves"),
     exp.Lateral: ("join_not_allowed", "LATERAL is not answered", "join with ON"),
-    exp.TableSample: ("construct_not_allowed", "samples are not answered", "filter with WHERE"),
-    exp.Pivot: ("construct_not_allowed", "PIVOT is not answered", "use GROUP BY"),
-    exp.Values: ("construct_not_allowed", "VALUES is not answered", "list the values with IN"),
-    exp.Unnest: ("construct_not_allowed", "UNNEST is not answered", None),
-    exp.Tuple: ("construct_not_allowed", "tuples are not answered", "name the columns one by one"),
-    exp.Bracket: ("construct_not_allowed", "element access is not answered", None),
-    exp.Lambda: ("construct_not_allowed", "lambdas are not answered", None),
-    exp.Dot: ("construct_not_allowed", "field access is not answered", "write `table.column`"),
-    exp.NullSafeEQ: ("construct_not_allowed", "IS NOT DISTINCT FROM is not answered", "write `=` and IS NULL"),
-    exp.NullSafeNEQ: ("construct_not_allowed", "IS DISTINCT FROM is not answered", "write `<>` and IS NULL"),
-    exp.Cube: ("construct_not_allowed", "CUBE is not answered", "ask one query for each grouping"),
-    exp.Rollup: ("construct_not_allowed", "ROLLUP is not answered", "ask one query for each grouping"),
-    exp.GroupingSets: ("construct_not_allowed", "GROUPING SETS is not answered", "ask one query for each grouping"),
-    exp.Var: ("construct_not_allowed", "this keyword is not answered here", "name the columns"),
+    exp.TableSample: (_NO, "samples are not answered", "filter with WHERE"),
+    exp.Pivot: (_NO, "PIVOT is not answered", "use GROUP BY"),
+    exp.Values: (_NO, "VALUES is not answered", "list the values with IN"),
+    exp.Unnest: (_NO, "UNNEST is not answered", None),
+    exp.Tuple: (_NO, "tuples are not answered", "name the columns one by one"),
+    exp.Bracket: (_NO, "element access is not answered", None),
+    exp.Lambda: (_NO, "lambdas are not answered", None),
+    exp.Dot: (_NO, "field access is not answered", "write `table.column`"),
+    exp.NullSafeEQ: (_NO, "IS NOT DISTINCT FROM is not answered", "write `=` and IS NULL"),
+    exp.NullSafeNEQ: (_NO, "IS DISTINCT FROM is not answered", "write `<>` and IS NULL"),
+    exp.Cube: (_NO, "CUBE stands in GROUP BY", "GROUP BY CUBE (a, b)"),
+    exp.Rollup: (_NO, "ROLLUP stands in GROUP BY", "GROUP BY ROLLUP (a, b)"),
+    exp.GroupingSets: (_NO, "GROUPING SETS stands in GROUP BY", "GROUP BY GROUPING SETS ((a), (b))"),
+    exp.Var: (_NO, "this keyword is not answered here", "name the columns"),
 }
 
+_STAR = (_NO, "`*` is answered without EXCLUDE, REPLACE and RENAME", "name the columns")
 _ARGUMENTS: Final[dict[tuple[type[exp.Expr], str], tuple[str, str, str | None]]] = {
-    (exp.Select, "distinct"): ("construct_not_allowed", "SELECT DISTINCT is not answered", "use GROUP BY"),
-    (exp.Select, "qualify"): ("construct_not_allowed", "QUALIFY is not answered", "use HAVING"),
-    (exp.Select, "windows"): ("construct_not_allowed", "window functions are not answered", "use GROUP BY"),
-    (exp.Select, "sample"): ("construct_not_allowed", "samples are not answered", "filter with WHERE"),
+    (exp.Select, "sample"): (_NO, "samples are not answered", "filter with WHERE"),
     (exp.Select, "into"): ("statement_not_allowed", "a query writes nothing", _ONE_SELECT),
-    (exp.Select, "locks"): ("construct_not_allowed", "a query locks nothing", None),
+    (exp.Select, "locks"): (_NO, "a query locks nothing", None),
     (exp.Select, "laterals"): ("join_not_allowed", "LATERAL is not answered", "join with ON"),
-    (exp.Select, "hint"): ("construct_not_allowed", "hints are not answered", "leave the hint out"),
-    (exp.With, "recursive"): ("construct_not_allowed", "recursive CTEs are not answered", "write plain WITH"),
+    (exp.Select, "hint"): (_NO, "hints are not answered", "leave the hint out"),
+    (exp.Union, "distinct"): (_NO, "UNION is not answered: equal rows of different units would be one", "UNION ALL"),
+    (exp.Union, "by_name"): (_NO, "BY NAME is not answered", "give each part the same columns in one order"),
+    (exp.Union, "order"): (_NO, "ORDER BY of a UNION ALL is not answered", "order the answer instead"),
+    (exp.Union, "limit"): (_NO, "LIMIT below an aggregate is not answered", _ABOVE),
+    (exp.Union, "offset"): (_NO, "OFFSET below an aggregate is not answered", _ABOVE),
+    (exp.Distinct, "on"): (_NO, "DISTINCT ON is not answered", "ROW_NUMBER() OVER (PARTITION BY unit ORDER BY …) = 1"),
+    (exp.Window, "spec"): (_NO, "frames of windows are not answered", _PARTITION),
+    (exp.Lag, "default"): (_NO, "LAG takes no default", "COALESCE(LAG(x) OVER (…), 0)"),
+    (exp.Lead, "default"): (_NO, "LEAD takes no default", "COALESCE(LEAD(x) OVER (…), 0)"),
+    (exp.With, "recursive"): (_NO, "recursive CTEs are not answered", "write plain WITH"),
     (exp.Join, "method"): ("join_not_allowed", "this kind of join is not answered", "join with ON and `=`"),
-    (exp.Table, "sample"): ("construct_not_allowed", "samples are not answered", "filter with WHERE"),
-    (exp.Table, "pivots"): ("construct_not_allowed", "PIVOT is not answered", "use GROUP BY"),
+    (exp.Table, "sample"): (_NO, "samples are not answered", "filter with WHERE"),
+    (exp.Table, "pivots"): (_NO, "PIVOT is not answered", "use GROUP BY"),
     (exp.Table, "joins"): ("join_not_allowed", "nested joins are not answered", "join one table after the other"),
-    (exp.Table, "catalog"): ("construct_not_allowed", "a table is named `table` or `dataset.table`", None),
-    (exp.Table, "when"): ("construct_not_allowed", "a table is asked as it is", None),
-    (exp.Column, "db"): ("construct_not_allowed", "a column is named `column` or `table.column`", "use the alias"),
-    (exp.Group, "all"): ("construct_not_allowed", "GROUP BY ALL is not answered", "name the columns"),
-    (exp.Group, "cube"): ("construct_not_allowed", "CUBE is not answered", "ask one query for each grouping"),
-    (exp.Group, "rollup"): ("construct_not_allowed", "ROLLUP is not answered", "ask one query for each grouping"),
-    (exp.Group, "grouping_sets"): (
-        "construct_not_allowed",
-        "GROUPING SETS is not answered",
-        "ask one query for each grouping",
-    ),
-    (exp.In, "query"): ("construct_not_allowed", "IN with a subquery is not answered", "join the table instead"),
-    (exp.In, "field"): ("construct_not_allowed", "IN takes a list of values", "write IN (…)"),
-    (exp.In, "unnest"): ("construct_not_allowed", "IN takes a list of values", "write IN (…)"),
-    (exp.Count, "expressions"): ("construct_not_allowed", "COUNT takes one argument", None),
-    (exp.Limit, "limit_options"): ("construct_not_allowed", "LIMIT takes a number of rows", _ABOVE),
-    (exp.DataType, "expressions"): ("construct_not_allowed", "write the type without its size", None),
-    (exp.Star, "except_"): ("construct_not_allowed", "`*` stands in COUNT(*) only", "name the columns"),
-    (exp.Star, "replace"): ("construct_not_allowed", "`*` stands in COUNT(*) only", "name the columns"),
+    (exp.Table, "catalog"): (_NO, "a table is named `table` or `dataset.table`", None),
+    (exp.Table, "when"): (_NO, "a table is asked as it is", None),
+    (exp.Column, "db"): (_NO, "a column is named `column` or `table.column`", "use the alias"),
+    (exp.Group, "cube"): (_NO, "WITH CUBE is not answered", "GROUP BY CUBE (a, b)"),
+    (exp.Group, "rollup"): (_NO, "WITH ROLLUP is not answered", "GROUP BY ROLLUP (a, b)"),
+    (exp.Group, "grouping_sets"): (_NO, "this form is not answered", "GROUP BY GROUPING SETS ((a), (b))"),
+    (exp.In, "field"): (_NO, "IN takes a list of values", "write IN (…)"),
+    (exp.In, "unnest"): (_NO, "IN takes a list of values", "write IN (…)"),
+    (exp.Count, "expressions"): (_NO, "COUNT takes one argument", None),
+    (exp.Limit, "limit_options"): (_NO, "LIMIT takes a number of rows", _ABOVE),
+    (exp.DataType, "expressions"): (_NO, "write the type without its size", None),
+    (exp.Star, "except_"): _STAR,
+    (exp.Star, "replace"): _STAR,
+    (exp.Star, "rename"): _STAR,
 }
-
 
 _INSTEAD: Final[dict[str, str]] = {
     "percentile_disc": "QUANTILE_CONT(x, 0.9)",
@@ -128,8 +136,7 @@ def object_to_class(node: exp.Expr, text: str) -> Refusal:
     """A construct that is not listed, or that stands where it may not."""
     at = place(text, node)
     if type(node) in (exp.Star, exp.Columns) and _in_select_list_of_query(node):
-        instead = "aggregate the columns you want: AVG(x), SUM(x), COUNT(*)"
-        return Refusal("aggregate_required", "whole rows do not leave", hint=instead, at=at)
+        return _whole_rows(at)
     if type(node) is exp.Array and type(node.parent) in (exp.Quantile, exp.PercentileCont):
         instead = "QUANTILE_CONT(x, 0.25), QUANTILE_CONT(x, 0.75)"
         return Refusal("construct_not_allowed", "quantiles are asked one by one", hint=instead, at=at)
@@ -139,6 +146,11 @@ def object_to_class(node: exp.Expr, text: str) -> Refusal:
     if isinstance(node, exp.Func):
         return _object_to_function(node, text)
     return Refusal("construct_not_allowed", f"`{words(text, node)}` is not part of the accepted language", at=at)
+
+
+def _whole_rows(at: Position | None) -> Refusal:
+    instead = "aggregate the columns you want: AVG(x), SUM(x), COUNT(*)"
+    return Refusal("aggregate_required", "whole rows do not leave", hint=instead, at=at)
 
 
 def _in_select_list_of_query(node: exp.Expr) -> bool:
@@ -165,6 +177,8 @@ def _object_to_function(node: exp.Func, text: str) -> Refusal:
 def object_to_argument(node: exp.Expr, argument: str, text: str) -> Refusal:
     """A part of a listed construct that is itself not listed."""
     at = place(text, node)
+    if type(node) is exp.Star and _in_select_list_of_query(node):
+        return _whole_rows(at)
     if (known := _ARGUMENTS.get((type(node), argument))) is not None:
         code, message, hint = known
         return Refusal(code, message, hint=hint, at=at)

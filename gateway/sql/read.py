@@ -10,7 +10,8 @@ from gateway.sql.grammar import check
 from gateway.sql.limits import SqlLimits
 from gateway.sql.parse import parse
 from gateway.sql.reading import Reading
-from gateway.sql.select import EMPTY, read_select
+from gateway.sql.select import read_query
+from gateway.sql.sources import EMPTY
 from policies.model import Policy
 from sandbox.relational.nodes import Output
 
@@ -41,7 +42,7 @@ def _read(sql: str, parameters: Mapping[str, object], policies: Mapping[str, Pol
     tree = check(parse(sql, limits), sql, limits)
     reading = Reading(sql, policies, parameters, limits)
     try:
-        source = read_select(reading, tree, EMPTY, top=True)
+        source = read_query(reading, tree, EMPTY, top=True)
         reading.check_parameters()
     except Refusal as refusal:
         refusal.dataset = None if reading.policy is None else reading.dataset

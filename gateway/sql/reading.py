@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from sqlglot import exp
@@ -13,7 +14,27 @@ from gateway.sql.limits import SqlLimits
 from gateway.sql.position import place
 from gateway.sql.scope import fold
 from policies.model import Column, Policy, Table
-from sandbox.relational.expressions import Literal, Position
+from sandbox.relational import expressions
+from sandbox.relational.expressions import Expression, Literal, Position
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A column of the policy behind a column of a plan."""
+
+    table: Table
+    column: Column
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a numbered node that is no table offers: for each name the expressions behind it, one for each input.
+
+    Empty for what is computed anew. `unit` is the policy's own column for the unit of its rows.
+    """
+
+    columns: Mapping[str, tuple[Expression, ...]]
+    unit: End | None = None
 
 
 @dataclass(slots=True)
@@ -28,8 +49,10 @@ class Reading:
     """The one dataset of this query, known with its first table."""
     tables: dict[int, Table] = field(default_factory=dict)
     """Number of an occurrence -> its table."""
+    made: dict[int, Made] = field(default_factory=dict)
+    """Number of a node that is no table -> what it offers."""
     optional: set[int] = field(default_factory=set)
-    """Occurrences on the right of a LEFT JOIN: their rows may be missing."""
+    """Numbers on the right of a LEFT JOIN: their rows may be missing."""
     used: set[str] = field(default_factory=set)
     """Parameters that the text names."""
     selects: int = 0
@@ -43,28 +66,99 @@ class Reading:
     def at(self, node: exp.Expr) -> Position | None:
         return place(self.sql, node)
 
+    # -- numbers ------------------------------------------------------------------------------------------------
+
     def number(self, table: Table) -> int:
         """Numbers an occurrence of `table`, in order of the text."""
         if len(self.tables) >= self.limits.tables_max:
             raise Refusal("sql_too_large", f"a query uses at most {self.limits.tables_max} tables")
-        self.tables[len(self.tables)] = table
-        return len(self.tables) - 1
+        number = self._next()
+        self.tables[number] = table
+        return number
+
+    def number_made(self, columns: Mapping[str, tuple[Expression, ...]], *, unit: bool = False) -> int:
+        """Numbers a node that is no table. With `unit` it offers `unit`, the unit of its rows."""
+        number = self._next()
+        self.made[number] = Made(columns, self._unit() if unit else None)
+        return number
+
+    def _next(self) -> int:
+        return len(self.tables) + len(self.made)
+
+    def _unit(self) -> End:
+        if self.policy is None or self.policy.unit is None:
+            raise AssertionError("a private table without a unit")
+        table = self.policy.tables[self.policy.unit.table]
+        return End(table, table.columns[self.policy.unit.column])
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """What is numbered inside is forgotten afterwards, so that two readings can be compared number by number."""
+        kept = dict(self.tables), dict(self.made), set(self.optional)
+        try:
+            yield
+        finally:
+            self.tables, self.made, self.optional = kept
 
     def count_select(self) -> None:
         self.selects += 1
         if self.selects > self.limits.selects_max:
             raise Refusal("sql_too_large", "the query uses its subqueries too many times")
 
-    def declared(self, name: str) -> tuple[int, Table, Column]:
-        """Occurrence, table and policy column of a model column such as `0.sex`."""
-        number, column = name.split(".", 1)
-        table = self.tables[int(number)]
-        return int(number), table, table.columns[column]
+    # -- where columns come from --------------------------------------------------------------------------------
 
-    def unit_occurrence(self, name: str) -> int | None:
-        """The occurrence of the table whose unit the model column `name` is."""
-        number, _, column = self.declared(name)
-        return number if column.role == "unit" else None
+    def ends(self, name: str) -> tuple[End, ...]:
+        """The policy's columns behind a model column such as `0.sex`: one for each input of a union. () if computed."""
+        number, _, column = name.partition(".")
+        if (table := self.tables.get(int(number))) is not None:
+            return (End(table, table.columns[column]),)
+        made = self.made[int(number)]
+        if column == "unit" and made.unit is not None:
+            return (made.unit,)
+        found: list[End] = []
+        for expression in made.columns.get(column, ()):
+            behind = self.ends(expression.name) if isinstance(expression, expressions.Column) else ()
+            if not behind:
+                return ()
+            found += behind
+        return tuple(found)
+
+    def is_unit(self, name: str) -> bool:
+        """Whether the model column `name` is the unit itself."""
+        ends = self.ends(name)
+        return bool(ends) and all(end.column.role == "unit" for end in ends)
+
+    def tells_unit(self, name: str) -> bool:
+        """Whether rows with one value of `name` are of one unit: the unit itself, or either end of a link."""
+        ends = self.ends(name)
+        return bool(ends) and all(end.column.role == "unit" or self._in_link(end) for end in ends)
+
+    def _in_link(self, end: End) -> bool:
+        if end.table.link is not None and end.table.link.column == end.column.name:
+            return True
+        links = [table.link for table in self._policy().tables.values() if table.link is not None]
+        return any((link.to_table, link.to_column) == (end.table.name, end.column.name) for link in links)
+
+    def _policy(self) -> Policy:
+        if self.policy is None:
+            raise AssertionError("a column without a dataset")
+        return self.policy
+
+    def may_be_null(self, name: str) -> bool:
+        """Whether `name` may be null. Rows without a unit do not exist in the model."""
+        number, _, column = name.partition(".")
+        if int(number) in self.optional:
+            return True
+        if (table := self.tables.get(int(number))) is not None:
+            return table.columns[column].nullable and table.columns[column].role != "unit"
+        if column == "unit":
+            return False
+        behind = self.made[int(number)].columns.get(column, ())
+        return not behind or any(
+            not isinstance(one, expressions.Column) or self.may_be_null(one.name) for one in behind
+        )
+
+    # -- parameters and names -----------------------------------------------------------------------------------
 
     def parameter(self, node: exp.Placeholder) -> Literal:
         """The typed constant that `$name` stands for."""

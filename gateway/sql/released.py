@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
 from gateway.errors import Refusal
-from gateway.sql.measures import MARK
 from gateway.sql.scalar import Scalar
-from gateway.sql.scope import fold
-from gateway.sql.typed import Typed
-from sandbox.relational.expressions import Call, Case, Column, Expression, Literal
+from gateway.sql.scope import Source, fold, name_in
+from gateway.sql.typed import Typed, put_in
+from sandbox.relational.expressions import Column, Expression, Literal, children
 from sandbox.relational.nodes import Limit, Relation, Sort
 
 _ROWS_MAX = 2**53
@@ -20,35 +19,28 @@ _ROWS_MAX = 2**53
 
 @dataclass(frozen=True, slots=True)
 class Lifted:
-    """Names of the Release's columns for expressions over the rows below it."""
+    """What is aggregated, from above: `names` holds the columns that stand for keys, aggregates and windows."""
 
-    keys: Mapping[Expression, int]
-    measures: Mapping[int, int]
-    """Stand-in -> number of the measure."""
+    names: Mapping[Expression, Expression]
+    source: Source
 
     def lift(self, typed: Typed) -> Typed:
-        """`typed` over released columns. Raises Refusal column_not_grouped."""
-        return replace(typed, expression=self._lift(typed.expression))
+        """`typed` over what is aggregated. Raises Refusal column_not_grouped."""
+        for column in self._loose(typed.expression):
+            bare = name_in(self.source, column)
+            message = f"`{bare}` is neither grouped by nor aggregated"
+            hint = f"add it to GROUP BY, or aggregate it: `AVG({bare})`, `COUNT({bare})`"
+            raise Refusal("column_not_grouped", message, hint=hint, at=column.at)
+        return replace(typed, expression=put_in(typed.expression, self.names))
 
-    def _lift(self, expression: Expression) -> Expression:
-        key = self.keys.get(expression)
-        if key is not None:
-            return Column(f"k{key}", expression.at)
-        match expression:
-            case Column(name=name, at=at) if name.startswith(MARK):
-                return Column(f"m{self.measures[int(name[len(MARK) :])]}", at)
-            case Column(name=name, at=at):
-                bare = name.split(".", 1)[1]
-                message = f"`{bare}` is neither grouped by nor aggregated"
-                hint = f"add it to GROUP BY, or aggregate it: `AVG({bare})`, `COUNT({bare})`"
-                raise Refusal("column_not_grouped", message, hint=hint, at=at)
-            case Literal():
-                return expression
-            case Call(arguments=arguments):
-                return replace(expression, arguments=tuple(self._lift(argument) for argument in arguments))
-            case Case(branches=branches, otherwise=otherwise):
-                pairs = tuple((self._lift(when), self._lift(value)) for when, value in branches)
-                return replace(expression, branches=pairs, otherwise=self._lift(otherwise))
+    def _loose(self, expression: Expression) -> Iterator[Column]:
+        """Columns outside of all that has a name."""
+        if expression in self.names:
+            return
+        if isinstance(expression, Column):
+            yield expression
+        for child in children(expression):
+            yield from self._loose(child)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Final
 from sqlglot import exp
 
 from gateway.errors import Alternative, Refusal
+from gateway.sql import rewrite_units
 from gateway.sql.limits import SqlLimits
 from gateway.sql.parse import parse
 from gateway.sql.position import place
@@ -278,7 +279,17 @@ def _pair(policy: Policy, child: str, target: str) -> tuple[str, str] | None:
 
 _RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
     "aggregate_not_allowed": (_quantile_for_extremes, _mean_for_extremes, _continuous_quantiles),
-    "construct_not_allowed": (_quantiles_one_by_one,),
+    "construct_not_allowed": (
+        _quantiles_one_by_one,
+        rewrite_units.union_all,
+        rewrite_units.unit_into_windows,
+        rewrite_units.whole_windows,
+        rewrite_units.columns_of_count,
+        rewrite_units.distinct_below,
+        rewrite_units.exists_for_in,
+        rewrite_units.inner_answer,
+        rewrite_units.figures_first,
+    ),
     "aggregate_required": (_aggregate_the_columns,),
     "column_not_grouped": (_group_what_is_bare,),
     "join_not_allowed": (_join_on_links, _swap_sides),

@@ -5,8 +5,9 @@ Recursion is bounded by the depth that `grammar.py` allows; chains of AND and OR
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import cast
 
 from sqlglot import exp
@@ -15,24 +16,32 @@ from gateway.errors import Refusal
 from gateway.sql import functions, literals, typed
 from gateway.sql.position import words
 from gateway.sql.reading import Reading
+from gateway.sql.syntax import is_subquery
 from gateway.sql.typed import Typed
 from sandbox.relational.expressions import Literal
 
 NameReader = Callable[[exp.Column], Typed]
-AggregateReader = Callable[[exp.Expr], Typed]
+NodeReader = Callable[[exp.Expr], Typed]
 
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """Reads expressions of one place: `name` says what columns mean there, `aggregate` what aggregates do."""
+    """Reads expressions of one place: `name` says what columns mean there, `aggregate` what aggregates do.
+
+    `window` is None where no window functions stand. `values` holds what subqueries stand for, by the id of their node.
+    """
 
     reading: Reading
     name: NameReader
-    aggregate: AggregateReader
+    aggregate: NodeReader
+    window: NodeReader | None = None
+    values: Mapping[int, Typed] = field(default_factory=lambda: MappingProxyType({}))
 
     def read(self, node: exp.Expr) -> Typed:
         kind = type(node)
         at = self.reading.at(node)
+        if id(node) in self.values:
+            return self.values[id(node)]
         if kind in functions.PLAIN:
             sides = (self.read(node.args["this"]), self.read(node.args["expression"]))
             self._no_null(kind, sides, node)
@@ -41,13 +50,26 @@ class Scalar:
             return typed.call(functions.ONE_ARGUMENT[kind], (self.read(node.args["this"]),), at)
         if kind in functions.MANY_ARGUMENTS:
             return self._many(functions.MANY_ARGUMENTS[kind], node)
-        if functions.is_aggregate(node):
+        if functions.is_aggregate(node) or kind in (exp.Grouping, exp.GroupingId):
             return self.aggregate(node)
+        if kind is exp.Window and self.window is not None:
+            return self.window(node)
         reader = _READERS.get(kind)
-        if reader is None:
-            message = f"`{words(self.reading.sql, node)}` is not answered here"
-            raise Refusal("construct_not_allowed", message, at=at)
+        if reader is None or is_subquery(node):
+            raise self._misplaced(node)
         return reader(self, node)
+
+    def _misplaced(self, node: exp.Expr) -> Refusal:
+        at = self.reading.at(node)
+        if is_subquery(node):
+            message = "a subquery is not answered here"
+            hint = "it stands in FROM, in WHERE, in the select list, in HAVING or in QUALIFY"
+            return Refusal("construct_not_allowed", message, hint=hint, at=at)
+        if type(node) is exp.Window:
+            message = "a window function is not answered here"
+            hint = "compute it in the select list of a subquery, or filter with QUALIFY"
+            return Refusal("construct_not_allowed", message, hint=hint, at=at)
+        return Refusal("construct_not_allowed", f"`{words(self.reading.sql, node)}` is not answered here", at=at)
 
     def condition(self, node: exp.Expr) -> tuple[Typed, ...]:
         """The conditions that must all hold for `node` to be true."""
@@ -77,6 +99,9 @@ class Scalar:
         return self.read(node.args["this"])
 
     def column(self, node: exp.Expr) -> Typed:
+        if type(node.args["this"]) is not exp.Identifier:
+            at = self.reading.at(node)
+            raise Refusal("construct_not_allowed", "`*` stands alone in a select list", hint="name the columns", at=at)
         return self.name(cast("exp.Column", node))
 
     def literal(self, node: exp.Expr) -> Typed:
@@ -210,7 +235,7 @@ class Scalar:
         return unit
 
 
-def no_aggregates(reading: Reading, place: str) -> AggregateReader:
+def no_aggregates(reading: Reading, place: str) -> NodeReader:
     """For places where rows are not yet aggregated."""
 
     def refuse(node: exp.Expr) -> Typed:

@@ -15,7 +15,7 @@ from sqlglot import exp
 from gateway.errors import Refusal
 from gateway.sql import typed
 from gateway.sql.typed import Typed
-from sandbox.relational.expressions import Position
+from sandbox.relational.expressions import Column, Position
 from sandbox.relational.nodes import Relation
 
 
@@ -90,6 +90,15 @@ def named(source: Source, node: exp.Column, at: Position | None) -> Typed:
     table = node.args.get("table")
     alias = str(table.args["this"]) if table is not None else None
     return typed.at(find(source, alias, str(node.args["this"].args["this"]), at).typed, at)
+
+
+def name_in(source: Source, column: Column) -> str:
+    """What the query calls `column`."""
+    for item in source.items:
+        for offered in item.fields:
+            if offered.typed.expression == column:
+                return offered.name
+    return column.name.split(".", 1)[-1]
 
 
 def _called(items: Iterable[Item], table: str, at: Position | None) -> tuple[Item, ...]:

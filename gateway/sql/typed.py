@@ -7,7 +7,7 @@ engine cast, and a cast that fails on a row tells something about that row: refu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal as OneOf
 
@@ -130,6 +130,25 @@ def _flat(when: Typed, value: Typed, place: Position | None) -> tuple[Typed, Typ
     condition, then = inner.branches[0]
     both = call("and", (when, replace(value, expression=condition, family="boolean")), place)
     return both, replace(value, expression=then)
+
+
+def put_in(expression: Expression, names: Mapping[Expression, Expression]) -> Expression:
+    """`expression` with what `names` knows put in, in canonical order again: that order hangs on the names."""
+    known = names.get(expression)
+    if known is not None:
+        return replace(known, at=expression.at)
+    match expression:
+        case Call(function=function, arguments=arguments):
+            parts = [Typed(put_in(argument, names), "null") for argument in arguments]
+            if function in ("and", "or"):
+                return replace(expression, arguments=tuple(part.expression for part in in_order(parts)))
+            function, parts = _canonical(function, parts)
+            return Call(function, tuple(part.expression for part in parts), expression.at)
+        case Case(branches=branches, otherwise=otherwise):
+            pairs = tuple((put_in(when, names), put_in(value, names)) for when, value in branches)
+            return replace(expression, branches=pairs, otherwise=put_in(otherwise, names))
+        case Column() | Literal():
+            return expression
 
 
 def conjuncts(typed: Typed) -> tuple[Typed, ...]:

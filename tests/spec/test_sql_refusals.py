@@ -47,13 +47,42 @@ REFUSED = [
     ("SELECT COUNT(*) FROM people WHERE «sex» = NULL", "construct_not_allowed", "IS NULL"),
     ("SELECT «regexp_replace(sex, 'a', 'b'») FROM people", "function_not_allowed", "date_trunc"),
     ("SELECT COUNT(*) FROM people WHERE «age % 2» = 0", "construct_not_allowed", "floor"),
-    ("SELECT sex FROM people «QUALIFY» 1 = 1", "construct_not_allowed", "HAVING"),
+    ("SELECT sex, COUNT(*) FROM people GROUP BY sex QUALIFY «1» = 1", "construct_not_allowed", "HAVING"),
     ("SELECT COUNT(*) FROM people WHERE «COUNT(*») > 5", "construct_not_allowed", "HAVING"),
     ("SELECT COUNT(*) «FROM»", "sql_unreadable", "SELECT"),
     ("SELECT COUNT(*) FROM people; SELECT 1", "statement_not_allowed", "query of its own"),
     ("DROP TABLE people", "statement_not_allowed", "SELECT"),
     ("SELECT COUNT(*) FROM people WHERE age = $a", "parameter_missing", "`parameters`"),
-    ("SELECT COUNT(*) FROM people WHERE pid IN (SELECT «pid» FROM visits)", "construct_not_allowed", "join"),
+    ("SELECT COUNT(*) FROM people WHERE sex IN (SELECT kind FROM visits)", "construct_not_allowed", "unit IN"),
+    (
+        "SELECT COUNT(*) FROM people WHERE age > (SELECT «AVG(age») FROM people)",
+        "construct_not_allowed",
+        "ask for the figure first",
+    ),
+    ("SELECT «AVG(n») FROM (SELECT kind, COUNT(*) AS n FROM visits GROUP BY kind) x", "construct_not_allowed", "unit"),
+    ("SELECT COUNT(*) FROM (SELECT DISTINCT «kind» FROM visits) x", "construct_not_allowed", "COUNT(DISTINCT x)"),
+    (
+        "SELECT COUNT(*) FROM (SELECT sex FROM people UNION SELECT kind FROM visits) x",
+        "construct_not_allowed",
+        "UNION ALL",
+    ),
+    ("SELECT DISTINCT ON (sex) sex FROM people", "construct_not_allowed", "ROW_NUMBER()"),
+    (
+        "SELECT COUNT(*) FROM (SELECT ROW_NUMBER() OVER (ORDER BY visit_date) AS r FROM visits) x WHERE r = 1",
+        "construct_not_allowed",
+        "PARTITION BY",
+    ),
+    (
+        "SELECT COUNT(*) FROM (SELECT pid, SUM(«cost») AS t FROM visits GROUP BY pid) x WHERE t > 100",
+        "column_not_filterable",
+        "bin(cost)",
+    ),
+    (
+        "SELECT t, COUNT(*) FROM (SELECT pid, SUM(cost) AS t FROM visits GROUP BY pid) x GROUP BY «t»",
+        "column_not_groupable",
+        "CASE WHEN",
+    ),
+    ("SELECT COUNT(*) FROM people WHERE sex NOT IN (SELECT level FROM hospitals)", "construct_not_allowed", "EXISTS"),
     ("SELECT COUNT(*) FROM (SELECT sex FROM people LIMIT «1») x", "construct_not_allowed", "outer"),
     ("SELECT COUNT(*) FROM «hospitals»", "construct_not_allowed", "catalogue"),
 ]
@@ -161,6 +190,43 @@ OFFERED = [
     ),
     ("SELECT COUNT(*) FROM peopel", "SELECT COUNT(*) FROM people"),
     ("SELECT AVG(incom) FROM people", "SELECT AVG(income) FROM people"),
+    (
+        "SELECT COUNT(*) FROM (SELECT sex FROM people UNION SELECT kind FROM visits) x",
+        "SELECT COUNT(*) FROM (SELECT sex FROM people UNION ALL SELECT kind FROM visits) AS x",
+    ),
+    (
+        "SELECT COUNT(*) FROM (SELECT ROW_NUMBER() OVER (ORDER BY visit_date) AS r FROM visits) x WHERE r = 1",
+        "SELECT COUNT(*) FROM (SELECT ROW_NUMBER() OVER (PARTITION BY pid ORDER BY visit_date) AS r FROM visits) AS x"
+        " WHERE r = 1",
+    ),
+    (
+        "SELECT kind, SUM(COUNT(*)) OVER (ORDER BY kind) FROM visits GROUP BY kind",
+        "SELECT kind, SUM(COUNT(*)) OVER () FROM visits GROUP BY kind",
+    ),
+    (
+        "SELECT COUNT(DISTINCT v.pid, v.kind) FROM people p JOIN visits v ON p.pid = v.pid",
+        "SELECT COUNT(*) FROM (SELECT DISTINCT v.pid, v.kind FROM people AS p JOIN visits AS v ON p.pid = v.pid)"
+        " AS each_once",
+    ),
+    (
+        "SELECT COUNT(DISTINCT sex, active) FROM people WHERE age > 9",
+        "SELECT sex, active, COUNT(*) FROM people WHERE age > 9 GROUP BY sex, active",
+    ),
+    ("SELECT COUNT(*) FROM (SELECT DISTINCT kind AS k FROM visits) x", "SELECT COUNT(DISTINCT kind) FROM visits"),
+    (
+        "SELECT k, COUNT(*) FROM (SELECT DISTINCT kind AS k FROM visits) x GROUP BY k",
+        "SELECT k, COUNT(*) FROM (SELECT DISTINCT kind AS k, pid FROM visits) AS x GROUP BY k",
+    ),
+    (
+        "SELECT AVG(n) FROM (SELECT kind, COUNT(*) AS n FROM visits GROUP BY kind) x",
+        "SELECT kind, COUNT(*) AS n FROM visits GROUP BY kind",
+    ),
+    ("SELECT COUNT(*) FROM people WHERE age > (SELECT AVG(age) FROM people)", "SELECT AVG(age) FROM people"),
+    (
+        "SELECT COUNT(*) FROM people WHERE sex NOT IN (SELECT level FROM hospitals h WHERE level <> 'x')",
+        "SELECT COUNT(*) FROM people WHERE NOT EXISTS(SELECT 1 FROM hospitals AS h WHERE level <> 'x' AND h.level ="
+        " people.sex)",
+    ),
     (
         "SELECT birth_date, COUNT(*) FROM people GROUP BY birth_date",
         "SELECT YEAR(birth_date), COUNT(*) FROM people GROUP BY YEAR(birth_date)",

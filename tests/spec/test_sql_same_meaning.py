@@ -90,6 +90,71 @@ SAME = [
     ("SELECT VARIANCE(income) FROM people", "SELECT VAR_SAMP(income) FROM people"),
     ("SELECT AVG(income) FROM people", "SELECT MEAN(income) FROM people", "SELECT mean(income) AS AVG FROM people"),
     ("SELECT CORR(income, weight) FROM people", "SELECT CORR(weight, income) FROM people"),
+    (
+        "SELECT COUNT(*) FROM (SELECT pid, COUNT(*) AS n FROM visits GROUP BY pid HAVING COUNT(*) BETWEEN 2 AND 5) x",
+        "SELECT COUNT(*) FROM (SELECT COUNT(*) AS m, pid AS p FROM visits v GROUP BY p) y WHERE y.m >= 2 AND 5 >= m",
+        "WITH x AS (SELECT pid, COUNT(*) AS n FROM visits GROUP BY 1) SELECT COUNT(*) FROM x WHERE n <= 5 AND n >= 2",
+        "WITH x AS (SELECT pid, COUNT(*) FROM visits GROUP BY ALL HAVING COUNT(pid) <= 5) SELECT COUNT(*) FROM"
+        " (SELECT x.n FROM x AS x(who, n)) z WHERE n >= 2",
+    ),
+    (
+        "SELECT AVG(a + b) FROM (SELECT pid, COUNT(*) AS a, SUM(cost) AS b FROM visits GROUP BY pid) x",
+        "SELECT AVG(t) FROM (SELECT SUM(cost) + COUNT(*) AS t FROM visits GROUP BY pid) x",
+        "SELECT AVG(t) FROM (SELECT pid, COUNT(*) + SUM(cost) AS t FROM visits GROUP BY pid) x",
+    ),
+    (
+        "SELECT kind, COUNT(*) FROM (SELECT DISTINCT pid, kind FROM visits) x GROUP BY kind",
+        "SELECT k, COUNT(*) FROM (SELECT kind AS k, pid FROM visits GROUP BY pid, kind) x GROUP BY k",
+        "SELECT k, COUNT(*) FROM (SELECT DISTINCT kind AS k, pid FROM visits GROUP BY kind, pid) x GROUP BY k",
+    ),
+    (
+        "SELECT COUNT(*) FROM people p WHERE sex = 'F' AND EXISTS (SELECT 1 FROM visits v WHERE v.pid = p.pid)",
+        "SELECT COUNT(*) FROM people WHERE people.pid IN (SELECT pid FROM visits) AND sex = 'F'",
+        "SELECT COUNT(*) FROM people WHERE pid IN (SELECT DISTINCT pid FROM visits) AND NOT sex <> 'F'",
+        "SELECT COUNT(*) FROM people p WHERE EXISTS (SELECT * FROM visits WHERE p.pid = visits.pid) AND 'F' = sex",
+        "SELECT COUNT(*) FROM people SEMI JOIN visits USING (pid) WHERE sex = 'F'",
+    ),
+    (
+        "SELECT COUNT(*) FROM people WHERE pid NOT IN (SELECT pid FROM visits WHERE kind = 'in')",
+        "SELECT COUNT(*) FROM people WHERE NOT pid IN (SELECT pid FROM visits WHERE 'in' = kind)",
+        "SELECT COUNT(*) FROM people p WHERE NOT EXISTS (SELECT 1 FROM visits v WHERE v.pid = p.pid AND v.kind = 'in')",
+        "SELECT COUNT(*) FROM people p ANTI JOIN visits v ON p.pid = v.pid AND v.kind = 'in'",
+    ),
+    (
+        "SELECT COUNT(*) FROM people WHERE pid IN (SELECT pid FROM visits) AND pid NOT IN (SELECT pid FROM visits WHERE"
+        " kind = 'in')",
+        "SELECT COUNT(*) FROM people WHERE pid NOT IN (SELECT pid FROM visits WHERE kind = 'in') AND pid IN (SELECT pid"
+        " FROM visits) AND pid IN (SELECT pid FROM visits)",
+    ),
+    (
+        "SELECT COUNT(*) FROM people p WHERE (SELECT COUNT(*) FROM visits v WHERE v.pid = p.pid) > 3 AND (SELECT"
+        " COUNT(*) FROM visits v WHERE v.pid = p.pid AND kind = 'in') < 2",
+        "SELECT COUNT(*) FROM people p WHERE 2 > (SELECT COUNT(*) FILTER (WHERE TRUE) FROM visits v WHERE kind = 'in'"
+        " AND p.pid = v.pid) AND NOT (SELECT COUNT(1) FROM visits w WHERE p.pid = w.pid GROUP BY w.pid) <= 3",
+    ),
+    (
+        "SELECT COUNT(*) FROM (SELECT kind, ROW_NUMBER() OVER (PARTITION BY pid, kind ORDER BY visit_date) AS r FROM"
+        " visits) x WHERE r = 1",
+        "SELECT COUNT(*) FROM (SELECT kind FROM visits QUALIFY ROW_NUMBER() OVER (PARTITION BY kind, pid ORDER BY"
+        " visit_date ASC) = 1) x",
+        "SELECT COUNT(*) FROM (SELECT ROW_NUMBER() OVER w FROM visits WINDOW w AS (PARTITION BY kind, pid ORDER BY"
+        " visit_date)) x(n) WHERE 1 = n",
+    ),
+    (
+        "SELECT COUNT(*) FROM (SELECT pid, sex FROM people UNION ALL (SELECT pid, kind FROM visits UNION ALL SELECT"
+        " pid, kind FROM visits WHERE kind = 'in')) x",
+        "WITH a AS (SELECT pid, sex FROM people UNION ALL SELECT pid, kind FROM visits) SELECT COUNT(*) FROM (SELECT"
+        " pid, sex FROM people UNION ALL SELECT v.pid, v.kind AS k FROM visits v UNION ALL SELECT pid, kind FROM"
+        " visits w WHERE 'in' = w.kind) x",
+    ),
+    (
+        "SELECT sex, active, COUNT(*) FROM people GROUP BY sex, active",
+        "SELECT active, sex, COUNT(*) FROM people GROUP BY ALL",
+        "SELECT sex, active, COUNT(*) FROM people GROUP BY ROLLUP (active, sex)",
+        "SELECT sex, active, COUNT(*), RANK() OVER (ORDER BY COUNT(*)) AS r FROM people GROUP BY 1, 2 QUALIFY r < 3",
+        "SELECT DISTINCT COUNT(*) FROM people GROUP BY CUBE (sex, active)",
+    ),
+    ("SELECT DISTINCT sex FROM people", "SELECT sex FROM people GROUP BY sex"),
     ("SELECT SUM(income * 2 + 1) FROM people", "SELECT SUM(1 + (2 * income)) FROM people"),
 ]
 
@@ -129,6 +194,23 @@ DIFFERENT = [
     "SELECT REGR_SLOPE(weight, income) FROM people",
     "SELECT COVAR_POP(income, weight) FROM people",
     "SELECT COVAR_SAMP(income, weight) FROM people",
+    "SELECT COUNT(*) FROM people WHERE pid IN (SELECT pid FROM visits)",
+    "SELECT COUNT(*) FROM people WHERE pid NOT IN (SELECT pid FROM visits)",
+    "SELECT COUNT(*) FROM people WHERE pid IN (SELECT pid FROM visits WHERE kind = 'in')",
+    "SELECT COUNT(*) FROM people p WHERE EXISTS (SELECT 1 FROM visits v WHERE v.pid = p.pid AND v.kind = p.sex)",
+    "SELECT COUNT(*) FROM people WHERE pid IN (SELECT pid FROM visits GROUP BY pid HAVING COUNT(*) > 1)",
+    "SELECT COUNT(*) FROM (SELECT pid FROM visits GROUP BY pid) x",
+    "SELECT COUNT(*) FROM (SELECT pid FROM visits GROUP BY pid, kind) x",
+    "SELECT AVG(n) FROM (SELECT pid, COUNT(*) AS n FROM visits GROUP BY pid) x",
+    "SELECT AVG(n) FROM (SELECT pid, COUNT(kind) AS n FROM visits GROUP BY pid) x",
+    "SELECT AVG(n) FROM (SELECT pid, COUNT(DISTINCT kind) AS n FROM visits GROUP BY pid) x",
+    "SELECT AVG((SELECT COUNT(*) FROM visits v WHERE v.pid = p.pid)) FROM people p",
+    "SELECT COUNT(*) FROM visits v JOIN visits w ON v.pid = w.pid",
+    "SELECT COUNT(*) FROM (SELECT pid FROM people UNION ALL SELECT pid FROM visits) x",
+    "SELECT COUNT(*) FROM (SELECT pid FROM visits UNION ALL SELECT pid FROM visits) x",
+    "SELECT COUNT(*) FROM (SELECT pid FROM visits QUALIFY ROW_NUMBER() OVER (PARTITION BY pid ORDER BY kind) = 1) x",
+    "SELECT COUNT(*) FROM (SELECT pid FROM visits QUALIFY RANK() OVER (PARTITION BY pid ORDER BY kind) = 1) x",
+    "SELECT COUNT(*) FROM (SELECT pid FROM visits QUALIFY RANK() OVER (PARTITION BY pid ORDER BY kind DESC) = 1) x",
 ]
 
 

@@ -19,7 +19,7 @@ from gateway.sql.read import read
 from policies.types import DATE, TIMESTAMP
 from sandbox import codec
 from sandbox.protocol import Question
-from tests.spec.test_sql_plans import PLANS
+from tests.spec import test_sql_plans, test_sql_unit_plans
 from tests.sql_world import BOTH, LIMITS, ONLY_CLINIC, admitted, refusal
 
 
@@ -97,7 +97,7 @@ def test_the_parser_logs_nothing_of_the_text(
 
 
 def test_a_plan_crosses_the_socket_unchanged() -> None:
-    for sql, _ in PLANS:
+    for sql in READ:
         question = admitted(sql).question
         assert codec.loads(codec.dumps(question), Question) == question
 
@@ -121,6 +121,7 @@ def _seconds(sql: str) -> float:
 
 # Fuzzing. Nothing but a Refusal with a known code may ever come out, and it must be printable.
 
+READ = [sql for sql, _ in (*test_sql_plans.PLANS, *test_sql_unit_plans.PLANS)]
 WORDS = Path(__file__).parents[1] / "attack" / "corpus" / "words.list"
 TOKENS = st.sampled_from(WORDS.read_text(encoding="utf-8").split(" "))
 FUZZ = settings(max_examples=400, deadline=None)
@@ -155,7 +156,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 
 @settings(max_examples=600, deadline=None)
-@given(st.sampled_from([sql for sql, _ in PLANS]), st.data())
+@given(st.sampled_from(READ), st.data())
 def test_a_mutated_query_is_read_or_refused(sql: str, data: st.DataObject) -> None:
     words = sql.split(" ")
     for _ in range(data.draw(st.integers(1, 4))):
