@@ -11,16 +11,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from bench import answers, data, home, load, show, stages, tracer
+from bench import aims, answers, data, growth, home, inside, load, show, stages, tracer
 from bench.bare import Bare
 from bench.client import Client
 from bench.data import Dataset
 from bench.place import FOLDER, machine
 from bench.questions import EVERY, SMALL, TPCH
 from bench.results import Results
+from policies.load import load_policy
+from sandbox.ingest import snapshot as snapshots
 
 STAGES_FIRST: Final = 60
 """Numbers of runs, and so constants, that the parts do not share."""
@@ -58,7 +61,7 @@ def main() -> int:
     except FileNotFoundError as error:
         print(error, file=sys.stderr)
         return 1
-    _print(results.content["parts"])
+    _print(results.content["parts"], size.scale)
     print(f"\n{results.file.relative_to(FOLDER.parent)} holds the same as JSON")
     return 0
 
@@ -74,8 +77,14 @@ def _options() -> argparse.Namespace:
 
 
 def _measure(results: Results, size: Size, seed: int) -> None:
-    if not results.missing("answers", "stages", "alone", "together"):
-        return
+    if results.missing("answers", "ranks", "stages", "alone", "together"):
+        _measure_home(results, size, seed)
+    for scale in growth.scales(size.scale):
+        _say(f"growth: scale {scale}")
+        results.part(f"growth {scale}", partial(growth.measure, scale, size.runs, seed))
+
+
+def _measure_home(results: Results, size: Size, seed: int) -> None:
     tracer.check()
     datasets = [data.tpch(size.scale), data.income(), data.clinic()]
     begin = time.monotonic()
@@ -86,6 +95,7 @@ def _measure(results: Results, size: Size, seed: int) -> None:
         results.part("answers", lambda: _answers(made, client, datasets, size, seed))
         results.part("alone", lambda: load.alone(client, range(ALONE_FIRST, ALONE_FIRST + size.alone)))
         results.part("together", lambda: load.together(client, size.together_s, TOGETHER_FIRST))
+    results.part("ranks", lambda: _ranks(made, datasets))
     results.part("stages", lambda: _stages(made, size))
 
 
@@ -96,6 +106,18 @@ def _answers(made: home.Home, client: Client, datasets: list[Dataset], size: Siz
     }
     _say(f"{len(EVERY)} questions, {size.runs} runs each")
     return answers.measure(list(EVERY), client, twins, size.runs, random.Random(seed))
+
+
+def _ranks(made: home.Home, datasets: list[Dataset]) -> dict[str, bool]:
+    _say("ranks")
+    found: dict[str, bool] = {}
+    for each in datasets:
+        policy = load_policy(made.root / "policies" / each.name / "policy.toml")
+        published = snapshots.published(made.root / "state" / "domain", each.name)
+        assert published is not None
+        with inside.opened_on(published, policy, remember=True) as here:
+            found |= aims.ranked([question for question in EVERY if question.dataset == each.name], here, 0)
+    return found
 
 
 def _stages(made: home.Home, size: Size) -> dict[str, dict[str, float]]:
@@ -116,9 +138,14 @@ def _folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _print(parts: dict[str, Any]) -> None:
+def _print(parts: dict[str, Any], scale: str) -> None:
     print("The whole question over HTTP against the bare one in DuckDB (on the snapshot's table, on Parquet):")
     print(show.answers(parts["answers"]))
+    print("\nWhere no rank over units is needed:")
+    print(show.aim(parts["answers"], parts["ranks"]))
+    print("\n" + show.ranked(parts["answers"], parts["ranks"]))
+    grown = {small: parts[f"growth {small}"] for small in growth.scales(scale)} | {scale: parts["answers"]}
+    print("\n" + show.growth(grown))
     print("\nWhere the time goes (medians; traced in the two processes, one question at a time):")
     print(show.stages(parts["stages"]))
     print("\n" + show.alone(parts["alone"]))

@@ -11,7 +11,7 @@ from bench.bare import Bare
 from bench.client import Client
 from bench.home import PURPOSES
 from bench.questions import Question
-from bench.stats import Errors, errors, spread
+from bench.stats import Errors, errors, over, spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class Measured:
     private: list[float] = field(default_factory=list)
     snapshot: list[float] = field(default_factory=list)
     parquet: list[float] = field(default_factory=list)
+    per_unit: list[float] = field(default_factory=list)
     found: list[Errors] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
@@ -42,6 +43,10 @@ class Measured:
             "parquet_ms": _ms(self.parquet),
             "ratio_snapshot": _ratio(self.private, self.snapshot),
             "ratio_parquet": _ratio(self.private, self.parquet),
+            "over_ms": over(self.private, self.snapshot),
+            "over_parquet_ms": over(self.private, self.parquet),
+            "per_unit_ms": _ms(self.per_unit) if self.per_unit else None,
+            "ratio_per_unit": _ratio(self.private, self.per_unit) if self.per_unit else None,
             "error": _pair(relative) if relative else None,
             "groups": self.found[-1].groups,
             "lost": spread([float(one.lost) for one in self.found]).median,
@@ -80,6 +85,9 @@ class _Run:
             lambda: self._bare("snapshot", self.twins.snapshot),
             lambda: self._bare("parquet", self.twins.parquet),
         ]
+        by_unit = self.question.by_unit(self.run)
+        if by_unit is not None:
+            acts.append(lambda: self._timed("per_unit", self.twins.snapshot, by_unit))
         dice.shuffle(acts)
         for act in acts:
             act()
@@ -87,6 +95,8 @@ class _Run:
             self.into.private.append(self.seconds["private"])
             self.into.snapshot.append(self.seconds["snapshot"])
             self.into.parquet.append(self.seconds["parquet"])
+            if by_unit is not None:
+                self.into.per_unit.append(self.seconds["per_unit"])
             self.into.found.append(errors(self.rows["parquet"], self.rows["private"], self.question.keys))
 
     def _private(self) -> None:
@@ -98,7 +108,10 @@ class _Run:
             self.into.failures.append(reply.code or "reused")
 
     def _bare(self, name: str, on: Bare) -> None:
-        timed = on.run(self.question.twin(self.run))
+        self._timed(name, on, self.question.twin(self.run))
+
+    def _timed(self, name: str, on: Bare, sql: str) -> None:
+        timed = on.run(sql)
         self.seconds[name], self.rows[name] = timed.seconds, timed.rows
 
 

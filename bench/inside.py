@@ -102,7 +102,13 @@ def opened(policy: str, data: Dataset, *, remember: bool) -> Iterator[Inside]:
     release is still drawn afresh by the code that releases.
     """
     loaded = load_text(policy, "the benchmark's policy")
-    published = snapshot(data, loaded)
+    with opened_on(snapshot(data, loaded), loaded, remember=remember) as here:
+        yield here
+
+
+@contextmanager
+def opened_on(published: Snapshot, loaded: Policy, *, remember: bool) -> Iterator[Inside]:
+    """The same on a snapshot that is there already."""
     with tempfile.TemporaryDirectory(prefix="bench-inside-") as folder:
         spill = Path(folder) / "spill"
         spill.mkdir()
@@ -126,6 +132,7 @@ class Inside:
         )
         (folder / "ticket.pub").write_bytes(public)
         verifier = TicketVerifier(folder / "ticket.pub")
+        self._hands = hands
         self._door = Door(_OneDataset(policy, published), store, _OneHand(hands), verifier, bytes(32))
         self._door.layers = (Layer("process", required=True, active=True, reason="statements run in this process"),)
 
@@ -146,6 +153,12 @@ class Inside:
                 raise NotAnswered(released.code, released.detail)
             case Failed():
                 raise NotAnswered(released.code, "failed after the charge")
+
+    def statements(self, sql: str, epsilon: str) -> list[str]:
+        """What the engine is given for the question. Raises NotAnswered."""
+        before = len(self._hands.given)
+        self.ask(sql, epsilon)
+        return self._hands.given[before:]
 
     def _admitted(self, sql: str, epsilon: str) -> Question:
         policy = self.policy
@@ -217,8 +230,10 @@ class _Hands(Worker):
         self.snapshot = path
         self._connection = connection
         self._known: dict[str, list[Row]] | None = {} if remember else None
+        self.given: list[str] = []
 
     def query(self, sql: str, shape: tuple[Type, ...], rows_max: int) -> list[Row]:
+        self.given.append(sql)
         if self._known is not None and sql in self._known:
             return self._known[sql]
         found: list[Any] = self._connection.execute(sql).fetchall()

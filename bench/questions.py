@@ -24,12 +24,17 @@ class Question:
     vary: Vary
     bare: str | None = None
     epsilon: str = "1"
+    per_unit: str | None = None
+    """Where units have to be ranked: the plain grouping by unit and key that ranking is held against."""
 
     def ask(self, run: int) -> str:
         return self.private.format(x=self.vary(run))
 
     def twin(self, run: int) -> str:
         return (self.bare or self.private).format(x=self.vary(run))
+
+    def by_unit(self, run: int) -> str | None:
+        return None if self.per_unit is None else self.per_unit.format(x=self.vary(run))
 
 
 def days_after(first: date) -> Vary:
@@ -134,6 +139,8 @@ TPCH = (
         1,
         "SELECT o_clerk, COUNT(*) AS n FROM orders WHERE o_orderdate >= {x} GROUP BY o_clerk",
         ORDERS_FROM,
+        per_unit="SELECT COUNT(*), SUM(n) FROM (SELECT o_custkey, o_clerk, COUNT(*) AS n FROM orders"
+        " WHERE o_orderdate >= {x} GROUP BY o_custkey, o_clerk)",
     ),
 )
 

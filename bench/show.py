@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 from unicodedata import east_asian_width
 
+from bench import aims
+from bench.markdown import percent
+from bench.stats import TIMES
 from bench.steps import SHARES, WHOLE
 
 
@@ -30,7 +34,7 @@ def answers(found: dict[str, dict[str, Any]]) -> str:
             rows.append([name, "no answer: " + ", ".join(sorted(set(one["failures"])))])
             continue
         private, table, parquet = one["private_ms"], one["snapshot_ms"], one["parquet_ms"]
-        wrong = ["-", "-"] if one["error"] is None else [f"{100 * each:.2g} %" for each in one["error"]]
+        wrong = ["-", "-"] if one["error"] is None else [percent(each) for each in one["error"]]
         times = [_ms(private[0]), _ms(private[1]), _ms(table[0]), _ms(table[1]), f"{one['ratio_snapshot']:.1f}"]
         named = name + (f" ({len(one['failures'])} failed)" if one["failures"] else "")
         rows.append(
@@ -45,6 +49,50 @@ def answers(found: dict[str, dict[str, Any]]) -> str:
             ]
         )
     return table_of(head, rows)
+
+
+def aim(found: dict[str, dict[str, Any]], ranked: dict[str, bool]) -> str:
+    """Whether latency is what it should be: one line for each un-private twin."""
+    lines = []
+    for figure, twin in (("over_ms", "on the snapshot's table"), ("over_parquet_ms", "on Parquet")):
+        one = aims.verdict(found, ranked, figure)
+        if one is None:
+            lines.append(f"bare {twin}: nothing was answered")
+            continue
+        met = "met" if one.holds else "missed"
+        lines.append(
+            f"bare {twin}: 95 of 100 runs take at most {TIMES} × bare + {one.p95_over_ms:.0f} ms; "
+            f"{100 * one.within:.0f} % are within {TIMES} × bare + {aims.PLUS_MS} ms: {met} ({one.questions} questions)"
+        )
+    return "\n".join(lines)
+
+
+def ranked(found: dict[str, dict[str, Any]], ranked_by_name: dict[str, bool]) -> str:
+    head = ["questions that rank units", "private ms", "p95", "group by unit and key ms", "p95", "×"]
+    rows = []
+    for name, one in found.items():
+        if ranked_by_name.get(name) and "private_ms" in one:
+            plain = one["per_unit_ms"]
+            shown = ["-", "-", "-"] if plain is None else [*map(_ms, plain), f"{one['ratio_per_unit']:.1f}"]
+            rows.append([name, *map(_ms, one["private_ms"]), *shown])
+    return table_of(head, rows) if rows else "no question of the suite ranks units"
+
+
+def growth(found: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """Medians at each scale, and the factor from one scale to the next."""
+    scales = list(found)
+    head = ["ms as rows grow", *(f"private {scale}" for scale in scales), "×", *(f"table {s}" for s in scales), "×"]
+    rows = []
+    for name in found[scales[-1]]:
+        ones = [found[scale].get(name, {}) for scale in scales]
+        if all("private_ms" in one for one in ones):
+            private, table = ([one[key][0] for one in ones] for key in ("private_ms", "snapshot_ms"))
+            rows.append([name, *map(_ms, private), _steps(private), *map(_ms, table), _steps(table)])
+    return table_of(head, rows)
+
+
+def _steps(values: Sequence[float]) -> str:
+    return " ".join(f"{b / a:.1f}" for a, b in pairwise(values))
 
 
 def stages(found: dict[str, dict[str, float]]) -> str:

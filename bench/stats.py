@@ -5,9 +5,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 Row = Sequence[Any]
+TIMES: Final = 3
+"""What latency is aimed at, as a multiple of bare DuckDB; `aims.PLUS_MS` comes on top."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,11 @@ def spread(values: Sequence[float]) -> Spread:
         raise ValueError("no values")
     ordered = sorted(values)
     return Spread(statistics.median(ordered), ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))])
+
+
+def over(private: Sequence[float], bare: Sequence[float]) -> list[float]:
+    """Milliseconds that each run took above TIMES its bare twin; seconds come in."""
+    return [round(1000 * (a - TIMES * b), 1) for a, b in zip(private, bare, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
