@@ -56,6 +56,7 @@ from sandbox.protocol import (
     Ticket,
 )
 from sandbox.relational.facts import Schema
+from sandbox.relational.lower.statement import KEPT
 from sandbox.release.store import Ceiling, Store
 from sandbox.tickets import TicketVerifier
 
@@ -229,18 +230,22 @@ class _Hands(Worker):
     def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path, *, remember: bool) -> None:
         self.snapshot = path
         self._connection = connection
-        self._known: dict[str, list[Row]] | None = {} if remember else None
+        self._known: dict[tuple[str, str | None], list[Row]] | None = {} if remember else None
+        self._kept: str | None = None
         self.given: list[str] = []
 
-    def query(self, sql: str, shape: tuple[Type, ...], rows_max: int) -> list[Row]:
+    def query(self, sql: str, shape: tuple[Type, ...], rows_max: int, keep: str | None = None) -> list[Row]:
         self.given.append(sql)
-        if self._known is not None and sql in self._known:
-            return self._known[sql]
+        if keep is not None and keep != self._kept:
+            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {KEPT} AS {keep}").fetchall()
+            self._kept = keep
+        if self._known is not None and (sql, keep) in self._known:
+            return self._known[sql, keep]
         found: list[Any] = self._connection.execute(sql).fetchall()
         assert len(found) <= rows_max
         assert all(len(row) == len(shape) for row in found[:1])
         if self._known is not None:
-            self._known[sql] = found
+            self._known[sql, keep] = found
         return found
 
     def close(self) -> None:

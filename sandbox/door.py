@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from policies import privacy_loss
-from policies.types import Type, Value
+from policies.types import BIGINT, Type, Value
 from sandbox import words
 from sandbox.datasets import Datasets, Served
 from sandbox.pool import Pool, Worker
@@ -30,12 +30,12 @@ from sandbox.protocol import (
 from sandbox.recent import Recent
 from sandbox.relational import price as pricing
 from sandbox.relational.facts import Refuse
-from sandbox.relational.lower.release import Lowered
+from sandbox.relational.lower.statement import Lowered
 from sandbox.relational.nodes import Output, find_release
 from sandbox.relational.plan import ReleasePlan, plan_release
 from sandbox.release import accuracy, expected, post
 from sandbox.release.answer import answer, output_columns
-from sandbox.release.make import Job, make, output_type
+from sandbox.release.make import Job, make
 from sandbox.release.released import Release
 from sandbox.release.store import Ceiling, Store, Stored, TicketRefused, loss_of
 from sandbox.tickets import TicketVerifier
@@ -166,14 +166,14 @@ class Door:
         )
         budget = pricing.price(plan, served.dp, question.epsilon)
         job = Job(question, plan, budget, served.schema, served.dp, served.count_max, served.snapshot.commitment)
-        for stage in (job.first_stage, job.later_stage()):
-            if stage is not None:
-                served.shadow.bind(stage.sql, stage.shape)
+        for statement in job.statements():
+            served.shadow.bind(statement.whole, statement.shape)
         return job
 
     def _shown(self, job: Job, served: Served) -> tuple[post.Shown, ...]:
         types: dict[str, Type] = {f"k{i}": key.type for i, key in enumerate(job.plan.keys)}
-        types |= {f"m{i}": output_type(vector, job.plan) for i, vector in enumerate(job.plan.vectors)}
+        types |= {f"m{i}": figure.type for i, figure in enumerate(job.plan.figures)}
+        types |= {f"g{i}": BIGINT for i in range(len(job.plan.keys))}
         post.require_small(job.question.plan, types, served.publics, job.plan.cells)
         return post.outputs(job.question.plan, types, served.publics)
 
@@ -221,7 +221,7 @@ class Door:
         try:
 
             def query(lowered: Lowered, rows_max: int) -> list[tuple[Value, ...]]:
-                return worker.query(lowered.sql, lowered.shape, rows_max)
+                return worker.query(lowered.sql, lowered.shape, rows_max, lowered.keep)
 
             return make(job, query, self._seed)
         finally:

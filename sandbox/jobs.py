@@ -64,9 +64,12 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Query:
+    """`keep`, where it is set, is the SELECT of a table `kept` that `sql` reads: made once in a worker's life."""
+
     sql: str
     shape: tuple[Type, ...]
     rows_max: int
+    keep: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,13 +90,16 @@ class Worker:
     def pid(self) -> int:
         return self._process.pid
 
-    def query(self, sql: str, shape: tuple[Type, ...], rows_max: int) -> list[tuple[Value, ...]]:
+    def query(
+        self, sql: str, shape: tuple[Type, ...], rows_max: int, keep: str | None = None
+    ) -> list[tuple[Value, ...]]:
         """The exact rows of one SELECT: never to be shown, logged or sent on as they are.
 
+        `keep` is the SELECT of a table `kept`, which the worker makes before its first statement that names one.
         The wall clock of the job counts over all its queries. Raises WorkerFailed; the worker is then dead.
         """
         limit = self._limits.result_bytes_max + 1
-        kind, body = self._ask(ROWS + dumps(Query(sql, shape, rows_max)), limit)
+        kind, body = self._ask(ROWS + dumps(Query(sql, shape, rows_max, keep)), limit)
         if kind == FAILED:
             raise self._failed(_class_of(body))
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import assert_never
 
 from policies import privacy_loss
 from sandbox.relational.nodes import (
@@ -20,6 +21,7 @@ from sandbox.relational.nodes import (
     walk,
 )
 from sandbox.relational.plan import KeyPlan
+from sandbox.relational.statistics import DistinctCount, Quantiles, Statistic, Vector
 from sandbox.release.make import Job
 
 _MEASURES = {
@@ -28,6 +30,19 @@ _MEASURES = {
     "count_units": "count {unit}s",
     "sum": "sum",
     "avg": "average",
+    "count_distinct": "count distinct values",
+    "var_pop": "variance",
+    "var_samp": "variance",
+    "stddev_pop": "standard deviation",
+    "stddev_samp": "standard deviation",
+    "covar_pop": "covariance",
+    "covar_samp": "covariance",
+    "corr": "correlation",
+    "regr_slope": "slope",
+    "regr_intercept": "intercept",
+    "quantile": "quantile",
+    "min": "a low quantile for the minimum",
+    "max": "a high quantile for the maximum",
 }
 
 
@@ -77,9 +92,23 @@ def _key(job: Job, key: KeyPlan) -> str:
 
 def _releasing(job: Job) -> Iterator[str]:
     noise = "discrete Gaussian" if job.dp.accountant == "zcdp" else "discrete Laplace"
-    for vector in job.plan.vectors:
-        name = _MEASURES[vector.measure.function].format(unit=_unit(job))
-        yield f"{name}, with {noise} noise sized for one whole {_unit(job)}"
+    for i, statistic in enumerate(job.plan.statistics):
+        figures = [f.measure.function for f in job.plan.figures if f.statistic == i]
+        names = " and ".join(dict.fromkeys(_MEASURES[function].format(unit=_unit(job)) for function in figures))
+        yield f"{names}, {_mechanism(job, statistic, noise)}"
+
+
+def _mechanism(job: Job, statistic: Statistic, noise: str) -> str:
+    match statistic:
+        case Vector():
+            sized = f"with {noise} noise sized for one whole {_unit(job)}"
+            return f"{sized}, whose weight is chosen first, for a part of the price" if statistic.loose else sized
+        case DistinctCount():
+            return f"with {noise} noise sized for {statistic.pairs} values of one {_unit(job)}"
+        case Quantiles():
+            return f"chosen among {statistic.cells} candidates in two passes"
+        case _:
+            assert_never(statistic)
 
 
 _AFTER = {

@@ -39,6 +39,7 @@ from sandbox.lockdown.confinement import Confinement
 from sandbox.lockdown.kernel import LINUX
 from sandbox.lockdown.walls import ENGINE, IsolationMissing, confine
 from sandbox.protocol import Layer
+from sandbox.relational.lower.statement import KEPT
 from sandbox.rows import RowsTooBig, RowsWrong, write_rows
 
 _JOB: Final = 3
@@ -162,16 +163,23 @@ def _refuse(layers: tuple[Layer, ...]) -> None:
 
 
 def _serve(connection: duckdb.DuckDBPyConnection, start: Start) -> None:
+    kept: set[str] = set()
     while (body := read_frame(_JOB, CONTROL_BYTES_MAX)) is not None:
-        write_frame(_JOB, _answer(connection, start, body))
+        write_frame(_JOB, _answer(connection, start, body, kept))
         gc.collect()
 
 
-def _answer(connection: duckdb.DuckDBPyConnection, start: Start, body: bytes) -> bytes:
+def _answer(connection: duckdb.DuckDBPyConnection, start: Start, body: bytes, kept: set[str]) -> bytes:
+    """`kept` holds the SELECT of the one table that this worker has made."""
     try:
         if body[:1] == REPORT:
             return REPORT + dumps(_attack(connection, loads(body[1:], SelfTest)))
-        return ROWS + _query(connection, loads(body[1:], Query), start.result_bytes_max)
+        query = loads(body[1:], Query)
+        if query.keep is not None and query.keep not in kept:
+            _one_select(connection, query.keep)
+            connection.execute(f"CREATE TEMP TABLE {KEPT} AS {query.keep}").fetchall()
+            kept.add(query.keep)
+        return ROWS + _query(connection, query, start.result_bytes_max)
     except Exception as error:  # noqa: BLE001 RUF100  # the class is all that may leave
         return FAILED + classify(error).encode()
 
@@ -186,11 +194,15 @@ def classify(error: BaseException) -> FailureClass:
     return "internal"
 
 
-def _query(connection: duckdb.DuckDBPyConnection, query: Query, bytes_max: int) -> bytes:
-    statements = connection.extract_statements(query.sql)
+def _one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
+    statements = connection.extract_statements(sql)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise _NotOneSelect
-    result = connection.execute(statements[0])
+    return statements[0]
+
+
+def _query(connection: duckdb.DuckDBPyConnection, query: Query, bytes_max: int) -> bytes:
+    result = connection.execute(_one_select(connection, query.sql))
     if len(result.description or ()) != len(query.shape):
         raise RowsWrong
     return write_rows(_fetch(result, query.rows_max), query.shape, bytes_max)

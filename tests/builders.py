@@ -13,7 +13,7 @@ from policies.load import load_text
 from policies.model import Policy
 from policies.types import Value
 from sandbox.relational.facts import Schema
-from sandbox.relational.lower.release import Lowered
+from sandbox.relational.lower.statement import Lowered
 from tests.policy_head import head
 
 LEVELS = ("county", "city", None)
@@ -96,7 +96,7 @@ class World:
     def rows(self, lowered: Lowered, without: int | None = None) -> list[tuple[Value, ...]]:
         """What the worker would return, over all units or all but one."""
         self.connection.execute(f"SET VARIABLE gone = {-1 if without is None else without}").fetchall()
-        found: list[tuple[Value, ...]] = self.connection.execute(lowered.sql).fetchall()
+        found: list[tuple[Value, ...]] = self.connection.execute(lowered.whole).fetchall()
         return found
 
 

@@ -20,17 +20,12 @@ from gateway.sql.read import read
 from policies.load import load_text
 from policies.model import Policy
 from policies.types import Value
-from sandbox.codec import digest
-from sandbox.protocol import Price, Released
+from sandbox.protocol import Released
 from sandbox.relational.facts import Refuse, Schema
-from sandbox.relational.lower.release import lower_keys, lower_values
-from sandbox.relational.measures import Vector
-from sandbox.relational.nodes import Output, find_release
-from sandbox.relational.plan import ReleasePlan, plan_release
+from sandbox.relational.nodes import Output
 from sandbox.release.answer import answer
-from sandbox.release.intake import Group, exact_vectors, in_order, units_per_key
-from sandbox.release.make import may_be_clipped, output_type
-from sandbox.release.released import Release, ReleasedKey, ReleasedMeasure
+from sandbox.release.released import Release
+from tests.noiseless import exact_release, job_of
 from tests.policy_head import head
 
 POLICY = (
@@ -197,51 +192,14 @@ def plan_of(world: Exact, sql: str, parameters: Mapping[str, object]) -> Output:
 def ours(world: Exact, sql: str, parameters: Mapping[str, object]) -> Released:
     """The answer of the whole path but for the noise. Raises Refusal or Refuse."""
     plan = plan_of(world, sql, parameters)
-    return answer(exact_release(world, plan), "rel", "hash", plan)
+    return answer(exact_release_of(world, plan), "rel", "hash", plan)
 
 
-def exact_release(world: Exact, plan: Output) -> Release:
-    planned = plan_release(find_release(plan), world.schema)
+def exact_release_of(world: Exact, plan: Output) -> Release:
     dp = world.policy.release.dp
     assert dp is not None
-    survivors: tuple[Group, ...] | None = None
-    if planned.private_keys:
-        keys = lower_keys(planned, world.schema, b"seed", 1)
-        survivors = in_order(list(units_per_key(world.laid_out.execute(keys.sql).fetchall(), planned, 10**6)))
-    rows: list[Group] = []
-    if planned.vectors and survivors != ():
-        values = lower_values(planned, world.schema, dp.accountant, 10**6, survivors)
-        rows = world.laid_out.execute(values.sql).fetchall()
-    groups, vectors = exact_vectors(rows, planned, 10**6, survivors)
-    return Release(
-        "bpk-release-1",
-        "clinic",
-        digest(planned.release),
-        world.policy.digest,
-        "snapshot",
-        "dp",
-        Price(0, 0, 0),
-        tuple(ReleasedKey(key.type) for key in planned.keys),
-        groups,
-        (False,) * len(groups),
-        tuple(_measure(v, c, planned) for v, c in zip(planned.vectors, vectors, strict=True)),
-    )
-
-
-def _measure(vector: Vector, cells: tuple[tuple[int, ...], ...], plan: ReleasePlan) -> ReleasedMeasure:
-    main = vector.components[-1]
-    return ReleasedMeasure(
-        vector.measure.function,
-        output_type(vector, plan),
-        "gaussian",
-        2000.0,
-        main.grid,
-        str(main.low),
-        str(main.high),
-        str(main.step),
-        may_be_clipped(vector, plan),
-        cells,
-    )
+    job = job_of(plan, world.schema, dp)
+    return exact_release(job, lambda lowered: world.laid_out.execute(lowered.whole).fetchall())
 
 
 def theirs(world: Exact, sql: str, parameters: Mapping[str, object]) -> list[tuple[object, ...]]:

@@ -12,7 +12,7 @@ from sandbox.codec import digest
 from sandbox.relational.derive import derive
 from sandbox.relational.expressions import Call, Case, Column, Expression, Literal
 from sandbox.relational.facts import ColumnFacts, Facts, Schema
-from sandbox.relational.nodes import Filter, Join, Measure, Project, Public, Relation, Release, Scan
+from sandbox.relational.nodes import Filter, Join, Measure, MeasureFunction, Project, Public, Relation, Release, Scan
 
 DECIMAL = Type("decimal", 10, 2)
 
@@ -157,9 +157,32 @@ def _key(dice: random.Random, facts: Facts) -> Expression:
 
 
 def _measure(dice: random.Random, facts: Facts) -> Measure:
-    function = dice.choice(["count_rows", "count", "count_units", "sum", "sum", "avg", "avg"])
-    if function in ("count_rows", "count_units"):
-        return Measure(function, None)
-    if function == "count":
-        return Measure("count", Column(dice.choice(list(facts.columns))))
+    function = dice.choice(_FUNCTIONS)
+    if function == "count_rows":
+        return Measure(function)
+    if function == "count_units":
+        return Measure(function, dice.choice([None, None, _condition(dice, facts)]))
+    if function in ("count", "count_distinct"):
+        return Measure(function, Column(dice.choice(list(facts.columns))))
+    if function == "quantile":
+        return Measure(function, _number(dice, facts), fraction=Decimal(dice.choice(["0.5", "0.25", "0.9", "0", "1"])))
+    if function in ("covar_pop", "corr"):
+        return Measure(function, _number(dice, facts), _number(dice, facts))
     return Measure(function, _number(dice, facts))
+
+
+_FUNCTIONS: list[MeasureFunction] = [
+    "count_rows",
+    "count",
+    "count_units",
+    "count_distinct",
+    "sum",
+    "sum",
+    "avg",
+    "avg",
+    "var_samp",
+    "stddev_pop",
+    "covar_pop",
+    "corr",
+    "quantile",
+]

@@ -1,99 +1,159 @@
-"""From an aggregate to the integer vector that is released for it: components, grids and the norm of one unit.
+"""From aggregates to statistics: what each needs, what several can share, and the norm of one unit's part.
 
-Each measure is one mechanism over one vector with an entry per group and component. What a unit adds to that vector is
-scaled down to the norm below before it is summed, so the norm is the sensitivity, whatever the rows say.
+COUNT(x), AVG(x), VAR(x) and STDDEV(x) of one argument are one vector with one price. COVAR, CORR and REGR of one pair
+of arguments are another. Quantiles of one argument share the counting, and each has a price of its own.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, assert_never
 
+from policies.types import BIGINT, DOUBLE, Type
 from sandbox.relational.expressions import Column, Expression
 from sandbox.relational.facts import ColumnFacts, Facts, Refuse
 from sandbox.relational.nodes import Measure
 from sandbox.relational.scalar import facts_of, numeric_bounds
+from sandbox.relational.statistics import (
+    CENTRED_GRID,
+    COUNT_GRID,
+    LEVELS_WORTH,
+    NORM_MAX,
+    Argument,
+    Component,
+    DistinctCount,
+    Norm,
+    Quantiles,
+    Shape,
+    Statistic,
+    Vector,
+)
 
-CENTRED_GRID = 2**20
-"""Grid of a centred mean: values in [-1, 1] become integers up to this."""
-COUNT_GRID = 2**10
-"""Grid of counts whose unit may have to be scaled: rounding toward 0 then loses at most a thousandth."""
-NORM_MAX = 2**52
-"""Norms stay where doubles are exact and squares fit the engine's 128 bits."""
 STEPS_MAX = 2**40
+UNBOUNDED_DOUBLE_STEP = Fraction(1, 2**20)
+"""Grid of doubles without a declared range: levels then reach from a millionth to four billion."""
+TYPES_MAX = {"integer": 2**31 - 1, "bigint": 2**63 - 1}
+CELLS_MAX = 2**20
+"""Most cells of the grid of a quantile."""
+DENOMINATOR_MAX = 10_000
+LABELLED = {"min": Fraction(1, 200), "max": Fraction(199, 200)}
+"""MIN and MAX hang on single units; where a policy grants them, these quantiles are answered, and labelled so."""
 
-Part = Literal["rows", "present", "finite", "value", "centred", "units"]
+Kind = Literal["rows", "present", "units", "sum", "moments", "comoments", "distinct", "quantiles"]
+_KINDS: Mapping[str, Kind] = {
+    "count_rows": "rows",
+    "count": "present",
+    "count_units": "units",
+    "count_distinct": "distinct",
+    "sum": "sum",
+    **dict.fromkeys(("avg", "var_pop", "var_samp", "stddev_pop", "stddev_samp"), "moments"),
+    **dict.fromkeys(("covar_pop", "covar_samp", "corr", "regr_slope", "regr_intercept"), "comoments"),
+    **dict.fromkeys(("quantile", "min", "max"), "quantiles"),
+}
+Need = tuple[Kind, Expression | None, Expression | None]
+"""What a statistic is told from others by: its kind and what it is of."""
 
 
 @dataclass(frozen=True, slots=True)
-class Component:
-    """One integer per row, or per unit and group where `part` is `units`.
-
-    `rows` is `grid` for every row, `present` where the argument is not null, `finite` where it is a number; `value` is
-    the clamped argument in steps of `step`, `centred` the clamped argument mapped from [low, high] to [-grid, grid].
-    """
-
-    part: Part
-    grid: int
-    argument: Expression | None = None
-    low: Fraction = Fraction(0)
-    high: Fraction = Fraction(0)
-    step: Fraction = Fraction(1)
-
-
-@dataclass(frozen=True, slots=True)
-class Vector:
-    """What one measure releases, and the most that one unit adds to it over all groups and components."""
+class Figure:
+    """What becomes of one measure: a function of one of the plan's statistics."""
 
     measure: Measure
-    components: tuple[Component, ...]
-    norm_squared: int
-    """Bound on the squared L2 norm (zcdp)."""
-    norm_sum: int
-    """Bound on the L1 norm (pure)."""
+    statistic: int
+    type: Type
+    fraction: Fraction | None = None
+    """Of a quantile; among the `fractions` of its statistic."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """How often one unit may occur: what the norms depend on."""
+def statistics_of(
+    measures: Sequence[Measure], facts: Facts, shape: Shape, cells: int
+) -> tuple[tuple[Statistic, ...], tuple[Figure, ...]]:
+    """The statistics that `measures` need, each once, and how each measure is told from them. Raises Refuse.
 
-    rows: int
-    """Most rows per unit, declared."""
-    groups: int
-    """Most groups per unit that are counted: L0."""
-    one_group: bool
-    """A unit is in one group at most, by structure."""
-    all_groups: bool
-    """No unit can be in more than `groups` groups, by structure."""
-    unit_once: bool
-
-
-def vector_of(measure: Measure, facts: Facts, shape: Shape) -> Vector:
-    """The vector of one aggregate. Raises Refuse (`bound_missing`, `type_mismatch`).
-
+    `cells` is the number of public groups, or an estimate where they are private: finer quantiles for fewer groups.
     Guarantee: the norms bound what one unit can add after the bounding that `lower` writes into the SQL.
-    Source: docs/explanation/guarantees/sum.md, mean.md
+    Source: docs/explanation/guarantees/sum.md, mean.md, moments.md, distinct.md, quantile.md
     """
-    match measure.function:
-        case "count_rows":
-            return _count(measure, Component("rows", _count_grid(shape)), shape)
-        case "count":
-            argument = _argument(measure)
-            if not (isinstance(argument, Column) and argument.name in (facts.unit or ())):
-                facts_of(argument, facts)
-            return _count(measure, Component("present", _count_grid(shape), argument), shape)
-        case "count_units":
-            grid = 1 if shape.one_group or shape.all_groups else COUNT_GRID
-            groups = 1 if shape.one_group else shape.groups
-            return Vector(measure, (Component("units", grid),), grid * grid * groups, grid * groups)
+    needs = [_need(measure, measures, facts) for measure in measures]
+    order = list(dict.fromkeys(needs))
+    groups = {need: [m for m, other in zip(measures, needs, strict=True) if other == need] for need in order}
+    statistics = tuple(_statistic(need, groups[need], facts, shape, cells) for need in order)
+    figures = tuple(
+        Figure(measure, order.index(need), figure_type(measure, facts), fraction_of(measure))
+        for measure, need in zip(measures, needs, strict=True)
+    )
+    return statistics, figures
+
+
+def _need(measure: Measure, every: Sequence[Measure], facts: Facts) -> Need:
+    kind = _KINDS[measure.function]
+    if kind == "comoments":
+        return kind, _argument(measure), _other(measure)
+    if kind == "present" and _counted_with_mean(measure, every, facts):
+        return "moments", measure.argument, None
+    return kind, measure.argument, None
+
+
+def _counted_with_mean(measure: Measure, every: Sequence[Measure], facts: Facts) -> bool:
+    """COUNT(x) beside AVG(x): one vector holds both. Not for doubles, whose NaN is counted and not averaged."""
+    beside = any(m.argument == measure.argument and _KINDS[m.function] == "moments" for m in every)
+    return beside and facts_of(_argument(measure), facts).type.kind != "double"
+
+
+def fraction_of(measure: Measure) -> Fraction | None:
+    """The share of values that lie below. Its denominator is bounded, for scores are multiples of it."""
+    if measure.function in LABELLED:
+        return LABELLED[measure.function]
+    if measure.fraction is None:
+        return None
+    found = Fraction(measure.fraction)
+    if not 0 <= found <= 1 or found.denominator > DENOMINATOR_MAX:
+        detail = "a quantile is of a fraction from 0 to 1, with at most four decimals"
+        raise Refuse("construct_not_allowed", detail, hint="QUANTILE_CONT(x, 0.5)", at=measure.at)
+    return found
+
+
+def _statistic(need: Need, measures: Sequence[Measure], facts: Facts, shape: Shape, cells: int) -> Statistic:
+    kind, first = need[0], measures[0]
+    match kind:
+        case "rows":
+            return _count(Component("rows", _count_grid(shape)), shape, first)
+        case "present":
+            return _count(Component("present", _count_grid(shape), _counted(first, facts)), shape, first)
+        case "units":
+            return _units(first, facts, shape)
         case "sum":
-            return _sum(measure, facts, shape)
-        case "avg":
-            return _mean(measure, facts, shape)
+            return _sum(first, facts, shape)
+        case "moments":
+            squares = any(m.function not in ("avg", "count") for m in measures)
+            return _moments(first, facts, shape, squares=squares)
+        case "comoments":
+            return _comoments(first, facts, shape)
+        case "distinct":
+            return _distinct(first, facts, shape)
+        case "quantiles":
+            return _quantiles(measures, facts, shape, cells)
         case _:
-            raise Refuse("aggregate_not_allowed", "this aggregate is not answered yet", at=measure.at)
+            assert_never(kind)
+
+
+def figure_type(measure: Measure, facts: Facts) -> Type:
+    """Counts are whole; sums and quantiles of whole or fixed-point columns keep their kind; all else is a double."""
+    if measure.function.startswith("count"):
+        return BIGINT
+    if measure.function not in ("sum", "quantile", "min", "max"):
+        return DOUBLE
+    argument = _argument(measure)
+    found = facts_of(argument, facts).type
+    if found.whole:
+        return BIGINT
+    if found.kind == "decimal" and isinstance(argument, Column):
+        return Type("decimal", 38, found.scale)
+    return DOUBLE
 
 
 def _argument(measure: Measure) -> Expression:
@@ -102,53 +162,151 @@ def _argument(measure: Measure) -> Expression:
     return measure.argument
 
 
+def _other(measure: Measure) -> Expression:
+    if measure.other is None:
+        raise Refuse("aggregate_not_allowed", "this aggregate needs two arguments", at=measure.at)
+    return measure.other
+
+
+def _counted(measure: Measure, facts: Facts) -> Argument:
+    argument = _argument(measure)
+    if not (isinstance(argument, Column) and argument.name in (facts.unit or ())):
+        facts_of(argument, facts)
+    return Argument(argument)
+
+
 def _count_grid(shape: Shape) -> int:
     """Whole numbers are enough where no unit can lie in several groups: its clamp is then exact."""
     return 1 if shape.one_group else COUNT_GRID
 
 
-def _count(measure: Measure, component: Component, shape: Shape) -> Vector:
+def _vector(components: tuple[Component, ...], norm: Norm, floor: int, measure: Measure, *, loose: bool) -> Vector:
+    if norm.total > NORM_MAX:
+        hint = "narrow the range of the column, or ask for a coarser step in the policy"
+        raise Refuse("bound_missing", "the declared bounds are too wide to be exact", hint=hint, at=measure.at)
+    return Vector(components, norm, floor, loose)
+
+
+def _count(component: Component, shape: Shape, measure: Measure) -> Vector:
     most = component.grid * shape.rows
-    return Vector(measure, (component,), _norm(most, measure) ** 2, most)
+    return _vector((component,), Norm(most**2, most), component.grid, measure, loose=shape.rows >= LEVELS_WORTH)
+
+
+def _units(measure: Measure, facts: Facts, shape: Shape) -> Vector:
+    grid = 1 if shape.one_group or shape.all_groups else COUNT_GRID
+    groups = 1 if shape.one_group else shape.groups
+    condition = None if measure.argument is None else Argument(measure.argument)
+    if condition is not None and facts_of(condition.expression, facts).type.kind != "boolean":
+        raise Refuse("type_mismatch", "units are counted by a condition", at=measure.at)
+    component, loose = Component("units", grid, condition), groups >= LEVELS_WORTH
+    return _vector((component,), Norm(grid * grid * groups, grid * groups), grid, measure, loose=loose)
 
 
 def _sum(measure: Measure, facts: Facts, shape: Shape) -> Vector:
-    """A unit's rows add at most rows x the largest value, or the declared total, on the grid of the column."""
+    """A unit's rows add at most rows x the largest value, or the declared total, on the grid of the column.
+
+    Without a declared range there is no such bound: the widest one that is exact stands in, and levels choose.
+    """
     argument = _argument(measure)
-    found, low, high = _bounded(argument, measure, facts)
-    step = _step(found, low, high)
-    largest = max(abs(_steps(low, step)), abs(_steps(high, step)))
-    most = shape.rows * largest
+    found = _numeric(argument, measure, facts)
+    if not numeric_bounds(found.bounds):
+        step = _unbounded_step(found)
+        widest = min(NORM_MAX, TYPES_MAX.get(found.type.kind, 10 ** (found.type.precision or 99) - 1))
+        wide = Argument(argument, -widest * step, widest * step, step)
+        return _vector((Component("value", 1, wide),), Norm(NORM_MAX**2, NORM_MAX), 1, measure, loose=True)
+    bounded = _bounded(argument, measure, facts)
+    largest = max(abs(_steps(bounded.low, bounded.step)), abs(_steps(bounded.high, bounded.step)))
+    most = min(shape.rows * largest, NORM_MAX)
     if found.declared is not None and found.declared.total_per_unit_max is not None:
-        most = min(most, _steps(Fraction(found.declared.total_per_unit_max), step))
-    component = Component("value", 1, argument, low, high, step)
-    return Vector(measure, (component,), _norm(max(most, 1), measure) ** 2, max(most, 1))
+        most = min(most, _steps(Fraction(found.declared.total_per_unit_max), bounded.step))
+    most = max(most, 1)
+    return _vector((Component("value", 1, bounded),), Norm(most**2, most), 1, measure, loose=most >= LEVELS_WORTH)
 
 
-def _mean(measure: Measure, facts: Facts, shape: Shape) -> Vector:
-    """(1, u) per row with u centred in [-1, 1]: one norm for numerator and denominator, and so one price."""
-    argument = _argument(measure)
-    found, low, high = _bounded(argument, measure, facts)
-    grid, step = CENTRED_GRID, _step(found, low, high)
+def _unbounded_step(found: ColumnFacts) -> Fraction:
+    if found.type.whole:
+        return Fraction(1)
+    return Fraction(1, 10 ** (found.type.scale or 0)) if found.type.kind == "decimal" else UNBOUNDED_DOUBLE_STEP
+
+
+def _moments(measure: Measure, facts: Facts, shape: Shape, *, squares: bool) -> Vector:
+    """(1, u) per row with u centred in [-1, 1], and 2u^2 - 1 where squares are asked: one norm, and so one price."""
+    argument, grid = _bounded(_argument(measure), measure, facts), CENTRED_GRID
+    components = [Component("finite", grid, argument), Component("centred", grid, argument)]
+    if squares:
+        components.append(Component("square", grid, argument))
+    return _polynomials(tuple(components), shape, measure)
+
+
+def _comoments(measure: Measure, facts: Facts, shape: Shape) -> Vector:
+    """(1, u, v, uv, 2u^2 - 1, 2v^2 - 1) per row in which both are numbers."""
+    first, second = (_bounded(one, measure, facts) for one in (_argument(measure), _other(measure)))
+    grid = CENTRED_GRID
     components = (
-        Component("finite", grid, argument, low, high, step),
-        Component("centred", grid, argument, low, high, step),
+        Component("finite", grid, first, second),
+        Component("centred", grid, first, second),
+        Component("centred", grid, second, first),
+        Component("product", grid, first, second),
+        Component("square", grid, first, second),
+        Component("square", grid, second, first),
     )
-    _norm(2 * grid * shape.rows, measure)
-    return Vector(measure, components, 2 * grid * grid * shape.rows**2, 2 * grid * shape.rows)
+    return _polynomials(components, shape, measure)
 
 
-def _bounded(argument: Expression, measure: Measure, facts: Facts) -> tuple[ColumnFacts, Fraction, Fraction]:
+def _polynomials(components: tuple[Component, ...], shape: Shape, measure: Measure) -> Vector:
+    """Every component of a row lies in [-1, 1], in steps of the grid."""
+    size, most = len(components), CENTRED_GRID * shape.rows
+    one = math.isqrt(size * CENTRED_GRID**2) + 1
+    return _vector(components, Norm(size * most**2, size * most), one, measure, loose=shape.rows >= LEVELS_WORTH)
+
+
+def _distinct(measure: Measure, facts: Facts, shape: Shape) -> DistinctCount:
+    """A unit counts for one pair per row, and for no more pairs than groups are counted of it."""
+    found = facts_of(_argument(measure), facts)
+    most = min(shape.rows, shape.pairs_max)
+    if found.keys is not None:
+        most = min(most, len(found.keys) * (1 if shape.one_group else shape.groups))
+    alone = shape.unit_once or (shape.one_group and found.of_unit)  # one pair, by structure
+    return DistinctCount(_argument(measure), 1 if alone else max(1, most), ranked=not alone)
+
+
+def _quantiles(measures: Sequence[Measure], facts: Facts, shape: Shape, cells: int) -> Quantiles:
+    """A grid of the column's own steps where they are few, else as fine as two passes can carry."""
+    argument = _bounded(_argument(measures[0]), measures[0], facts)
+    most = min(CELLS_MAX, max(16, 100_000 // max(1, cells)) ** 2)
+    step, width = argument.step, argument.high - argument.low
+    count = math.floor(width / step) + 1
+    if count > most:
+        step *= -(-count // most)
+        count = math.floor(width / step) + 1
+    fractions = sorted({f for f in map(fraction_of, measures) if f is not None})
+    return Quantiles(
+        argument=Argument(argument.expression, argument.low, argument.high, step),
+        fractions=tuple(fractions),
+        cells=count,
+        inner=max(1, math.isqrt(count - 1) + 1),
+        rows=shape.rows,
+        grid=1 if shape.unit_once else COUNT_GRID,
+        coarser=step != argument.step,
+    )
+
+
+def _numeric(argument: Expression, measure: Measure, facts: Facts) -> ColumnFacts:
     found = facts_of(argument, facts)
-    word = measure.function.upper()
     if not found.type.numeric:
-        detail = f"{word} needs a number, and {found.label} is of type {found.type}"
+        detail = f"{measure.function.upper()} needs a number, and {found.label} is of type {found.type}"
         raise Refuse("type_mismatch", detail, at=argument.at or measure.at)
+    return found
+
+
+def _bounded(argument: Expression, measure: Measure, facts: Facts) -> Argument:
+    found = _numeric(argument, measure, facts)
     if not numeric_bounds(found.bounds):
         hint = "use columns with a declared range, and divide only by what cannot be 0"
-        detail = f"{word} of {found.label} has no declared bounds, so its noise cannot be sized"
+        detail = f"{measure.function.upper()} of {found.label} has no declared bounds, so its noise cannot be sized"
         raise Refuse("bound_missing", detail, hint=hint, at=argument.at or measure.at)
-    return found, found.bounds[0], found.bounds[1]
+    low, high = found.bounds
+    return Argument(argument, low, high, _step(found, low, high))
 
 
 def _step(found: ColumnFacts, low: Fraction, high: Fraction) -> Fraction:
@@ -168,8 +326,6 @@ def _steps(value: Fraction, step: Fraction) -> int:
     return math.ceil(exact) if exact >= 0 else math.floor(exact)
 
 
-def _norm(most: int, measure: Measure) -> int:
-    if most > NORM_MAX:
-        hint = "narrow the range of the column, or ask for a coarser step in the policy"
-        raise Refuse("bound_missing", "the declared bounds are too wide to be exact", hint=hint, at=measure.at)
-    return most
+def normal(fraction: Decimal) -> Decimal:
+    """One spelling for each fraction of a quantile, so that 0.5 and 0.50 are one question."""
+    return fraction.normalize()

@@ -1,20 +1,24 @@
-"""A release with all its facts proved: keys with their domains, vectors with their norms. No price yet, no data."""
+"""A release with all its facts proved: keys with their domains, statistics with their norms. No price, no data."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import assert_never
 
 from policies.types import Type, Value
 from sandbox.relational.derive import derive
 from sandbox.relational.expressions import Call, Expression
 from sandbox.relational.facts import ColumnFacts, Facts, Refuse, Schema
-from sandbox.relational.measures import Shape, Vector, vector_of
-from sandbox.relational.nodes import Release
+from sandbox.relational.measures import Figure, statistics_of
+from sandbox.relational.nodes import Release, Scan, walk
 from sandbox.relational.scalar import facts_of
+from sandbox.relational.statistics import DistinctCount, Quantiles, Shape, Statistic, Vector
 
 CELLS_MAX = 100_000
 """Most released numbers of one answer: noise costs about 10 us each."""
+PRIVATE_CELLS = 1_000
+"""How many groups a grid is made for where their number is not public."""
 TEXT_KEY_MAX = 256
 """Longest private text key, in characters; rows with longer ones are dropped row by row."""
 
@@ -36,12 +40,31 @@ class ReleasePlan:
     release: Release
     facts: Facts
     keys: tuple[KeyPlan, ...]
-    vectors: tuple[Vector, ...]
+    statistics: tuple[Statistic, ...]
+    figures: tuple[Figure, ...]
+    """One for each measure of the release, in order."""
     shape: Shape
+    units_about: int
+    """The declared order of magnitude of the number of units."""
 
     @property
     def private_keys(self) -> bool:
         return any(key.keys is None for key in self.keys)
+
+    @property
+    def vectors(self) -> tuple[Vector, ...]:
+        """The statistics that are summed in one statement, in order."""
+        return tuple(each for each in self.statistics if isinstance(each, Vector))
+
+    @property
+    def loose(self) -> bool:
+        """Whether norms are chosen by levels before the vectors are summed."""
+        return any(vector.loose for vector in self.vectors)
+
+    def units_dropped(self, schema: Schema) -> bool:
+        """Whether a table that is read may hold rows without a unit, which are left out."""
+        read = [schema.policy.tables[node.table] for node in walk(self.release.source) if isinstance(node, Scan)]
+        return any(column.role == "unit" and column.nullable for table in read for column in table.columns.values())
 
     @property
     def cells(self) -> int | None:
@@ -55,25 +78,39 @@ def plan_release(release: Release, schema: Schema) -> ReleasePlan:
     Source: docs/explanation/guarantees/release.md
     """
     facts = derive(release.source, schema)
-    dp = schema.policy.release.dp
+    dp, unit = schema.policy.release.dp, schema.policy.unit
     if not facts.private or facts.multiplicity is None:
         hint = "reference tables can be joined to tables about units"
         raise Refuse("construct_not_allowed", "this question reads no table about units", hint=hint, at=release.at)
-    if dp is None:
+    if dp is None or unit is None:
         raise Refuse("mode_not_offered", "this dataset does not offer `dp` answers", at=release.at)
     keys = tuple(_key(expression, facts) for expression in release.keys)
     if dp.accountant == "pure" and (private := [key for key in keys if key.keys is None]):
         detail = f"the groups of {private[0].label} are not public, and this dataset has no delta to select them with"
         raise Refuse("keys_not_public", detail, hint=_HINT, at=private[0].expression.at)
     shape = _shape(keys, facts, dp.groups_per_unit_max)
-    vectors = tuple(vector_of(measure, facts, shape) for measure in release.measures)
-    plan = ReleasePlan(release, facts, keys, vectors, shape)
-    if not vectors and not plan.private_keys:
+    domain = None if any(key.keys is None for key in keys) else prod(len(key.keys or ()) for key in keys)
+    statistics, figures = statistics_of(release.measures, facts, shape, domain or PRIVATE_CELLS)
+    plan = ReleasePlan(release, facts, keys, statistics, figures, shape, unit.count_about)
+    if not statistics and not plan.private_keys:
         raise Refuse("aggregate_required", "this question asks for public keys alone", at=release.at)
-    if (plan.cells or 0) * max(1, sum(len(v.components) for v in vectors)) > CELLS_MAX:
+    if (plan.cells or 0) * max(1, sum(width(statistic) for statistic in statistics)) > CELLS_MAX:
         hint = "group by fewer or coarser keys, or narrow them with WHERE"
         raise Refuse("result_too_large", f"the answer would have more than {CELLS_MAX} numbers", hint=hint)
     return plan
+
+
+def width(statistic: Statistic) -> int:
+    """Released numbers of one group."""
+    match statistic:
+        case Vector():
+            return len(statistic.components)
+        case Quantiles():
+            return len(statistic.fractions)
+        case DistinctCount():
+            return 1
+        case _:
+            assert_never(statistic)
 
 
 _HINT = "name the groups in WHERE (`= ...` or `IN (...)`), or group by a column with declared values"
@@ -110,4 +147,5 @@ def _shape(keys: tuple[KeyPlan, ...], facts: Facts, groups_per_unit_max: int) ->
         one_group=one_group,
         all_groups=domain is not None and domain <= groups,
         unit_once=facts.unit_once,
+        pairs_max=groups_per_unit_max,
     )

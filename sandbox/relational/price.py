@@ -1,19 +1,36 @@
 """What a release costs, fixed before anything runs: a function of epsilon, policy and plan.
 
 Guarantee: the mechanisms of a release spend at most its price. Under zcdp the shares of rho add up to at most rho,
-under pure those of epsilon to at most epsilon; private keys spend `delta_per_query` besides.
+under pure those of epsilon to at most epsilon; private keys spend `delta_per_query` besides. Shares hang on declared
+counts, never on data.
 Source: docs/explanation/guarantees/accounting.md
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from policies import privacy_loss
-from policies.model import Dp
+from policies.model import Accountant, Dp
 from sandbox.protocol import Price
+from sandbox.relational.expectation import relative_noise
 from sandbox.relational.facts import Refuse
 from sandbox.relational.plan import ReleasePlan
+from sandbox.relational.statistics import Statistic, Vector
+
+UNEVEN_MAX = 9
+"""Most times that one statistic's share is another's: declared counts are rough, and shall starve nobody."""
+LEVELS_SHARE: dict[Accountant, Fraction] = {"zcdp": Fraction(3, 20), "pure": Fraction(1, 5)}
+"""What choosing a norm costs, of the share of its vector: measured, see docs/explanation/guarantees/levels.md."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The loss of one statistic: what its numbers cost, and what choosing its norm costs (0 where it is fixed)."""
+
+    values: int
+    levels: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +41,15 @@ class Budget:
     keys: int
     """Share of the key stage; 0 where all keys are public."""
     delta: int
-    vectors: tuple[int, ...]
-    """Share of each vector, in order."""
+    shares: tuple[Share, ...]
+    """Of each statistic, in order."""
 
 
 def price(plan: ReleasePlan, dp: Dp, epsilon: int) -> Budget:
     """The price of `plan` at `epsilon` (1e-12). Raises Refuse.
 
-    A quarter of the loss selects private keys, the rest is shared evenly by the measures.
+    A quarter of the loss selects private keys, the rest is shared by the statistics so that their relative errors are
+    expected to be alike.
     """
     if epsilon <= 0 or epsilon > privacy_loss.units_down(dp.epsilon_per_query_max, privacy_loss.EPSILON_UNIT):
         most = privacy_loss.text(
@@ -42,8 +60,25 @@ def price(plan: ReleasePlan, dp: Dp, epsilon: int) -> Budget:
     rho = privacy_loss.rho_for(epsilon, half) if dp.accountant == "zcdp" else 0
     loss = rho if dp.accountant == "zcdp" else epsilon
     delta = privacy_loss.units_up(dp.delta_per_query, privacy_loss.DELTA_UNIT) if plan.private_keys else 0
-    for_keys = (loss // 4 if plan.vectors else loss) if plan.private_keys else 0
-    shares = tuple((loss - for_keys) // len(plan.vectors) for _ in plan.vectors)
-    if any(share <= 0 for share in shares) or (plan.private_keys and for_keys <= 0):
+    for_keys = (loss // 4 if plan.statistics else loss) if plan.private_keys else 0
+    shares = _shares(plan, loss - for_keys, dp.accountant)
+    if any(share.values <= 0 for share in shares) or (plan.private_keys and for_keys <= 0):
         raise Refuse("epsilon_invalid", "this epsilon is too small to be shared by the parts of the answer")
     return Budget(Price(epsilon, delta, rho), for_keys, delta, shares)
+
+
+def _shares(plan: ReleasePlan, loss: int, accountant: Accountant) -> tuple[Share, ...]:
+    """Shares that add up to at most `loss`, each rounded down."""
+    weights = [relative_noise(statistic, plan, accountant) for statistic in plan.statistics]
+    least = max(weights, default=Fraction(0)) / UNEVEN_MAX
+    weights = [max(weight, least) for weight in weights]
+    return tuple(
+        _share(statistic, int(loss * weight / sum(weights)), accountant)
+        for statistic, weight in zip(plan.statistics, weights, strict=True)
+    )
+
+
+def _share(statistic: Statistic, whole: int, accountant: Accountant) -> Share:
+    loose = isinstance(statistic, Vector) and statistic.loose
+    levels = int(whole * LEVELS_SHARE[accountant]) if loose else 0
+    return Share(whole - levels, levels)

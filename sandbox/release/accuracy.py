@@ -9,11 +9,11 @@ from fractions import Fraction
 from typing import Final
 
 from policies import privacy_loss
-from policies.types import Value
 from sandbox.protocol import CONFIDENCE_MAX, CONFIDENCE_MIN, Accuracy
 from sandbox.relational import price as pricing
 from sandbox.relational.facts import Refuse
-from sandbox.release import expected, post
+from sandbox.release import expected, post, present
+from sandbox.release.expected import Expected
 from sandbox.release.make import Job
 
 EXPONENT_MAX: Final = 100
@@ -74,27 +74,23 @@ def _least(suffices: Callable[[int], bool], most: int) -> int:
 
 def _distance(job: Job, noisy: Sequence[post.Shown], asked: Accuracy) -> Fraction:
     """The widest of the columns, as a part of what is asked: at most 1 where it is met."""
-    alpha = float(1 - asked.confidence)
-    widths = expected.half_widths(job, noisy, alpha)
-    return max(
-        _exact(width, column) / _tolerance(job, column, asked, alpha)
-        for width, column in zip(widths, noisy, strict=True)
-    )
+    found = expected.expectations(job, noisy, float(1 - asked.confidence))
+    return max(_part(each, column, asked) for each, column in zip(found, noisy, strict=True))
 
 
-def _exact(width: Value, column: post.Shown) -> Fraction:
-    """The half-width as it is told: that of a count is a whole number."""
-    if width is None:
+def _part(found: Expected | None, column: post.Shown, asked: Accuracy) -> Fraction:
+    """The half-width as it is told, that of a count as a whole number, as a part of what is tolerated."""
+    if found is None:
         detail = f"no accuracy is known beforehand for `{column.name}`"
         raise Refuse("accuracy_unknown", detail, hint=_HINT, at=column.expression.at)
-    return Fraction(width)  # type: ignore[arg-type]  # widths are int, float or Decimal
+    told = present.as_value(found.half_width, column.type, up=True)
+    return Fraction(told) / _tolerance(found, column, asked)  # type: ignore[arg-type]  # int, float or Decimal
 
 
-def _tolerance(job: Job, column: post.Shown, asked: Accuracy, alpha: float) -> Fraction:
+def _tolerance(found: Expected, column: post.Shown, asked: Accuracy) -> Fraction:
     if asked.absolute is not None:
         return Fraction(asked.absolute)
-    found = expected.expected(job, column, alpha)
-    if asked.relative is None or found is None or not found.value:
+    if asked.relative is None or not found.value:
         detail = f"what `{column.name}` will be near to is not declared, so no part of it can be named"
         hint = "ask for an `absolute` accuracy, or name `epsilon`"
         raise Refuse("accuracy_unknown", detail, hint=hint, at=column.expression.at)

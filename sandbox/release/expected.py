@@ -1,15 +1,28 @@
-"""The interval that an answer will have, told before it is paid for: from price and declared counts alone."""
+"""The answer as it is expected to be, told before it is paid for: from the price and declared counts alone.
+
+A stand-in for the release, with the noise that it will have around numbers that the declared counts suggest, goes
+through the very code that presents releases. Where norms are chosen by levels the declared norm stands in, so that the
+interval told is rather too wide.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import assert_never
 
 from policies.types import Value
-from sandbox.relational.expressions import Column, columns
-from sandbox.release import bands, noise, post, present
-from sandbox.release.make import Job
+from sandbox.relational.expectation import rows_expected, units_expected
+from sandbox.relational.measures import Figure
+from sandbox.relational.price import Share
+from sandbox.relational.statistics import NORM_MAX, Component, DistinctCount, Quantiles, Statistic, Vector
+from sandbox.release import noise, post, present
+from sandbox.release.answer import band_of
+from sandbox.release.cells import Row
+from sandbox.release.make import Job, grids_of, released_measures
+from sandbox.release.present import Cell
+from sandbox.release.released import Release, ReleasedKey, ReleasedStatistic
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,73 +32,110 @@ class Expected:
     half_width: Fraction
     """Half the width of its interval."""
     value: Fraction | None
-    """The number itself: the declared number of units, evenly over the groups, each with one row and a value in the
-    middle of its range. None where nothing is declared."""
+    """About the number itself; None where the groups are private, and nobody knows how many there are."""
 
 
 def half_widths(job: Job, shown: Sequence[post.Shown], alpha: float = present.ALPHA) -> tuple[Value, ...]:
     """Half the width of the (1 - alpha) interval per output column; None for keys and where there is no rule."""
-    return tuple(_half_width(expected(job, s, alpha), s) for s in shown)
-
-
-def _half_width(found: Expected | None, shown: post.Shown) -> Value:
-    return None if found is None else present.as_value(found.half_width, shown.type, up=True)
-
-
-def values(job: Job, shown: Sequence[post.Shown]) -> tuple[Value, ...]:
-    """What each output column is expected to be near to; None where nothing is declared."""
-    found = [expected(job, s) for s in shown]
     return tuple(
-        None if e is None or e.value is None else present.as_value(e.value, s.type)
-        for e, s in zip(found, shown, strict=True)
+        None if e is None else present.as_value(e.half_width, s.type, up=True)
+        for e, s in zip(expectations(job, shown, alpha), shown, strict=True)
     )
 
 
-def expected(job: Job, shown: post.Shown, alpha: float = present.ALPHA) -> Expected | None:
-    """What to expect of an output column at 1 - alpha; None for keys and where there is no rule."""
-    if isinstance(shown.expression, Column):
-        return None if shown.is_key else _released(job, shown.expression, alpha)
-    names = columns(shown.expression)
-    if not names or not shown.type.numeric:
+def values(job: Job, shown: Sequence[post.Shown]) -> tuple[Value, ...]:
+    """What each output column is expected to be near to; None where there is no rule."""
+    return tuple(
+        None if e is None or e.value is None else present.as_value(e.value, s.type)
+        for e, s in zip(expectations(job, shown), shown, strict=True)
+    )
+
+
+def expectations(job: Job, shown: Sequence[post.Shown], alpha: float = present.ALPHA) -> tuple[Expected | None, ...]:
+    """What to expect of each output column at a confidence of 1 - alpha; None for keys and where there is no rule."""
+    release, row = _stand_in(job)
+    unknown = {f"m{i}" for i, figure in enumerate(job.plan.figures) if not _known(job, figure)}
+    sized = job.plan.cells is not None
+    return tuple(None if unknown & set(s.reads) else _expected(release, row, s, alpha, sized=sized) for s in shown)
+
+
+def _known(job: Job, figure: Figure) -> bool:
+    """Whether anything can be told: not where nothing is declared of its size, so that the norm and with it the noise
+    is known when it was chosen; nor of a mean over a group of whose size nothing is known."""
+    statistic = job.plan.statistics[figure.statistic]
+    if not isinstance(statistic, Vector):
+        return True
+    return statistic.norm.total < NORM_MAX and (len(statistic.components) == 1 or job.plan.cells is not None)
+
+
+def _expected(release: Release, row: Row, shown: post.Shown, alpha: float, *, sized: bool) -> Expected | None:
+    band = band_of(release, row, shown, alpha)
+    if band is None:
         return None
-    points: dict[str, bands.Band | None] = {}
-    known: dict[str, bands.Band | None] = {}
-    for column in names:
-        part = _released(job, column, alpha / len(bands.noisy_columns(shown.expression)))
-        if part is None or part.value is None:
-            return None
-        points[column.name] = (part.value, part.value)
-        known[column.name] = (part.value - part.half_width, part.value + part.half_width)
-    point, band = bands.band(shown.expression, points), bands.band(shown.expression, known)
-    if point is None or band is None:
-        return None
-    return Expected(max(point[0] - band[0], band[1] - point[0]), point[0])
+    low, high = band
+    return Expected((high - low) / 2, (low + high) / 2 if sized else None)
 
 
-def _released(job: Job, column: Column, alpha: float) -> Expected | None:
-    """What to expect of a released measure; None for what is none."""
-    if column.name not in bands.noisy_columns(column):
-        return None
-    index = int(column.name[1:])
-    vector, share = job.plan.vectors[index], job.budget.vectors[index]
-    scale, main, units = noise.scale_of(vector, job.dp.accountant, share), vector.components[-1], _units(job)
-    middle = (main.low + main.high) / 2
-    if vector.measure.function == "avg":
-        half = _mean(units, scale, main.grid, main.high - main.low, alpha)
-        return None if half is None else Expected(half, middle)
-    each = middle if vector.measure.function == "sum" else Fraction(1)
-    return Expected(Fraction(scale.accuracy(alpha)) * main.step / main.grid, None if units is None else units * each)
+def _stand_in(job: Job) -> tuple[Release, Row]:
+    """One group of about the expected size, whose keys nobody knows."""
+    plan, pairs = job.plan, zip(job.plan.statistics, job.budget.shares, strict=True)
+    statistics = tuple(_statistic(job, statistic, share) for statistic, share in pairs)
+    release = Release(
+        format="bpk-release-2",
+        dataset=job.question.dataset,
+        plan_digest="",
+        policy_digest="",
+        snapshot="",
+        mode=job.question.mode,
+        price=job.budget.price,
+        keys=tuple(ReleasedKey(key.type) for key in plan.keys),
+        groups=(),
+        near_threshold=(),
+        statistics=statistics,
+        measures=released_measures(plan),
+        units_dropped=False,
+    )
+    nobody = (None,) * len(plan.keys)
+    return release, Row(nobody, tuple(Cell(s.noisy[0]) for s in statistics), (0,) * len(nobody), near_threshold=False)
 
 
-def _units(job: Job) -> Fraction | None:
-    """Units of one group, as declared and spread evenly; None where the groups are not known beforehand."""
-    unit, cells = job.schema.policy.unit, job.plan.cells
-    return None if unit is None or cells is None else Fraction(unit.count_about, max(1, cells))
+def _statistic(job: Job, statistic: Statistic, share: Share) -> ReleasedStatistic:
+    accountant = job.dp.accountant
+    match statistic:
+        case Vector():
+            scale = noise.scale_of(statistic.norm, accountant, share.values)
+            cell = tuple(_component(job, component) for component in statistic.components)
+            grid = statistic.components[0].grid
+            return ReleasedStatistic(scale.mechanism, scale.value, grid, grids_of(statistic), None, (cell,))
+        case DistinctCount():
+            scale = noise.scale_of(statistic.norm, accountant, share.values)
+            return ReleasedStatistic(scale.mechanism, scale.value, 1, (), None, ((_units(job),),))
+        case Quantiles():
+            scale = noise.choice_scale(statistic.weight, accountant, share.values, monotonic=False)
+            middle = (statistic.cells // 2,) * len(statistic.fractions)
+            return ReleasedStatistic(scale.mechanism, scale.value, 1, grids_of(statistic), None, (middle,))
+        case _:
+            assert_never(statistic)
 
 
-def _mean(units: Fraction | None, scale: noise.Scale, grid: int, width: Fraction, alpha: float) -> Fraction | None:
-    """Half the declared range where noise would drown it."""
-    if units is None:
-        return None
-    count, half = units * grid, scale.accuracy(alpha / 2)
-    return width / 2 if count <= 2 * half else width / 2 * half / (count - half)
+def _component(job: Job, component: Component) -> int:
+    """What a group is expected to add up to: values in the middle, spread as evenly as their range allows."""
+    rows = rows_expected(job.plan)
+    match component.part:
+        case "rows" | "present" | "finite":
+            return round(rows * component.grid)
+        case "units":
+            return _units(job) * component.grid
+        case "value":
+            argument = component.argument
+            return 0 if argument is None else round(rows * argument.middle / argument.step)
+        case "centred" | "product":
+            return 0
+        case "square":  # 2u^2 - 1 over values spread evenly: two thirds less one
+            return -round(rows * component.grid / 3)
+        case _:
+            assert_never(component.part)
+
+
+def _units(job: Job) -> int:
+    return round(units_expected(job.plan))

@@ -11,43 +11,95 @@ from datetime import date, datetime
 from decimal import Decimal
 from itertools import product
 
+from policies.model import Accountant
 from policies.types import Value
-from sandbox.relational.lower.release import key_type
+from sandbox.relational.lower.cells import Group, key_type
 from sandbox.relational.plan import CELLS_MAX, TEXT_KEY_MAX, KeyPlan, ReleasePlan
+from sandbox.relational.statistics import Vector
+
+Levels = dict[int, dict[int, int]]
 
 
 class BadIntake(Exception):
     """The worker said something that no honest worker says. Carries no text: it may hold data."""
 
 
-Group = tuple[Value, ...]
+class Groups:
+    """The groups that are answered, in their fixed order, and how a worker's rows are put into them."""
+
+    def __init__(self, plan: ReleasePlan, survivors: Sequence[Group] | None) -> None:
+        self.all: tuple[Group, ...] = tuple(survivors) if survivors is not None else _domain(plan.keys)
+        self._width = len(plan.keys)
+        self._known = {_typed(wire(group)): i for i, group in enumerate(self.all)}
+
+    def split(self, row: Group, integers: int) -> tuple[int, tuple[int, ...]]:
+        """(place of the row's group, its integers). Raises BadIntake."""
+        place = self._known.get(_typed(wire(row[: self._width])))
+        if len(row) != self._width + integers or place is None:
+            raise BadIntake
+        return place, _integers(row[self._width :])
 
 
 def exact_vectors(
-    rows: Sequence[Group], plan: ReleasePlan, count_max: int, survivors: Sequence[Group] | None
-) -> tuple[tuple[Group, ...], tuple[tuple[tuple[int, ...], ...], ...]]:
-    """(groups in their fixed order, per vector a tuple of components per group), empty groups filled with 0."""
-    groups = tuple(survivors) if survivors is not None else _domain(plan.keys)
-    width = len(plan.keys)
-    found: dict[Group, tuple[int, ...]] = {}
-    known = {_typed(wire(group)): group for group in groups}
-    sizes = [len(vector.components) for vector in plan.vectors]
+    rows: Sequence[Group], vectors: Sequence[Vector], groups: Groups, count_max: int
+) -> tuple[tuple[tuple[int, ...], ...], ...]:
+    """Per vector a tuple of components for each group, empty groups filled with 0."""
+    sizes = [len(vector.components) for vector in vectors]
+    found: dict[int, tuple[int, ...]] = {}
     for row in rows:
-        group = known.get(_typed(wire(row[:width])))
-        if len(row) != width + sum(sizes) or group is None or group in found:
+        place, numbers = groups.split(row, sum(sizes))
+        if place in found:
             raise BadIntake
-        found[group] = _integers(row[width:])
-    zeros = (0,) * sum(sizes)
-    vectors: list[tuple[tuple[int, ...], ...]] = []
-    start = 0
-    for vector, size in zip(plan.vectors, sizes, strict=True):
-        cells = tuple(found.get(group, zeros)[start : start + size] for group in groups)
-        limit = min(count_max * vector.norm_sum, 2**62)
-        if any(abs(value) > limit for cell in cells for value in cell):
-            raise BadIntake
-        vectors.append(cells)
+        found[place] = numbers
+    zeros, exact, start = (0,) * sum(sizes), [], 0
+    for vector, size in zip(vectors, sizes, strict=True):
+        cells = tuple(found.get(i, zeros)[start : start + size] for i in range(len(groups.all)))
+        _within(cells, min(count_max * vector.norm.total, 2**62))
+        exact.append(cells)
         start += size
-    return groups, tuple(vectors)
+    return tuple(exact)
+
+
+def _within(cells: Sequence[Sequence[int]], limit: int) -> None:
+    if any(abs(number) > limit for cell in cells for number in cell):
+        raise BadIntake
+
+
+def exact_counts(rows: Sequence[Group], groups: Groups, limit: int) -> tuple[tuple[int, ...], ...]:
+    """One number for each group, 0 where there is none: of COUNT(DISTINCT x)."""
+    found: dict[int, tuple[int, ...]] = {}
+    for row in rows:
+        place, numbers = groups.split(row, 1)
+        if place in found or not 0 <= numbers[0] <= limit:
+            raise BadIntake
+        found[place] = numbers
+    return tuple(found.get(i, (0,)) for i in range(len(groups.all)))
+
+
+def histograms(rows: Sequence[Group], groups: Groups, first: int, last: int, limit: int) -> tuple[dict[int, int], ...]:
+    """Weights per group and cell; cells lie from `first` to `last`."""
+    found: tuple[dict[int, int], ...] = tuple({} for _ in groups.all)
+    for row in rows:
+        place, (cell, weight) = groups.split(row, 2)
+        if not first <= cell <= last or cell in found[place] or not 0 <= weight <= limit:
+            raise BadIntake
+        found[place][cell] = weight
+    return found
+
+
+def levels(rows: Sequence[Group], vectors: Sequence[Vector], accountant: Accountant, count_max: int) -> Levels:
+    """Units per level, for each vector whose norm is chosen, by its number."""
+    found: dict[int, dict[int, int]] = {i: {} for i, vector in enumerate(vectors) if vector.loose}
+    for row in rows:
+        if len(row) != len(("vector", "level", "units")):
+            raise BadIntake
+        number, level, units = _integers(row)
+        if number not in found or not 0 <= level <= vectors[number].levels(accountant) or level in found[number]:
+            raise BadIntake
+        if not 0 < units <= count_max:
+            raise BadIntake
+        found[number][level] = units
+    return found
 
 
 def units_per_key(rows: Sequence[Group], plan: ReleasePlan, count_max: int) -> dict[Group, int]:

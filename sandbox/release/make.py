@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import assert_never
 
-from policies.model import Dp
-from policies.types import Type, Value
+from policies.model import Accountant, Dp
+from policies.types import Value
 from sandbox.protocol import Question
-from sandbox.relational.expressions import Column
 from sandbox.relational.facts import Schema
-from sandbox.relational.lower.release import Lowered, lower_keys, lower_values
-from sandbox.relational.measures import Vector
+from sandbox.relational.lower.cells import Group
+from sandbox.relational.lower.distinct import lower_distinct
+from sandbox.relational.lower.keys import lower_keys
+from sandbox.relational.lower.levels import lower_levels
+from sandbox.relational.lower.quantiles import lower_coarse, lower_fine
+from sandbox.relational.lower.statement import Lowered
+from sandbox.relational.lower.values import lower_values
+from sandbox.relational.measures import Figure
 from sandbox.relational.plan import CELLS_MAX, ReleasePlan
-from sandbox.relational.price import Budget
-from sandbox.relational.scalar import facts_of
-from sandbox.release import noise
-from sandbox.release.intake import Group, exact_vectors, in_order, units_per_key
-from sandbox.release.released import Release, ReleasedKey, ReleasedMeasure, measure_type
+from sandbox.relational.price import Budget, Share
+from sandbox.relational.statistics import DistinctCount, Quantiles, Vector
+from sandbox.release import choices, noise
+from sandbox.release.intake import Groups, exact_counts, exact_vectors, histograms, in_order, levels, units_per_key
+from sandbox.release.released import Release, ReleasedGrid, ReleasedKey, ReleasedMeasure, ReleasedStatistic
 
 Query = Callable[[Lowered, int], list[tuple[Value, ...]]]
 """Runs one statement in the worker: (SQL and shape, most rows) -> exact rows."""
 NEAR_SCALES = 2
+PASSES = 2
+"""Of a quantile: a coarse cell, then a cell within it; both cost the same."""
+Cells = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,34 +46,45 @@ class Job:
     count_max: int
     snapshot: str
 
-    @property
-    def first_stage(self) -> Lowered:
-        """The statement that runs first; it never depends on data."""
-        if self.plan.private_keys:
-            return lower_keys(self.plan, self.schema, b"", self.dp.units_min)
-        return lower_values(self.plan, self.schema, self.dp.accountant, self.count_max)
+    def statements(self) -> Iterator[Lowered]:
+        """Every statement that the job may run, with stand-ins for what is only known later: for the shadow.
 
-    def later_stage(self) -> Lowered | None:
-        """The second statement as it would be for one surviving key of nulls: for binding on the shadow."""
-        if not self.plan.private_keys or not self.plan.vectors:
-            return None
-        nothing: Group = (None,) * len(self.plan.keys)
-        return lower_values(self.plan, self.schema, self.dp.accountant, self.count_max, (nothing,))
+        Where keys are private one surviving key of nulls stands in; where a pass needs chosen cells, cell 0.
+        """
+        plan, accountant = self.plan, self.dp.accountant
+        survivors: tuple[Group, ...] | None = None
+        if plan.private_keys:
+            survivors = ((None,) * len(plan.keys),)
+            yield lower_keys(plan, self.schema, b"", self.dp.units_min)
+        if plan.loose:
+            yield lower_levels(plan, self.schema, accountant, survivors)
+        if plan.vectors:
+            yield lower_values(plan, self.schema, accountant, self.count_max, survivors)
+        for statistic in plan.statistics:
+            if isinstance(statistic, DistinctCount):
+                yield lower_distinct(plan, statistic, self.schema, b"", survivors)
+            if isinstance(statistic, Quantiles):
+                yield lower_coarse(plan, statistic, self.schema, survivors)
+                nobody: Group = (None,) * len(plan.keys)
+                yield lower_fine(plan, statistic, self.schema, ((nobody, 0),), survivors)
 
 
 def make(job: Job, query: Query, seed: bytes) -> Release:
     """Runs the stages of `job` in order and returns what may be kept. Raises on anything out of order.
 
-    Guarantee: the result is a function of mechanisms whose shares add up to the job's price; stage 2 sees nothing of
-    stage 1 but its released keys.
+    Guarantee: the result is a function of mechanisms whose shares add up to the job's price; a stage sees nothing of
+    the ones before but what they released.
+    Source: docs/explanation/guarantees/release.md
     """
+    own = seed_in(job.snapshot, seed)
     if not job.plan.private_keys:
-        return _release(job, query, None, {})
-    lowered = lower_keys(job.plan, job.schema, seed_in(job.snapshot, seed), job.dp.units_min)
-    units = units_per_key(query(lowered, CELLS_MAX * 10), job.plan, job.count_max)
+        return _Stages(job, query, own, None).release({})
+    units = units_per_key(
+        query(lower_keys(job.plan, job.schema, own, job.dp.units_min), CELLS_MAX * 10), job.plan, job.count_max
+    )
     shape, budget = job.plan.shape, job.budget
     kept = noise.select_keys(units, shape.groups, job.dp.units_min, budget.keys, budget.delta)
-    return _release(job, query, in_order(list(kept)), kept)
+    return _Stages(job, query, own, in_order(list(kept))).release(kept)
 
 
 def seed_in(snapshot: str, seed: bytes) -> bytes:
@@ -73,29 +93,148 @@ def seed_in(snapshot: str, seed: bytes) -> bytes:
     return hashlib.sha256(b"bpk-bounding-v1" + bytes.fromhex(snapshot) + seed).digest()
 
 
-def _release(job: Job, query: Query, survivors: tuple[Group, ...] | None, units: dict[Group, int]) -> Release:
-    rows: list[tuple[Value, ...]] = []
-    if job.plan.vectors and survivors != ():
-        lowered = lower_values(job.plan, job.schema, job.dp.accountant, job.count_max, survivors)
-        rows = query(lowered, CELLS_MAX)
-    groups, vectors = exact_vectors(rows, job.plan, job.count_max, survivors)
-    measures = tuple(
-        _measure(job, vector, cells, share)
-        for vector, cells, share in zip(job.plan.vectors, vectors, job.budget.vectors, strict=True)
-    )
-    return Release(
-        format="bpk-release-1",
-        dataset=job.question.dataset,
-        plan_digest=job.question.plan_digest,
-        policy_digest=job.question.policy_digest,
-        snapshot=job.snapshot,
-        mode=job.question.mode,
-        price=job.budget.price,
-        keys=tuple(ReleasedKey(key.type) for key in job.plan.keys),
-        groups=groups,
-        near_threshold=_near(job, groups, units),
-        measures=measures,
-    )
+@dataclass(frozen=True, slots=True)
+class _Stages:
+    """What follows once the groups are known. With no surviving group nothing is read any more."""
+
+    job: Job
+    query: Query
+    seed: bytes
+    survivors: tuple[Group, ...] | None
+
+    def release(self, units: dict[Group, int]) -> Release:
+        """`units` are the released numbers of units of the private groups."""
+        job, groups = self.job, Groups(self.job.plan, self.survivors)
+        found = self._vectors(groups)
+        statistics = tuple(found[i] if i in found else self._alone(i, groups) for i in range(len(job.plan.statistics)))
+        return Release(
+            format="bpk-release-2",
+            dataset=job.question.dataset,
+            plan_digest=job.question.plan_digest,
+            policy_digest=job.question.policy_digest,
+            snapshot=job.snapshot,
+            mode=job.question.mode,
+            price=job.budget.price,
+            keys=tuple(ReleasedKey(key.type) for key in job.plan.keys),
+            groups=groups.all,
+            near_threshold=_near(job, groups.all, units),
+            statistics=statistics,
+            measures=released_measures(job.plan),
+            units_dropped=job.plan.units_dropped(job.schema),
+        )
+
+    def _run(self, lowered: Lowered, rows_max: int) -> list[tuple[Value, ...]]:
+        return [] if self.survivors == () else self.query(lowered, rows_max)
+
+    def _vectors(self, groups: Groups) -> dict[int, ReleasedStatistic]:
+        """All vectors, in one statement: their norms are chosen first where they are loose."""
+        job, plan, accountant = self.job, self.job.plan, self.job.dp.accountant
+        numbers = [i for i, statistic in enumerate(plan.statistics) if isinstance(statistic, Vector)]
+        if not numbers:
+            return {}
+        shares = [job.budget.shares[i] for i in numbers]
+        bounded = self._bounded(groups, shares)
+        lowered = lower_values(plan, job.schema, accountant, job.count_max, self.survivors, bounded)
+        exact = exact_vectors(self._run(lowered, CELLS_MAX), plan.vectors, groups, job.count_max)
+        return {
+            i: self._noised(vector, declared, cells, share)
+            for i, vector, declared, cells, share in zip(numbers, bounded, plan.vectors, exact, shares, strict=True)
+        }
+
+    def _bounded(self, groups: Groups, shares: list[Share]) -> tuple[Vector, ...]:
+        plan, accountant = self.job.plan, self.job.dp.accountant
+        if not plan.loose:
+            return plan.vectors
+        lowered = lower_levels(plan, self.job.schema, accountant, self.survivors)
+        most = sum(vector.levels(accountant) + 1 for vector in plan.vectors)
+        found = levels(self._run(lowered, most), plan.vectors, accountant, self.job.count_max)
+        cells = max(1, len(groups.all))
+        return tuple(
+            vector.at_level(choices.choose_level(found[i], vector, cells, accountant, share), accountant)
+            if vector.loose
+            else vector
+            for i, (vector, share) in enumerate(zip(plan.vectors, shares, strict=True))
+        )
+
+    def _noised(self, vector: Vector, declared: Vector, cells: Cells, share: Share) -> ReleasedStatistic:
+        accountant = self.job.dp.accountant
+        scale = noise.scale_of(vector.norm, accountant, share.values)
+        chosen = f"{vector.limit(accountant)}/{declared.limit(accountant)}" if vector.loose else None
+        return ReleasedStatistic(
+            mechanism=scale.mechanism,
+            scale=scale.value,
+            grid=vector.components[0].grid,
+            arguments=grids_of(vector),
+            norm=chosen,
+            noisy=_noisy(cells, vector, accountant, share.values),
+        )
+
+    def _alone(self, number: int, groups: Groups) -> ReleasedStatistic:
+        """A statistic with statements of its own."""
+        statistic, share = self.job.plan.statistics[number], self.job.budget.shares[number]
+        match statistic:
+            case DistinctCount():
+                return self._distinct(statistic, groups, share.values)
+            case Quantiles():
+                return self._quantiles(statistic, groups, share.values)
+            case Vector():
+                raise AssertionError("vectors are read together")
+            case _:
+                assert_never(statistic)
+
+    def _distinct(self, statistic: DistinctCount, groups: Groups, share: int) -> ReleasedStatistic:
+        job, accountant = self.job, self.job.dp.accountant
+        lowered = lower_distinct(job.plan, statistic, job.schema, self.seed, self.survivors)
+        exact = exact_counts(self._run(lowered, CELLS_MAX), groups, job.count_max * statistic.pairs)
+        scale = noise.scale_of(statistic.norm, accountant, share)
+        noisy = _noisy(exact, statistic, accountant, share)
+        return ReleasedStatistic(scale.mechanism, scale.value, 1, (), None, noisy)
+
+    def _quantiles(self, statistic: Quantiles, groups: Groups, share: int) -> ReleasedStatistic:
+        """Every fraction pays for two passes: which coarse cell, then which of its cells."""
+        job, accountant = self.job, self.job.dp.accountant
+        each = share // (PASSES * len(statistic.fractions))
+        limit = min(job.count_max * statistic.weight, 2**62)
+        coarse = self._run(lower_coarse(job.plan, statistic, job.schema, self.survivors), CELLS_MAX)
+        where = histograms(coarse, groups, 0, statistic.coarse - 1, limit)
+        columns = []
+        for fraction in statistic.fractions:
+            outer = [
+                choices.choose_cell((0, 0), counts, statistic.coarse, fraction, statistic, accountant, each)
+                for counts in where
+            ]
+            picked = tuple(zip(groups.all, outer, strict=True))
+            fine = self._run(lower_fine(job.plan, statistic, job.schema, picked, self.survivors), CELLS_MAX)
+            inside = histograms(fine, groups, -1, statistic.inner, limit)
+            columns.append(
+                [
+                    cell * statistic.inner
+                    + choices.choose_cell(
+                        (counts.get(-1, 0), counts.get(statistic.inner, 0)),
+                        counts,
+                        min(statistic.inner, statistic.cells - cell * statistic.inner),
+                        fraction,
+                        statistic,
+                        accountant,
+                        each,
+                    )
+                    for cell, counts in zip(outer, inside, strict=True)
+                ]
+            )
+        mechanism = noise.choice_scale(statistic.weight, accountant, each, monotonic=False)
+        noisy = tuple(zip(*columns, strict=True))
+        return ReleasedStatistic(mechanism.mechanism, mechanism.value, statistic.grid, grids_of(statistic), None, noisy)
+
+
+def _noisy(cells: Cells, statistic: Vector | DistinctCount, accountant: Accountant, share: int) -> Cells:
+    size = len(cells[0]) if cells else 1
+    flat = noise.add_noise([number for cell in cells for number in cell], statistic.norm, accountant, share)
+    return tuple(flat[i : i + size] for i in range(0, len(flat), size))
+
+
+def grids_of(statistic: Vector | Quantiles) -> tuple[ReleasedGrid, ...]:
+    arguments = (statistic.argument,) if isinstance(statistic, Quantiles) else statistic.arguments
+    return tuple(ReleasedGrid(str(a.low), str(a.high), str(a.step)) for a in arguments)
 
 
 def _near(job: Job, groups: tuple[Group, ...], units: dict[Group, int]) -> tuple[bool, ...]:
@@ -106,34 +245,25 @@ def _near(job: Job, groups: tuple[Group, ...], units: dict[Group, int]) -> tuple
     return tuple(units[group] < edge for group in groups)
 
 
-def _measure(job: Job, vector: Vector, cells: tuple[tuple[int, ...], ...], share: int) -> ReleasedMeasure:
-    accountant, size = job.dp.accountant, len(vector.components)
-    flat = noise.add_noise([value for cell in cells for value in cell], vector, accountant, share)
-    scale = noise.scale_of(vector, accountant, share)
-    main = vector.components[-1]
+def released_measures(plan: ReleasePlan) -> tuple[ReleasedMeasure, ...]:
+    """How each number of the answer is told from the plan's statistics."""
+    return tuple(_measure(figure, plan) for figure in plan.figures)
+
+
+def _measure(figure: Figure, plan: ReleasePlan) -> ReleasedMeasure:
+    statistic = plan.statistics[figure.statistic]
+    quantiles = statistic if isinstance(statistic, Quantiles) else None
     return ReleasedMeasure(
-        function=vector.measure.function,
-        type=output_type(vector, job.plan),
-        mechanism=scale.mechanism,
-        scale=scale.value,
-        grid=main.grid,
-        low=str(main.low),
-        high=str(main.high),
-        step=str(main.step),
-        clamped=may_be_clipped(vector, job.plan),
-        noisy=tuple(flat[i : i + size] for i in range(0, len(flat), size)),
+        function=figure.measure.function,
+        type=figure.type,
+        statistic=figure.statistic,
+        clamped=may_be_clipped(figure, plan),
+        place=quantiles.fractions.index(figure.fraction) if quantiles and figure.fraction is not None else 0,
+        coarse=quantiles is not None and quantiles.coarser,
     )
 
 
-def output_type(vector: Vector, plan: ReleasePlan) -> Type:
-    """The type of the number that `vector` becomes."""
-    argument = vector.measure.argument
-    if argument is None or (isinstance(argument, Column) and argument.name in (plan.facts.unit or ())):
-        return measure_type(vector.measure.function, None, bare=True)
-    found = facts_of(argument, plan.facts).type
-    return measure_type(vector.measure.function, found, bare=isinstance(argument, Column))
-
-
-def may_be_clipped(vector: Vector, plan: ReleasePlan) -> bool:
+def may_be_clipped(figure: Figure, plan: ReleasePlan) -> bool:
     """Whether values outside the declared range, or units above the declared rows, may have been bounded."""
-    return vector.measure.function in ("sum", "avg") or not plan.shape.unit_once
+    counted = figure.measure.function in ("count_rows", "count", "count_units", "count_distinct")
+    return not counted or not plan.shape.unit_once

@@ -19,11 +19,11 @@ import opendp.prelude as dp
 from policies.model import Accountant
 from policies.privacy_loss import DELTA_UNIT, EPSILON_UNIT, RHO_UNIT
 from policies.types import Value
-from sandbox.relational.measures import Vector
+from sandbox.relational.statistics import Norm
 
 dp.enable_features("contrib")
 
-Mechanism = Literal["gaussian", "laplace"]
+Mechanism = Literal["gaussian", "laplace", "gumbel", "permute_and_flip"]
 _INTEGERS = dp.vector_domain(dp.atom_domain(T="i64"))
 _UP = 1 + 1e-9
 DISCRETE_SCALE_MAX = 1000.0
@@ -39,42 +39,84 @@ class Scale:
     mechanism: Mechanism
     value: float
 
-    def accuracy(self, alpha: float) -> int:
-        """Half-width that the noise stays within with probability 1 - alpha, in steps, rounded up."""
-        return _accuracy(self.mechanism, self.value, alpha)
+    def accuracy(self, alpha: float, cells: int = 1) -> int:
+        """Half-width that the noise of a sum of `cells` numbers stays within with probability 1 - alpha, rounded up.
+
+        In steps. Exact for one number; for several under Laplace noise it is a bound, so the confidence is more.
+        """
+        return _accuracy(self.mechanism, self.value, alpha, cells)
 
 
 @lru_cache(maxsize=4096)
-def _accuracy(mechanism: Mechanism, scale: float, alpha: float) -> int:
-    if mechanism == "laplace":
-        return math.ceil(dp.discrete_laplacian_scale_to_accuracy(scale, alpha))
-    if scale <= DISCRETE_SCALE_MAX:
-        return math.ceil(dp.discrete_gaussian_scale_to_accuracy(scale, alpha))
-    return math.ceil(float(dp.gaussian_scale_to_accuracy(scale, alpha)))
+def _accuracy(mechanism: Mechanism, scale: float, alpha: float, cells: int) -> int:
+    match mechanism:
+        case "laplace" if cells == 1:
+            return math.ceil(dp.discrete_laplacian_scale_to_accuracy(scale, alpha))
+        case "laplace":
+            return math.ceil(_laplace_sum(scale, alpha, cells)) + 1
+        case "gaussian" if cells == 1 and scale <= DISCRETE_SCALE_MAX:
+            return math.ceil(dp.discrete_gaussian_scale_to_accuracy(scale, alpha))
+        case "gaussian":
+            return math.ceil(float(dp.gaussian_scale_to_accuracy(scale * math.sqrt(cells), alpha)))
+        case _:
+            raise AssertionError("a choice has no half-width")
 
 
-def scale_of(vector: Vector, accountant: Accountant, share: int) -> Scale:
-    """The noise scale of a vector, in its own steps. `share` is rho or epsilon in 1e-12."""
+def _laplace_sum(scale: float, alpha: float, cells: int) -> float:
+    """Chernoff's bound for a sum of `cells` Laplace variables: the least t over a grid of exponents below 1 / scale."""
+    tail = math.log(2 / alpha)
+    parts = (i / 256 for i in range(1, 256))
+    return min(scale / x * (tail - cells * math.log1p(-x * x)) for x in parts)
+
+
+def scale_of(norm: Norm, accountant: Accountant, share: int) -> Scale:
+    """The scale of noise on numbers of which one unit moves `norm`, in their steps. `share` is in 1e-12."""
     if accountant == "zcdp":
-        return Scale("gaussian", math.sqrt(vector.norm_squared / (2 * share / RHO_UNIT)) * _UP)
-    return Scale("laplace", vector.norm_sum / (share / EPSILON_UNIT) * _UP)
+        return Scale("gaussian", math.sqrt(norm.squared / (2 * share / RHO_UNIT)) * _UP)
+    return Scale("laplace", norm.total / (share / EPSILON_UNIT) * _UP)
 
 
-def add_noise(values: Sequence[int], vector: Vector, accountant: Accountant, share: int) -> tuple[int, ...]:
-    """`values` with noise on each entry, sized for the vector's norm over all of them together.
+def add_noise(values: Sequence[int], norm: Norm, accountant: Accountant, share: int) -> tuple[int, ...]:
+    """`values` with noise on each entry, sized for the norm over all of them together.
 
-    Guarantee: share-zCDP (zcdp) or share-DP (pure), for neighbours whose exact vectors differ by at most the norm.
+    Guarantee: share-zCDP (zcdp) or share-DP (pure), for neighbours whose exact values differ by at most the norm.
     """
-    scale = scale_of(vector, accountant, share)
+    scale = scale_of(norm, accountant, share)
     if accountant == "zcdp":
         measurement = dp.m.make_gaussian(_INTEGERS, dp.l2_distance(T=float), scale=scale.value)
-        spent = measurement.map(math.nextafter(math.sqrt(vector.norm_squared), math.inf)) * RHO_UNIT
+        spent = measurement.map(math.nextafter(math.sqrt(norm.squared), math.inf)) * RHO_UNIT
     else:
         measurement = dp.m.make_laplace(_INTEGERS, dp.l1_distance(T="i64"), scale=scale.value)
-        spent = measurement.map(vector.norm_sum) * EPSILON_UNIT
+        spent = measurement.map(norm.total) * EPSILON_UNIT
     if spent > share:
         raise MapExceedsPrice
     return tuple(int(value) for value in measurement(list(values))) if values else ()
+
+
+def choice_scale(sensitivity: int, accountant: Accountant, share: int, *, monotonic: bool) -> Scale:
+    """The scale of noise on scores from which the least is chosen."""
+    factor = 1 if monotonic else 2
+    if accountant == "zcdp":
+        return Scale("gumbel", factor * sensitivity / math.sqrt(8 * share / RHO_UNIT) * _UP)
+    return Scale("permute_and_flip", factor * sensitivity / (share / EPSILON_UNIT) * _UP)
+
+
+def choose_least(
+    scores: Sequence[int], sensitivity: int, accountant: Accountant, share: int, *, monotonic: bool
+) -> int:
+    """The place of a score that is about the least.
+
+    `monotonic` says that adding a unit moves all scores in one direction.
+    Guarantee: share-zCDP (zcdp) or share-DP (pure), for neighbours whose scores differ by at most `sensitivity` each.
+    Source: docs/explanation/guarantees/choice.md
+    """
+    scale = choice_scale(sensitivity, accountant, share, monotonic=monotonic)
+    measure = dp.zero_concentrated_divergence() if accountant == "zcdp" else dp.max_divergence()
+    metric = dp.linf_distance(T="i64", monotonic=monotonic)
+    chooser = dp.m.make_noisy_max(_INTEGERS, metric, measure, scale=scale.value, negate=True)
+    if chooser.map(sensitivity) * (RHO_UNIT if accountant == "zcdp" else EPSILON_UNIT) > share:
+        raise MapExceedsPrice
+    return int(chooser(list(scores)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,66 +3,77 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
 from policies.types import Type, Value
 from sandbox.notes import Note
+from sandbox.relational.intervals import Interval
+from sandbox.release import moments
 from sandbox.release.noise import Scale
-from sandbox.release.released import ReleasedMeasure
+from sandbox.release.released import ReleasedGrid, ReleasedMeasure, ReleasedStatistic
 
 ALPHA = 0.05
 """1 - confidence of every interval."""
+_COUNTS = ("count_rows", "count", "count_units", "count_distinct")
+_CHOSEN = ("quantile", "min", "max")
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A released number with the band that the noise alone leaves, in exact fractions."""
+    """A released number, null where it is undefined, with the band that the noise leaves, where one is known."""
 
-    value: Fraction
-    low: Fraction
-    high: Fraction
+    value: Fraction | None
+    band: Interval | None
 
 
-def estimate(measure: ReleasedMeasure, group: int, alpha: float = ALPHA) -> Estimate:
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Noisy numbers of one group, or of `merged` groups added up."""
+
+    noisy: tuple[int, ...]
+    merged: int = 1
+
+
+def estimate(measure: ReleasedMeasure, statistic: ReleasedStatistic, cell: Cell, alpha: float = ALPHA) -> Estimate:
     """The number of one group, with its (1 - alpha) interval over the noise.
 
-    Counts and sums: the exact quantile of the discrete noise. Means: the box of two intervals at alpha / 2, so the
-    confidence is at least 1 - alpha.
+    Counts and sums: the exact quantile of the discrete noise. Means, variances and their like: the box of all noisy
+    sums at a shared confidence, so the confidence is at least 1 - alpha. Chosen cells have no interval.
     """
-    noisy, scale = measure.noisy[group], Scale(measure.mechanism, measure.scale)
-    if measure.function == "avg":
-        return _mean(measure, noisy, scale, alpha)
-    step = Fraction(measure.step) / measure.grid
-    half = scale.accuracy(alpha)
-    value, low, high = noisy[0] * step, (noisy[0] - half) * step, (noisy[0] + half) * step
-    if measure.type.whole and measure.function != "sum":
-        return Estimate(Fraction(round(value)), Fraction(math.floor(low)), Fraction(math.ceil(high)))
-    return Estimate(value, low, high)
+    if measure.function in _CHOSEN:
+        return _chosen(measure, statistic.arguments[0], cell.noisy[measure.place])
+    scale = Scale(statistic.mechanism, statistic.scale)
+    if measure.function in _COUNTS:
+        number, (low, high) = _sum(cell.noisy[0], scale.accuracy(alpha, cell.merged), Fraction(1, statistic.grid))
+        return Estimate(Fraction(round(number)), (Fraction(math.floor(low)), Fraction(math.ceil(high))))
+    if measure.function == "sum":
+        return Estimate(*_sum(cell.noisy[0], scale.accuracy(alpha, cell.merged), Fraction(statistic.arguments[0].step)))
+    half = scale.accuracy(alpha / len(cell.noisy), cell.merged)
+    found = moments.figure(measure.function, statistic.arguments, _boxes(cell.noisy, 0), statistic.grid)
+    band = moments.figure(measure.function, statistic.arguments, _boxes(cell.noisy, half), statistic.grid)
+    value = None if found is None else (found[0] + found[1]) / 2
+    if value is None or band is None:
+        return Estimate(value, None)
+    return Estimate(value, (min(value, band[0]), max(value, band[1])))
 
 
-def _mean(measure: ReleasedMeasure, noisy: tuple[int, ...], scale: Scale, alpha: float) -> Estimate:
-    low, high = measure.bounds
-    middle, half_range = (low + high) / 2, (high - low) / 2
-    half = scale.accuracy(alpha / 2)
-    count, total = noisy
-    if count <= 0:
-        return Estimate(middle, low, high)
-    value = _between(Fraction(total, count))
-    if count - half <= 0:
-        return Estimate(middle + half_range * value, low, high)
-    corners = [Fraction(t, c) for t in (total - half, total + half) for c in (count - half, count + half)]
-    return Estimate(
-        middle + half_range * value,
-        middle + half_range * _between(min(corners)),
-        middle + half_range * _between(max(corners)),
-    )
+def _sum(noisy: int, half: int, step: Fraction) -> tuple[Fraction, Interval]:
+    return noisy * step, ((noisy - half) * step, (noisy + half) * step)
 
 
-def _between(ratio: Fraction) -> Fraction:
-    """A mean of values in [-1, 1] is known to lie there."""
-    return max(Fraction(-1), min(Fraction(1), ratio))
+def _boxes(noisy: Sequence[int], half: int) -> tuple[Interval, ...]:
+    """Noisy sums with `half` on each side."""
+    return tuple((Fraction(number - half), Fraction(number + half)) for number in noisy)
+
+
+def _chosen(measure: ReleasedMeasure, grid: ReleasedGrid, cell: int) -> Estimate:
+    """The value of a cell of the column's own grid, or the middle of a coarser one."""
+    low, high = grid.bounds
+    value = low + (cell + (Fraction(1, 2) if measure.coarse else 0)) * Fraction(grid.step)
+    return Estimate(min(value, high), None)
 
 
 def as_value(number: Fraction, type_: Type, *, up: bool | None = None) -> Value:
@@ -84,11 +95,19 @@ def _whole(number: Fraction, up: bool | None) -> int:
     return math.ceil(number) if up else math.floor(number)
 
 
-def notes(measure: ReleasedMeasure, *, near_threshold: bool) -> tuple[Note, ...] | None:
+def notes(measure: ReleasedMeasure, *, near_threshold: bool, merged: bool, units_dropped: bool) -> tuple[Note, ...]:
     """What the interval does not cover: functions of policy, plan and released numbers only."""
     found: list[Note] = []
     if measure.clamped:
         found.append("may_be_clipped")
     if near_threshold:
         found.append("near_threshold")
-    return tuple(found) or None
+    if measure.coarse:
+        found.append("quantile_grid")
+    if measure.function in ("min", "max"):
+        found.append("labelled_quantile")
+    if merged:
+        found.append("rolled_up")
+    if units_dropped:
+        found.append("units_without_id_dropped")
+    return tuple(found)

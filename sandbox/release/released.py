@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Literal
 
 from policies.model import Mode
-from policies.types import BIGINT, DOUBLE, Type, Value
+from policies.types import Type, Value
 from sandbox.codec import digest
 from sandbox.protocol import Price
 from sandbox.relational.nodes import MeasureFunction
@@ -20,32 +20,64 @@ class ReleasedKey:
 
 
 @dataclass(frozen=True, slots=True)
-class ReleasedMeasure:
-    """One measure over all groups. `noisy` holds per group (count,), (sum,) or (count, centred sum), in steps."""
+class ReleasedGrid:
+    """Bounds and step of an argument as exact fractions, `n/d`."""
 
-    function: MeasureFunction
-    type: Type
-    mechanism: Mechanism
-    scale: float
-    grid: int
     low: str
-    """Bounds and step as exact fractions, `n/d`."""
     high: str
     step: str
-    clamped: bool
-    """Whether values may have been clamped, or units bounded: a function of the policy."""
-    noisy: tuple[tuple[int, ...], ...]
 
     @property
     def bounds(self) -> tuple[Fraction, Fraction]:
         return Fraction(self.low), Fraction(self.high)
+
+    @property
+    def middle(self) -> Fraction:
+        return sum(self.bounds, Fraction(0)) / 2
+
+    @property
+    def half(self) -> Fraction:
+        low, high = self.bounds
+        return (high - low) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasedStatistic:
+    """One mechanism's output over all groups.
+
+    `noisy` holds per group the components of a vector in steps of 1 / `grid`, the one number of a COUNT(DISTINCT x), or
+    the chosen cell of each quantile. `arguments` are the grids of what was read: none for counts of rows, two of pairs.
+    `norm` is the norm that was chosen by levels, as a fraction of the declared one; None where it was fixed.
+    """
+
+    mechanism: Mechanism
+    scale: float
+    grid: int
+    arguments: tuple[ReleasedGrid, ...]
+    norm: str | None
+    noisy: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasedMeasure:
+    """How a number of the answer is told from the statistic of number `statistic`."""
+
+    function: MeasureFunction
+    type: Type
+    statistic: int
+    clamped: bool
+    """Whether values may have been clamped, or units bounded: a function of the policy."""
+    place: int = 0
+    """Which of the fractions of a quantile."""
+    coarse: bool = False
+    """Whether a quantile's grid is coarser than the column's own steps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
     """A release as it is stored: its rows in the fixed order of its keys."""
 
-    format: Literal["bpk-release-1"]
+    format: Literal["bpk-release-2"]
     dataset: str
     plan_digest: str
     policy_digest: str
@@ -56,20 +88,11 @@ class Release:
     groups: tuple[tuple[Value, ...], ...]
     near_threshold: tuple[bool, ...]
     """Per group: whether its released number of units was within two scales of the threshold."""
+    statistics: tuple[ReleasedStatistic, ...]
     measures: tuple[ReleasedMeasure, ...]
+    units_dropped: bool
+    """Whether rows without a unit may have been left out: a function of the policy."""
 
     @property
     def digest(self) -> str:
         return digest(self)
-
-
-def measure_type(function: MeasureFunction, argument: Type | None, *, bare: bool) -> Type:
-    """The type of a released number: sums of whole or fixed-point columns keep their kind, all else is a double."""
-    if function in ("count_rows", "count", "count_units"):
-        return BIGINT
-    if function == "sum" and argument is not None:
-        if argument.whole:
-            return BIGINT
-        if argument.kind == "decimal" and bare:
-            return Type("decimal", 38, argument.scale)
-    return DOUBLE

@@ -7,26 +7,26 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
 import pytest
 
-from policies.types import Value
 from sandbox.relational.facts import Refuse
-from sandbox.relational.lower import norms, relations, release
-from sandbox.relational.lower.release import lower_keys, lower_values
+from sandbox.relational.lower import cells, distinct, keys, norms, quantiles, ranks, relations
+from sandbox.relational.lower.statement import Lowered, Step
 from sandbox.relational.plan import ReleasePlan, plan_release
+from sandbox.relational.statistics import Quantiles, Vector
 from tests.builders import World, load, make_world, policy_text
 from tests.questions import random_release
+from tests.sensitivity import looks
 
 PAIRS = int(os.environ.get("BPK_PAIRS", "5000"))
 SEED = int(os.environ.get("BPK_SEED", "20261123"))
 QUESTIONS_PER_WORLD = 12
 UNITS_PER_QUESTION = 6
-Group = tuple[Value, ...]
-Cells = dict[Group, tuple[int, ...]]
 
 
 def worlds(dice: random.Random) -> Iterator[World]:
@@ -79,61 +79,7 @@ def _question(dice: random.Random, world: World) -> Iterator[str | None]:
         plan = plan_release(asked, world.schema)
     except Refuse:
         return
-    dp = world.policy.release.dp
-    assert dp is not None
-    units = dice.sample(range(world.units), UNITS_PER_QUESTION)
-    survivors = None
-    if plan.private_keys:
-        lowered = lower_keys(plan, world.schema, b"seed", 1)
-        whole = {row[:-1]: row[-1] for row in world.rows(lowered)}
-        for unit in units:
-            less = {row[:-1]: row[-1] for row in world.rows(lowered, without=unit)}
-            yield _key_violation(plan, whole, less)
-        survivors = tuple(whole)[:20]
-        if not survivors:
-            return
-    statement = lower_values(plan, world.schema, dp.accountant, 10**6, survivors)
-    everybody = _cells(world.rows(statement), plan)
-    for unit in units:
-        yield _violation(plan, dp.accountant, everybody, _cells(world.rows(statement, without=unit), plan))
-
-
-def _cells(rows: list[Group], plan: ReleasePlan) -> Cells:
-    width = len(plan.keys)
-    return {row[:width]: tuple(int(v) for v in row[width:] if isinstance(v, int)) for row in rows}
-
-
-def _violation(plan: ReleasePlan, accountant: str, whole: Cells, less: Cells) -> str | None:
-    start = 0
-    for vector in plan.vectors:
-        size = len(vector.components)
-        zero = (0,) * size
-        difference = [
-            a - b
-            for group in whole.keys() | less.keys()
-            for a, b in zip(
-                whole.get(group, (0,) * 99)[start : start + size] or zero,
-                less.get(group, (0,) * 99)[start : start + size] or zero,
-                strict=True,
-            )
-        ]
-        start += size
-        moved, allowed = (
-            (sum(d * d for d in difference), vector.norm_squared)
-            if accountant == "zcdp"
-            else (sum(abs(d) for d in difference), vector.norm_sum)
-        )
-        if moved > allowed:
-            return f"{vector.measure.function}: moved {moved}, allowed {allowed}"
-    return None
-
-
-def _key_violation(plan: ReleasePlan, whole: dict[Group, Value], less: dict[Group, Value]) -> str | None:
-    moved = [int(whole.get(k) or 0) - int(less.get(k) or 0) for k in whole.keys() | less.keys()]
-    changed = [m for m in moved if m]
-    if len(changed) > plan.shape.groups or any(abs(m) > 1 for m in changed):
-        return f"keys: {len(changed)} changed, allowed {plan.shape.groups}"
-    return None
+    yield from looks(dice, world, plan, dice.sample(range(world.units), UNITS_PER_QUESTION))
 
 
 @pytest.mark.timeout(1800)
@@ -147,14 +93,37 @@ def _no_cell_clamp(i: int, vector: object, accountant: str) -> list[str]:
     return [f"CAST(r{i}_{j} AS BIGINT) AS r{i}_{j}" for j in range(len(vector.components))]
 
 
-def _no_scaling(vectors: object, accountant: str, names: list[str]) -> list[str]:
-    return ["scaled AS (SELECT * FROM cell)"]
+def _no_scaling(vectors: object, accountant: str, names: list[str]) -> tuple[Step, ...]:
+    return (Step("scaled", "SELECT * FROM cell"),)
+
+
+def _no_weights(plan: ReleasePlan, statistic: Quantiles, steps: tuple[Step, ...]) -> Lowered:
+    """Each row weighs in full, however many its unit has."""
+    lowered = _weighed(plan, statistic, steps)
+    full = f"CAST(n AS HUGEINT) * {statistic.grid}"
+    made = [Step(s.name, re.sub(r"CAST\(n AS HUGEINT\) .*\) AS w", f"{full} AS w", s.sql)) for s in lowered.steps]
+    return replace(lowered, steps=tuple(made))
+
+
+_weighed = quantiles._weighed
+
+
+def _no_rank(source: str, names: Sequence[str], most: int, seed: bytes) -> tuple[Step, ...]:
+    return (Step("few", f"SELECT u, {', '.join(names)} FROM {source}"),)
+
+
+def _size_of_rows(i: int, vector: Vector, accountant: str) -> str:
+    """The level of the whole table's sum: one unit then moves the levels of others."""
+    return f"sum(sum(abs(r{i}_0))) OVER ()"
 
 
 PLANTED = {
     "missing clamp": (norms, "clamped", _no_cell_clamp),
     "missing cap over groups": (norms, "scaled", _no_scaling),
-    "norm off by a half": (norms, "norm", lambda vector, accountant: vector.norm_sum * 3 // 2 + 1),
+    "norm off by a half": (norms, "norm", lambda vector, accountant: vector.norm.total * 3 // 2 + 1),
+    "missing weights of quantiles": (quantiles, "_weighed", _no_weights),
+    "missing limit of distinct values": (distinct, "most_of_each", _no_rank),
+    "levels that hang on other units": (norms, "unit_size", _size_of_rows),
 }
 
 
@@ -162,7 +131,7 @@ PLANTED = {
 def test_a_planted_fault_is_noticed(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module, name, broken = PLANTED[fault]
     monkeypatch.setattr(module, name, broken)
-    assert noticed(600, SEED), f"{fault} was not noticed"
+    assert noticed(1500, SEED), f"{fault} was not noticed"
 
 
 def test_rows_per_unit_that_ignore_a_join_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,28 +151,21 @@ def test_a_left_join_that_keeps_what_is_known_of_units_is_noticed(monkeypatch: p
     """Some rows of a unit find a partner and some do not, so its groups are two where one was taken for granted."""
     from sandbox.relational import derive as rules
 
-    honest = release._raw
+    honest = cells.raw
 
-    def by_group(plan, names, inputs):
+    def by_group(plan, schema):
         """Without the second defence, which reads the one group off one of the unit's rows."""
-        return honest(replace(plan, shape=replace(plan.shape, one_group=False)), names, inputs)
+        return honest(replace(plan, shape=replace(plan.shape, one_group=False)), schema)
 
     monkeypatch.setattr(rules, "_fate_of_unit", lambda join, left, right: True)
     assert not noticed(500, SEED)
-    monkeypatch.setattr(release, "_raw", by_group)
+    monkeypatch.setattr(cells, "raw", by_group)
     assert noticed(5000, SEED)
 
 
 def test_a_rank_that_lets_one_key_too_many_through_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = release.lower_keys
-
-    def careless(plan, schema, seed, units_min):
-        lowered = honest(plan, schema, seed, units_min)
-        most = plan.shape.groups
-        sql = lowered.sql.replace(f"place <= {most}", f"place <= {most + 1}")
-        return release.Lowered(sql, lowered.shape)
-
-    monkeypatch.setitem(globals(), "lower_keys", careless)
+    honest = ranks.most_of_each
+    monkeypatch.setattr(keys, "most_of_each", lambda source, names, most, seed: honest(source, names, most + 1, seed))
     assert noticed(3000, SEED, "keys")
 
 

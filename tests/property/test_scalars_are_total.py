@@ -21,12 +21,13 @@ from policies.types import BIGINT, BOOLEAN, DATE, DOUBLE, TEXT, TIMESTAMP, Type,
 from sandbox.relational import calendar, expressions
 from sandbox.relational.expressions import Call, Case, Column, Expression, Literal
 from sandbox.relational.facts import Refuse, Schema
-from sandbox.relational.lower import functions, inputs, release, scalars
-from sandbox.relational.lower.release import lower_keys, lower_values
+from sandbox.relational.lower import cells, functions, inputs, scalars
+from sandbox.relational.lower.statement import Lowered
 from sandbox.relational.nodes import Filter, Measure, Output, Relation, Release, Scan, Sort
 from sandbox.relational.plan import plan_release
 from sandbox.release import post
-from sandbox.release.intake import BadIntake, exact_vectors, in_order, units_per_key
+from sandbox.release.intake import BadIntake
+from tests.noiseless import exact_release, job_of
 from tests.policy_head import head
 
 RANDOM = int(os.environ.get("BPK_POISONED", "400"))
@@ -303,22 +304,20 @@ def run(world: Poisoned, asked: Release) -> str | None:
         plan = plan_release(asked, world.schema)
     except Refuse:
         return None
-    accountant = "zcdp"
-    sql = ""
+    dp = world.schema.policy.release.dp
+    assert dp is not None
+    job, ran = job_of(Output(asked, ()), world.schema, dp, plan), [""]
+
+    def execute(lowered: Lowered) -> list[tuple[Value, ...]]:
+        ran.append(lowered.whole)
+        return world.engine.execute(lowered.whole).fetchall()
+
     try:
-        survivors = None
-        if plan.private_keys:
-            sql = lower_keys(plan, world.schema, b"seed", 1).sql
-            found = world.engine.execute(sql).fetchall()
-            survivors = in_order(list(units_per_key(found, plan, world.units)))
-            if not survivors:
-                return None
-        sql = lower_values(plan, world.schema, accountant, world.units, survivors).sql
-        exact_vectors(world.engine.execute(sql).fetchall(), plan, world.units, survivors)
+        exact_release(job, execute)
     except BadIntake:
         return f"a worker's honest answer is refused: {asked.keys} {asked.measures}"
     except (duckdb.Error, ValueError, OverflowError) as error:
-        return f"{type(error).__name__} {str(error)[:200]}: {sql[:2000]}"
+        return f"{type(error).__name__} {str(error)[:200]}: {ran[-1][:2000]}"
     return None
 
 
@@ -359,7 +358,7 @@ def _whole_division(a: str, b: str) -> str:
 
 PLANTED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "a plain cast of a key": lambda m: m.setattr(
-        release, "_key", lambda key, facts: f"CAST({scalars.scalar(key.expression, facts)} AS INTEGER)"
+        cells, "_key", lambda key, facts: f"CAST({scalars.scalar(key.expression, facts)} AS INTEGER)"
     ),
     "whole division": lambda m: m.setitem(functions.OPERATORS, "divide", _whole_division),
     "whole multiplication": lambda m: m.setitem(
@@ -368,7 +367,10 @@ PLANTED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "a plain cast of a row": lambda m: m.setattr(
         inputs,
         "_row",
-        lambda c, argument, facts: (f"CAST({scalars.number(argument, facts)} AS BIGINT)", c.step),
+        lambda c, argument, facts: (
+            f"CAST({scalars.number(argument.expression, facts)} AS BIGINT)",
+            argument.step,
+        ),
     ),
     "year 0 of the first decade": lambda m: m.setattr(
         functions, "truncated", lambda part, day: f"CAST(date_trunc('{part}', {day}) AS DATE)"

@@ -21,7 +21,7 @@ from sandbox.codec import digest
 from sandbox.relational.lower import functions, relations, scalars
 from sandbox.relational.nodes import find_release
 from sandbox.release import post
-from tests.exact_world import REFUSED, Exact, exact_release, make_exact, ours, plan_of, theirs
+from tests.exact_world import REFUSED, Exact, exact_release_of, make_exact, ours, plan_of, theirs
 from tests.sql_texts import Text, random_text
 
 TEXTS = int(os.environ.get("BPK_TEXTS", "600"))
@@ -204,7 +204,7 @@ def test_one_meaning_is_one_digest_and_one_release(what: str) -> None:
     world = make_exact(SEED)
     plans = [plan_of(world, sql, {"low": 20} if "$low" in sql else {}) for sql in ONE_MEANING[what]]
     releases = {digest(find_release(plan)) for plan in plans}
-    bodies = {digest(exact_release(world, plan)) for plan in plans}
+    bodies = {digest(exact_release_of(world, plan)) for plan in plans}
     world.close()
     assert len(releases) == 1
     assert len(bodies) == 1

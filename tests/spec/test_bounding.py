@@ -10,7 +10,8 @@ import pytest
 from policies.types import BIGINT, TEXT
 from sandbox.relational.expressions import Call, Column, Literal
 from sandbox.relational.lower import norms
-from sandbox.relational.lower.release import lower_keys, lower_values
+from sandbox.relational.lower.keys import lower_keys
+from sandbox.relational.lower.values import lower_values
 from sandbox.relational.nodes import Filter, Join, Measure, Public, Relation, Release, Scan
 from sandbox.relational.plan import plan_release
 from tests.builders import World, load, make_world, policy_text

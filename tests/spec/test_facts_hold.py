@@ -14,10 +14,9 @@ from policies.types import BIGINT, BOOLEAN, DATE, DOUBLE, INTEGER, TEXT, TIMESTA
 from sandbox.relational.derive import derive
 from sandbox.relational.expressions import Call, Case, Column, Literal
 from sandbox.relational.facts import Facts, Refuse
-from sandbox.relational.lower import release
-from sandbox.relational.lower.inputs import inputs_of
-from sandbox.relational.lower.release import lower_values
+from sandbox.relational.lower import cells
 from sandbox.relational.lower.scalars import scalar
+from sandbox.relational.lower.values import lower_values
 from sandbox.relational.nodes import Filter, Join, Measure, Project, Relation, Release, Scan, find_release
 from sandbox.relational.plan import plan_release
 from sandbox.relational.scalar import facts_of
@@ -53,9 +52,9 @@ def test_a_left_join_on_more_than_the_unit_may_put_one_unit_into_several_groups(
     assert len(counts) == 2
     assert not plan.shape.one_group
     if accountant == "zcdp":
-        assert sum(int(n or 0) ** 2 for n in counts) <= vector.norm_squared
+        assert sum(int(n or 0) ** 2 for n in counts) <= vector.norm.squared
     else:
-        assert sum(abs(int(n or 0)) for n in counts) <= vector.norm_sum
+        assert sum(abs(int(n or 0)) for n in counts) <= vector.norm.total
 
 
 @pytest.mark.parametrize(
@@ -122,7 +121,7 @@ def test_every_decade_is_a_date_that_can_be_returned() -> None:
     for day, expected in days.items():
         world.connection.execute(f"UPDATE visits_all SET seen = DATE '{day}'").fetchall()
         plan = plan_release(Release(VISITS, (Call("trunc_decade", (Column("0.seen"),)),), (COUNT,)), world.schema)
-        base = release._base(plan, world.schema, inputs_of((), plan.facts))
+        base = cells.base(plan, world.schema, {}).sql
         found = world.connection.execute(f"SELECT DISTINCT g0 FROM ({base})").fetchall()
         assert found == [(expected or date(1980, 1, 1),)]
     world.connection.execute("UPDATE visits_all SET seen = NULL").fetchall()

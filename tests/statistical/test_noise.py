@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections import Counter
 from fractions import Fraction
@@ -11,23 +10,22 @@ import pytest
 
 from policies.privacy_loss import DELTA_UNIT, EPSILON_UNIT, RHO_UNIT
 from policies.types import DOUBLE
-from sandbox.relational.measures import Component, Vector
-from sandbox.relational.nodes import Measure
+from sandbox.relational.statistics import Norm
 from sandbox.release import noise, present
-from sandbox.release.released import ReleasedMeasure
+from sandbox.release.present import Cell
+from sandbox.release.released import ReleasedGrid, ReleasedMeasure, ReleasedStatistic
 
 DRAWS = 20_000
 SIGMAS = 4.5
 
 
-def vector(norm: int) -> Vector:
-    return Vector(Measure("count_rows", None), (Component("rows", 1),), norm * norm, norm)
+def norm_of(most: int) -> Norm:
+    return Norm(most * most, most)
 
 
 def drawn(accountant: str, norm: int, share: int, factor: float = 1.0) -> list[int]:
     """Noise on zeros, for a norm that is `factor` of the declared one: a planted wrong scale."""
-    planted = vector(round(norm * factor))
-    return list(noise.add_noise([0] * DRAWS, planted, accountant, share))
+    return list(noise.add_noise([0] * DRAWS, norm_of(round(norm * factor)), accountant, share))
 
 
 def fits(values: list[int], variance: float, kurtosis: float) -> bool:
@@ -71,7 +69,7 @@ def test_noise_is_never_the_same_twice() -> None:
 def test_a_map_that_says_more_than_the_price_releases_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(noise, "_UP", 0.9)
     with pytest.raises(noise.MapExceedsPrice):
-        noise.add_noise([0], vector(5), "zcdp", RHO_UNIT // 10)
+        noise.add_noise([0], norm_of(5), "zcdp", RHO_UNIT // 10)
 
 
 def test_a_key_of_one_unit_appears_about_as_often_as_delta_allows() -> None:
@@ -127,29 +125,22 @@ def test_units_min_moves_the_threshold_and_not_the_count() -> None:
     assert noise.select_keys({("a",): 99}, 1, 100, share, delta) == {}
 
 
-def measure(function: str, scale: float, noisy: tuple[int, ...], grid: int = 1) -> ReleasedMeasure:
-    return ReleasedMeasure(
-        function=function,
-        type=DOUBLE,
-        mechanism="gaussian",
-        scale=scale,
-        grid=grid,
-        low="0",
-        high="100",
-        step="1",
-        clamped=False,
-        noisy=(noisy,),
-    )
+GRID = ReleasedGrid("0", "100", "1")
 
 
-def covered(function: str, exact: tuple[int, ...], truth: Fraction, scale: float, grid: int) -> float:
+def covered(
+    function: str, exact: tuple[int, ...], truth: Fraction, scale: float, grid: int, *, arguments: int = 1
+) -> float:
     """How often the 95 % interval holds the exact bounded answer."""
-    planted, runs = dataclasses.replace(vector(1), norm_squared=round(scale**2 * 2)), 2_000
+    norm, runs = Norm(round(scale**2 * 2), 0), 2_000
+    measure = ReleasedMeasure(function, DOUBLE, 0, clamped=False)
     hits = Counter[bool]()
     for _ in range(runs):
-        noisy = noise.add_noise(exact, planted, "zcdp", RHO_UNIT)
-        found = present.estimate(measure(function, scale, noisy, grid), 0)
-        hits[found.low <= truth <= found.high] += 1
+        noisy = noise.add_noise(exact, norm, "zcdp", RHO_UNIT)
+        statistic = ReleasedStatistic("gaussian", scale, grid, (GRID,) * arguments, None, (noisy,))
+        band = present.estimate(measure, statistic, Cell(noisy)).band
+        assert band is not None
+        hits[band[0] <= truth <= band[1]] += 1
     return hits[True] / runs
 
 
@@ -160,3 +151,43 @@ def test_intervals_of_sums_cover_as_often_as_they_say() -> None:
 def test_intervals_of_means_are_conservative() -> None:
     grid = 2**20
     assert covered("avg", (300 * grid, 30 * grid), Fraction(55), 10.0 * grid, grid) >= 0.95
+
+
+UNIFORM = 2**20
+"""Moments of 3,000 values spread evenly over the range: E[u] = 0, E[u^2] = 1/3, so E[2u^2 - 1] = -1/3."""
+
+
+@pytest.mark.parametrize(
+    ("function", "truth"),
+    [("var_pop", Fraction(2500, 3)), ("var_samp", Fraction(2500 * 3000, 3 * 2999)), ("stddev_pop", None)],
+)
+def test_intervals_of_variances_are_conservative(function: str, truth: Fraction | None) -> None:
+    exact = (3000 * UNIFORM, 0, -1000 * UNIFORM)
+    expected = truth if truth is not None else Fraction(math.sqrt(2500 / 3))
+    assert covered(function, exact, expected, 10.0 * UNIFORM, UNIFORM) >= 0.95
+
+
+@pytest.mark.parametrize(
+    ("function", "truth"),
+    [
+        ("covar_pop", Fraction(2500, 6)),
+        ("corr", Fraction(1, 2)),
+        ("regr_slope", Fraction(1, 2)),
+        ("regr_intercept", Fraction(25)),
+    ],
+)
+def test_intervals_of_pairs_are_conservative(function: str, truth: Fraction) -> None:
+    exact = (3000 * UNIFORM, 0, 0, 500 * UNIFORM, -1000 * UNIFORM, -1000 * UNIFORM)
+    assert covered(function, exact, truth, 10.0 * UNIFORM, UNIFORM, arguments=2) >= 0.95
+
+
+@pytest.mark.parametrize("cells", [2, 7, 40])
+@pytest.mark.parametrize("mechanism", ["gaussian", "laplace"])
+def test_intervals_of_added_up_cells_cover(mechanism: str, cells: int) -> None:
+    """A sum of independent noises: close to 95 % under Gaussian noise, at least that under Laplace."""
+    share, runs = RHO_UNIT // 10, 3_000
+    accountant = "zcdp" if mechanism == "gaussian" else "pure"
+    half = noise.scale_of(norm_of(20), accountant, share).accuracy(0.05, cells)
+    hits = sum(abs(sum(noise.add_noise([0] * cells, norm_of(20), accountant, share))) <= half for _ in range(runs))
+    assert hits / runs >= 0.94
+    assert mechanism == "laplace" or hits / runs <= 0.965

@@ -19,7 +19,7 @@ from sandbox.relational.facts import Refuse, Schema
 from sandbox.relational.nodes import Measure, Output, Release, Scan
 from sandbox.relational.plan import plan_release
 from sandbox.release import accuracy, expected, post
-from sandbox.release.make import Job, output_type
+from sandbox.release.make import Job
 from tests.builders import load, policy_text
 
 MOST = 50 * EPSILON_UNIT
@@ -41,7 +41,7 @@ def job(accountant: str = "zcdp", keys: tuple[Column, ...] = (), income: tuple[i
 
 def shown(found: Job, *columns: Expression) -> tuple[post.Shown, ...]:
     types = {f"k{i}": key.type for i, key in enumerate(found.plan.keys)}
-    types |= {f"m{i}": output_type(vector, found.plan) for i, vector in enumerate(found.plan.vectors)}
+    types |= {f"m{i}": figure.type for i, figure in enumerate(found.plan.figures)}
     named = tuple((f"c{i}", column) for i, column in enumerate(columns))
     return post.outputs(Output(found.plan.release, named), types)
 
@@ -62,10 +62,8 @@ def met(found: Job, columns: tuple[post.Shown, ...], wanted: Accuracy, epsilon: 
         return False
     alpha = float(1 - wanted.confidence)
     widths = expected.half_widths(priced, columns, alpha)
-    for width, column in zip(widths, columns, strict=True):
-        about = expected.expected(priced, column, alpha)
+    for width, about in zip(widths, expected.expectations(priced, columns, alpha), strict=True):
         assert about is not None
-        assert about.value is not None
         if Fraction(width) > (wanted.absolute or Fraction(wanted.relative) * abs(about.value)):
             return False
     return True
@@ -179,7 +177,8 @@ def test_what_is_expected_follows_declarations_alone() -> None:
     """The declared thousand people over three groups (two values and null), each with an income of 500."""
     found = job(keys=(SEX,))
     about = expected.values(found, shown(found, Column("k0"), N, S, M, Call("divide", (S, N))))
-    assert about == (None, 333, 166_667, 500.0, 500.0)
+    assert about[:4] == (None, 333, 166_667, 500.0)
+    assert about[4] == pytest.approx(500, rel=0.1)  # the middle of what a ratio may be
     assert found.schema.policy.unit is not None
     assert shown(found, N)[0].type != DOUBLE
 

@@ -18,31 +18,26 @@ from sandbox.relational.nodes import Release as Asked
 from sandbox.release import bands, present
 from sandbox.release.answer import answer
 from sandbox.release.noise import Scale
-from sandbox.release.released import Release, ReleasedKey, ReleasedMeasure
+from sandbox.release.released import Release, ReleasedGrid, ReleasedKey, ReleasedMeasure, ReleasedStatistic
 
 TRIALS = 400
 ASKED = Asked(Scan("people", 0), (), ())
-COUNT = ReleasedMeasure(
-    "count_rows", BIGINT, "laplace", 3.0, 1, "0", "0", "1", clamped=False, noisy=((30,), (-4,), (0,))
-)
-SUM = ReleasedMeasure(
-    "sum", Type("decimal", 38, 2), "gaussian", 20.0, 1, "0", "500", "1/4", clamped=True, noisy=((4000,), (-8,), (3,))
-)
-MEAN = ReleasedMeasure(
-    "avg",
-    DOUBLE,
+COUNT = ReleasedMeasure("count_rows", BIGINT, 0, clamped=False)
+SUM = ReleasedMeasure("sum", Type("decimal", 38, 2), 1, clamped=True)
+MEAN = ReleasedMeasure("avg", DOUBLE, 2, clamped=True)
+COUNTS = ReleasedStatistic("laplace", 3.0, 1, (), None, ((30,), (-4,), (0,)))
+SUMS = ReleasedStatistic("gaussian", 20.0, 1, (ReleasedGrid("0", "500", "1/4"),), None, ((4000,), (-8,), (3,)))
+MEANS = ReleasedStatistic(
     "gaussian",
     5.0,
     2**20,
-    "0",
-    "100",
-    "1",
-    clamped=True,
-    noisy=((9 * 2**20, 2**20), (-5, 3), (2, 2**30)),
+    (ReleasedGrid("0", "100", "1"),),
+    None,
+    ((9 * 2**20, 2**20), (-5, 3), (2, 2**30)),
 )
 RELEASE = Release(
-    "bpk-release-1", "clinic", "p", "q", "s", "dp", Price(1, 0, 0), (ReleasedKey(TEXT),),
-    (("F",), ("M",), (None,)), (True, False, False), (COUNT, SUM, MEAN),
+    "bpk-release-2", "clinic", "p", "q", "s", "dp", Price(1, 0, 0), (ReleasedKey(TEXT),),
+    (("F",), ("M",), (None,)), (True, False, False), (COUNTS, SUMS, MEANS), (COUNT, SUM, MEAN), units_dropped=False,
 )  # fmt: skip
 K, N, S, M = Column("k0"), Column("m0"), Column("m1"), Column("m2")
 
@@ -111,7 +106,7 @@ def test_rows_that_leave_keep_the_cells_of_the_release() -> None:
 
 
 def test_a_release_without_groups_is_an_answer_without_rows() -> None:
-    empty = replace(RELEASE, groups=(), near_threshold=(), measures=(replace(COUNT, noisy=()),))
+    empty = replace(RELEASE, groups=(), near_threshold=(), statistics=(replace(COUNTS, noisy=()),), measures=(COUNT,))
     plans = (Output(ASKED, (("n", N),)), Output(Limit(ASKED, 1, 0), (("n", Call("add", (N, N))),)))
     assert [answer(empty, "rel", "hash", plan).rows for plan in plans] == [(), ()]
 
@@ -167,9 +162,9 @@ def test_intervals_hold_the_exact_count_as_often_as_they_say(exact: int) -> None
     import opendp.prelude as dp
 
     draw = dp.m.make_laplace(dp.atom_domain(T="i64"), dp.absolute_distance(T="i64"), scale=3.0)
-    measure = replace(COUNT, noisy=tuple((int(draw(exact)),) for _ in range(1000)))
-    within = [present.estimate(measure, group) for group in range(1000)]
-    assert sum(e.low <= exact <= e.high for e in within) >= 900
+    cells = [present.Cell((int(draw(exact)),)) for _ in range(1000)]
+    bands_ = [present.estimate(COUNT, COUNTS, cell).band for cell in cells]
+    assert sum(band is not None and band[0] <= exact <= band[1] for band in bands_) >= 900
 
 
 def test_edges_of_intervals_are_rounded_outward() -> None:
@@ -187,7 +182,7 @@ def test_edges_of_intervals_are_rounded_outward() -> None:
 def test_several_noisy_numbers_share_the_confidence() -> None:
     """With two noisy numbers each takes its interval at half the error: without, the sum would be too sure."""
     alone, both = told(("x", N)), told(("x", Call("add", (N, S))))
-    half_n, half_s = (Scale(m.mechanism, m.scale).accuracy(present.ALPHA / 2) for m in (COUNT, SUM))
+    half_n, half_s = (Scale(m.mechanism, m.scale).accuracy(present.ALPHA / 2) for m in (COUNTS, SUMS))
     low, high = both.intervals[0][0] or (None, None)
     assert isinstance(low, float)
     assert isinstance(high, float)

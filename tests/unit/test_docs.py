@@ -120,7 +120,6 @@ UNPROVED = {
     "sandbox/relational/derive.py:derive",  # facts, by one rule a node: each rule that joins cites its page
     "sandbox/relational/derive.py:_scan",  # what ingest checks: docs/how-to/bring-your-data.md
     "sandbox/relational/derive.py:_public",
-    "sandbox/release/make.py:make",  # the module's parts cite theirs
     "sandbox/release/noise.py:add_noise",  # the module's docstring cites the page
     "sandbox/release/store.py:accept",  # counting, not a mechanism
 }

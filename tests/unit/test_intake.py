@@ -15,7 +15,7 @@ from sandbox.relational.facts import Schema
 from sandbox.relational.nodes import Measure, Relation, Release, Scan
 from sandbox.relational.plan import TEXT_KEY_MAX, ReleasePlan, plan_release
 from sandbox.release import intake
-from sandbox.release.intake import BadIntake, exact_vectors, in_order, units_per_key
+from sandbox.release.intake import BadIntake, Groups, exact_vectors, in_order, units_per_key
 from tests.exact_world import POLICY
 
 SCHEMA = Schema(load_text(POLICY, "policy.toml"), {})
@@ -33,17 +33,20 @@ PLAIN = plan_of(measures=(COUNT, MEAN))
 BINS = plan_of(Call("bin", (Column("0.cost"),)), source=VISITS)
 AGE = plan_of(Column("0.age"))
 DIAGNOSIS = plan_of(Column("0.diagnosis"))
-MEAN_MOST = UNITS * PLAIN.vectors[1].norm_sum
+MEAN_MOST = UNITS * PLAIN.vectors[1].norm.total
+
+
+def taken(rows: Any, plan: ReleasePlan, survivors: Any = None) -> tuple[tuple[tuple[int, ...], ...], ...]:
+    return exact_vectors(rows, plan.vectors, Groups(plan, survivors), UNITS)
 
 
 def test_an_honest_reply_is_taken_and_empty_groups_are_0() -> None:
-    groups, vectors = exact_vectors([("M", 3), (None, 2)], SEX, UNITS, None)
-    assert groups == (("F",), ("M",), (None,))
-    assert vectors == (((0,), (3,), (2,)),)
-    assert exact_vectors([(3, 2**21, -5)], PLAIN, UNITS, None)[1] == (((3,),), ((2**21, -5),))
-    assert exact_vectors([], PLAIN, UNITS, None)[1] == (((0,),), ((0, 0),))
-    assert exact_vectors([(50.0, 1024)], BINS, UNITS, None)[1] == (((0,), (1024,), (0,)),)
-    assert exact_vectors([("flu", 7)], DIAGNOSIS, UNITS, (("flu",), ("gout",)))[1] == (((7,), (0,)),)
+    assert Groups(SEX, None).all == (("F",), ("M",), (None,))
+    assert taken([("M", 3), (None, 2)], SEX) == (((0,), (3,), (2,)),)
+    assert taken([(3, 2**21, -5)], PLAIN) == (((3,),), ((2**21, -5),))
+    assert taken([], PLAIN) == (((0,),), ((0, 0),))
+    assert taken([(50.0, 1024)], BINS) == (((0,), (1024,), (0,)),)
+    assert taken([("flu", 7)], DIAGNOSIS, (("flu",), ("gout",))) == (((7,), (0,)),)
 
 
 MALFORMED: dict[str, tuple[ReleasePlan, list[Any], tuple[tuple[Value, ...], ...] | None]] = {
@@ -61,8 +64,8 @@ MALFORMED: dict[str, tuple[ReleasePlan, list[Any], tuple[tuple[Value, ...], ...]
     "a text as a count": (SEX, [("M", "1")], None),
     "a decimal as a count": (SEX, [("M", Decimal(1))], None),
     "null as a count": (SEX, [("M", None)], None),
-    "a count above all units": (SEX, [("M", UNITS * SEX.vectors[0].norm_sum + 1)], None),
-    "a count below minus all units": (SEX, [("M", -UNITS * SEX.vectors[0].norm_sum - 1)], None),
+    "a count above all units": (SEX, [("M", UNITS * SEX.vectors[0].norm.total + 1)], None),
+    "a count below minus all units": (SEX, [("M", -UNITS * SEX.vectors[0].norm.total - 1)], None),
     "a mean's part above all units": (PLAIN, [(1, MEAN_MOST + 1, 0)], None),
     "a number beyond 64 bits": (PLAIN, [(1, 2**80, 0)], None),
     "a row too narrow": (PLAIN, [(1, 1)], None),
@@ -79,17 +82,17 @@ MALFORMED: dict[str, tuple[ReleasePlan, list[Any], tuple[tuple[Value, ...], ...]
 def test_a_malformed_reply_is_refused(what: str) -> None:
     plan, rows, survivors = MALFORMED[what]
     with pytest.raises(BadIntake):
-        exact_vectors(rows, plan, UNITS, survivors)
+        taken(rows, plan, survivors)
 
 
 def test_a_truth_value_is_not_the_whole_key_1() -> None:
     """In Python True equals 1, so a lookup alone would take it."""
     plan = plan_release(Release(PEOPLE, (Call("month", (Column("0.born"),)),), (COUNT,)), SCHEMA)
-    assert exact_vectors([(1, 5)], plan, UNITS, None)[1][0][0] == (5,)
+    assert taken([(1, 5)], plan)[0][0] == (5,)
     with pytest.raises(BadIntake):
-        exact_vectors([(True, 5)], plan, UNITS, None)
+        taken([(True, 5)], plan)
     with pytest.raises(BadIntake):
-        exact_vectors([(1.0, 5)], plan, UNITS, None)
+        taken([(1.0, 5)], plan)
 
 
 def private(key: Column | Call, source: Relation = PEOPLE) -> ReleasePlan:
@@ -102,6 +105,63 @@ def test_private_keys_are_taken_as_they_are() -> None:
     plan = private(Column("0.diagnosis"))
     assert units_per_key([("flu", 3), (None, 1), ("", UNITS)], plan, UNITS) == {("flu",): 3, (None,): 1, ("",): UNITS}
     assert units_per_key([("x" * TEXT_KEY_MAX, 1)], plan, UNITS)
+
+
+AMOUNTS = plan_of(Column("0.kind"), source=VISITS, measures=(COUNT, Measure("sum", Column("0.cost"))))
+SPREAD = plan_of(Column("0.sex"), measures=(Measure("quantile", Column("0.income"), fraction=Decimal("0.5")),))
+VALUES = plan_of(Column("0.sex"), measures=(Measure("count_distinct", Column("0.diagnosis")),))
+BAD_LEVELS: dict[str, list[Any]] = {
+    "a vector that has no levels": [(7, 0, 1)],
+    "a level below the first": [(0, -1, 1)],
+    "a level above the last": [(1, 500, 1)],
+    "a level twice": [(1, 3, 1), (1, 3, 2)],
+    "no units": [(1, 3, 0)],
+    "more units than there are": [(1, 3, UNITS + 1)],
+    "units as a float": [(1, 3, 1.0)],
+    "a row too wide": [(1, 3, 1, 1)],
+}
+
+
+@pytest.mark.parametrize("what", BAD_LEVELS)
+def test_a_malformed_histogram_of_levels_is_refused(what: str) -> None:
+    assert intake.levels([(1, 3, 5), (1, 4, 2)], AMOUNTS.vectors, "zcdp", UNITS)[1] == {3: 5, 4: 2}
+    with pytest.raises(BadIntake):
+        intake.levels(BAD_LEVELS[what], AMOUNTS.vectors, "zcdp", UNITS)
+
+
+BAD_CELLS: dict[str, list[Any]] = {
+    "a cell below the first": [("M", -1, 1)],
+    "a cell above the last": [("M", 5, 1)],
+    "a cell twice": [("M", 1, 1), ("M", 1, 2)],
+    "less than no weight": [("M", 1, -1)],
+    "more weight than there is": [("M", 1, 10**9)],
+    "a group that is no public one": [("X", 1, 1)],
+    "a weight as a truth value": [("M", 1, True)],
+}
+
+
+@pytest.mark.parametrize("what", BAD_CELLS)
+def test_a_malformed_histogram_of_cells_is_refused(what: str) -> None:
+    groups = Groups(SPREAD, None)
+    assert intake.histograms([("M", 1, 7), ("M", 4, 2), (None, 0, 1)], groups, 0, 4, 100) == ({}, {1: 7, 4: 2}, {0: 1})
+    with pytest.raises(BadIntake):
+        intake.histograms(BAD_CELLS[what], groups, 0, 4, 100)
+
+
+BAD_COUNTS: dict[str, list[Any]] = {
+    "less than no values": [("M", -1)],
+    "more values than pairs": [("M", UNITS + 1)],
+    "a group twice": [("M", 1), ("M", 1)],
+    "a group that is no public one": [("X", 1)],
+}
+
+
+@pytest.mark.parametrize("what", BAD_COUNTS)
+def test_a_malformed_number_of_values_is_refused(what: str) -> None:
+    groups = Groups(VALUES, None)
+    assert intake.exact_counts([("M", 7)], groups, UNITS) == ((0,), (7,), (0,))
+    with pytest.raises(BadIntake):
+        intake.exact_counts(BAD_COUNTS[what], groups, UNITS)
 
 
 WORD = private(Column("0.diagnosis"))
@@ -151,4 +211,4 @@ def test_the_engine_s_order_of_keys_is_forgotten() -> None:
 def test_an_intake_that_counts_truth_values_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: with an `isinstance` check True would pass for 1."""
     monkeypatch.setattr(intake, "_integers", lambda parts: tuple(int(p) for p in parts if isinstance(p, int)))
-    assert exact_vectors([("M", True)], SEX, UNITS, None)
+    assert taken([("M", True)], SEX)

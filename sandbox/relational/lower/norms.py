@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from policies.model import Accountant
 from sandbox.relational.lower.scalars import double, text
-from sandbox.relational.measures import Vector
+from sandbox.relational.lower.statement import Step
+from sandbox.relational.statistics import Vector
 
 SQUARE_MAX = 2**62
 SHRINK = 1 - 2**-40
@@ -34,35 +35,35 @@ def clamped(i: int, vector: Vector, accountant: Accountant) -> list[str]:
     ]
 
 
-def scaled(vectors: Sequence[Vector], accountant: Accountant, names: list[str]) -> list[str]:
+def scaled(vectors: Sequence[Vector], accountant: Accountant, names: list[str]) -> tuple[Step, ...]:
     """Steps that scale the units whose groups together pass the norm: all their cells by one factor, toward 0."""
     sizes, over, columns = [], [], []
     for i, vector in enumerate(vectors):
-        limit = vector.norm_squared if accountant == "zcdp" else vector.norm_sum
-        sizes.append(f"{_unit_size(i, vector, accountant)} AS n{i}")
+        limit = vector.limit(accountant)
+        sizes.append(f"{unit_size(i, vector, accountant)} AS n{i}")
         over.append(f"n{i} > {limit}")
         root, size = _root(double(limit), accountant), _root(f"CAST(n{i} AS DOUBLE)", accountant)
         for j in range(len(vector.components)):
             name = f"r{i}_{j}"
             smaller = f"TRY_CAST(trunc(CAST({name} AS DOUBLE) * ({root} / {size} * {_shrink()})) AS BIGINT)"
             columns.append(f"CASE WHEN n{i} > {limit} THEN {smaller} ELSE {name} END AS {name}")
-    return [
-        f"size AS (SELECT u, {', '.join(sizes)} FROM cell GROUP BY u)",
-        f"over_norm AS (SELECT * FROM size WHERE {' OR '.join(over)})",
-        f"scaled AS (SELECT {', '.join(names + columns)} FROM cell LEFT JOIN over_norm USING (u))",
-    ]
+    return (
+        Step("size", f"SELECT u, {', '.join(sizes)} FROM cell GROUP BY u"),
+        Step("over_norm", f"SELECT * FROM size WHERE {' OR '.join(over)}"),
+        Step("scaled", f"SELECT {', '.join(names + columns)} FROM cell LEFT JOIN over_norm USING (u)"),
+    )
 
 
 def norm(vector: Vector, accountant: Accountant) -> int:
     """The norm of a vector of one component, in whole steps."""
-    return math.isqrt(vector.norm_squared) if accountant == "zcdp" else vector.norm_sum
+    return math.isqrt(vector.norm.squared) if accountant == "zcdp" else vector.norm.total
 
 
 def _size(parts: list[str], vector: Vector, accountant: Accountant) -> tuple[str, str]:
     """(size of one cell, its limit) as DOUBLE: squared under zcdp, a sum of absolute values under pure."""
     if accountant == "zcdp":
-        return "(" + " + ".join(f"{p} * {p}" for p in parts) + ")", double(vector.norm_squared)
-    return "(" + " + ".join(f"abs({p})" for p in parts) + ")", double(vector.norm_sum)
+        return "(" + " + ".join(f"{p} * {p}" for p in parts) + ")", double(vector.norm.squared)
+    return "(" + " + ".join(f"abs({p})" for p in parts) + ")", double(vector.norm.total)
 
 
 def _root(size: str, accountant: Accountant) -> str:
@@ -73,10 +74,10 @@ def _shrink() -> str:
     return f"CAST({text(repr(SHRINK))} AS DOUBLE)"
 
 
-def _unit_size(i: int, vector: Vector, accountant: Accountant) -> str:
+def unit_size(i: int, vector: Vector, accountant: Accountant) -> str:
     """A unit's size over all its groups, in exact integers."""
     names = [f"r{i}_{j}" for j in range(len(vector.components))]
     if accountant == "pure":
         return "sum(" + " + ".join(f"abs({name})" for name in names) + ")"
-    wide = "HUGEINT" if vector.norm_squared > SQUARE_MAX // len(names) else "BIGINT"
+    wide = "HUGEINT" if vector.norm.squared > SQUARE_MAX // len(names) else "BIGINT"
     return "sum(" + " + ".join(f"CAST({name} AS {wide}) * CAST({name} AS {wide})" for name in names) + ")"

@@ -1,0 +1,70 @@
+"""What is chosen from exact counts: the norm of a vector by levels, the cell of a quantile.
+
+Guarantee: each choice spends the share it is given; what goes in are counts whose sensitivity `lower` guarantees.
+Source: docs/explanation/guarantees/choice.md, levels.md, quantile.md
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Final
+
+from policies.model import Accountant
+from policies.privacy_loss import EPSILON_UNIT, RHO_UNIT
+from sandbox.relational.price import Share
+from sandbox.relational.statistics import Quantiles, Vector
+from sandbox.release import noise
+
+LEANING: Final[Mapping[Accountant, float]] = {"zcdp": 2.0, "pure": 1.0}
+"""How much a level has to be better than the one below, in scales of the choice: ties go to the smaller norm."""
+
+
+def choose_level(units: Mapping[int, int], vector: Vector, groups: int, accountant: Accountant, share: Share) -> int:
+    """The level whose norm leaves about as many units above as noise and bias balance at.
+
+    `units` maps a level to the number of units of exactly that level. Lowering the norm by a little costs each unit
+    above that little, in bias, and saves every group its part of the noise: the sum of both is least where the number
+    of units above is the number of groups times the noise per unit of norm.
+    Guarantee: the number of units above each level moves by at most 1 for a unit, and for all levels in one direction.
+    Source: docs/explanation/guarantees/levels.md
+    """
+    levels = vector.levels(accountant)
+    target = math.ceil(groups * _noise_per_norm(accountant, share.values))
+    lean = noise.choice_scale(1, accountant, share.levels, monotonic=True).value * LEANING[accountant]
+    above = [sum(n for level, n in units.items() if level > j) for j in range(levels + 1)]
+    scores = [max(n - target, 0) + round(lean * j) for j, n in enumerate(above)]
+    return noise.choose_least(scores, 1, accountant, share.levels, monotonic=True)
+
+
+def _noise_per_norm(accountant: Accountant, share: int) -> float:
+    return 1 / math.sqrt(2 * share / RHO_UNIT) if accountant == "zcdp" else EPSILON_UNIT / share
+
+
+def choose_cell(  # noqa: PLR0913, PLR0917  # what was counted, what is wanted, and at which price
+    outside: tuple[int, int],
+    counts: Mapping[int, int],
+    cells: int,
+    fraction: Fraction,
+    statistic: Quantiles,
+    accountant: Accountant,
+    share: int,
+) -> int:
+    """The one of `cells` cells in which the quantile lies; `counts` maps cells to weights, `outside` is (below, above).
+
+    A cell's score is how far, in weight times the fraction's denominator, the wanted rank lies outside the cell.
+    Guarantee: a unit moves each score by at most max(a, d - a) times its weight, for the fraction a / d. Over several
+    groups the losses add up to no more than that of the whole weight in one, because each is at most proportional to
+    its weight (pure) or to the square of it (zcdp), and the weights add up to at most rows x grid.
+    Source: docs/explanation/guarantees/quantile.md
+    """
+    a, d = fraction.numerator, fraction.denominator
+    inside = [counts.get(cell, 0) for cell in range(cells)]
+    before, total = outside[0], sum(outside) + sum(inside)
+    scores = []
+    for count in inside:
+        scores.append(max(a * total - d * (before + count), d * before - a * total, 0))
+        before += count
+    sensitivity = max(a, d - a) * statistic.weight
+    return noise.choose_least(scores, sensitivity, accountant, share, monotonic=False)
