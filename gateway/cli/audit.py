@@ -37,14 +37,21 @@ def list_records(
     home: HomeOption = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 50,
     cursor: Annotated[str | None, typer.Option("--cursor", help="From the page before.")] = None,
-    kind: Annotated[str | None, typer.Option("--kind", help="decision, charge, release, failure, admin, read")] = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="genesis, decision, charge, release, failure, admin, read")
+    ] = None,
     actor: Annotated[str | None, typer.Option("--actor")] = None,
     dataset: Annotated[str | None, typer.Option("--dataset")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List records, oldest first."""
-    from gateway.audit.log import Filter
+    from typing import get_args
 
+    from gateway.audit.log import Filter
+    from gateway.audit.record import Kind
+
+    if kind is not None and kind not in get_args(Kind):  # else a misspelt filter would look like an empty log
+        raise typer.BadParameter(f"`{kind}` is none of {', '.join(get_args(Kind))}", param_hint="--kind")
     with _reading(home, "records") as (store, log), store.reading() as view:
         page = log.records(view, Filter(actor=actor, dataset=dataset, kind=kind), limit=limit, cursor=cursor)
     if as_json:

@@ -172,6 +172,7 @@ def test_a_home_is_served_by_one_gateway_only(served: Served) -> None:
         (("token", "issue"), 2, "--subject"),
         (("serve", "--home", "/nonexistent/home"), 1, "bpk init"),
         (("audit", "verify", "/nonexistent/log"), 1, "cannot be read"),
+        (("audit", "list", "--kind", "zz"), 2, "`zz` is none of genesis, decision,"),
     ],
     ids=str,
 )
