@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sandbox.ingest.snapshot import Snapshot
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, words in (
         ("serve", "open the domain's door on a Unix socket"),
         ("ingest", "publish the snapshots that domain.toml names, and print the custodian's report"),
-        ("doctor", "say which isolation layers hold here"),
+        ("doctor", "say which isolation layers hold here, and with --home whether domain.toml can be served"),
     ):
         command = commands.add_parser(name, help=words)
         command.add_argument("--home", type=Path, default=os.environ.get("BPK_HOME"), help="folder of the deployment")
@@ -98,15 +98,31 @@ def _doctor(options: argparse.Namespace) -> int:
     from sandbox.lockdown import probe
 
     layers = (*probe(), probe_engine())
+    checked = None if options.home is None else _checked(options.home)
     if options.json:
         rows = [{"name": y.name, "required": y.required, "active": y.active, "reason": y.reason} for y in layers]
-        print(json.dumps({"layers": rows}))
+        print(json.dumps({"layers": rows, "domain": checked}))
     else:
         for layer in layers:
             need = "required" if layer.required else "optional"
             state = "on " if layer.active else "OFF"
             print(f"{state} {layer.name:<16} {need:<9} {layer.reason}")
-    return 0 if all(layer.active for layer in layers if layer.required) else 1
+        if checked is not None:
+            print(f"{'ok ' if checked['ok'] else 'BAD'} {checked['detail']}")
+    sound = checked is None or checked["ok"]
+    return 0 if sound and all(layer.active for layer in layers if layer.required) else 1
+
+
+def _checked(home: Path) -> dict[str, Any]:
+    """Whether the domain.toml of `home` can be served; what is wrong with it, or which layers it does without."""
+    from sandbox.domain import FILE_NAME, Domain, DomainError
+
+    try:
+        domain = Domain.load(home)
+    except DomainError as error:
+        return {"ok": False, "detail": str(error)}
+    without = f", without {', '.join(sorted(domain.allow_degraded))}" if domain.allow_degraded else ""
+    return {"ok": True, "detail": f"{domain.home / FILE_NAME} can be served{without}"}
 
 
 if __name__ == "__main__":

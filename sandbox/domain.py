@@ -14,6 +14,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from sandbox.lockdown.walls import LAYERS
+
 FILE_NAME = "domain.toml"
 FILE_BYTES_MAX = 1_000_000
 
@@ -77,7 +79,7 @@ class Domain:
         return cls(
             home=home,
             datasets=datasets,
-            allow_degraded=frozenset(document.isolation.allow_degraded),
+            allow_degraded=_layers(file, document.isolation.allow_degraded),
             ticket_key=home / document.gateway.ticket_key,
             worker=WorkerLimits(**document.worker.model_dump()),
         )
@@ -174,6 +176,15 @@ def _words(kind: str, message: str) -> str:
     if kind == "string_pattern_mismatch":
         return "names are letters, digits, `_`, `-` and dots"
     return message[:1].lower() + message[1:]
+
+
+def _layers(file: Path, names: list[str]) -> frozenset[str]:
+    """A word for a layer that does not exist would be no word for the one that was meant."""
+    for name in names:
+        if name not in LAYERS:
+            known = ", ".join(LAYERS)
+            raise DomainError(f"{file}: `isolation.allow_degraded`: there is no layer `{name}`; the layers are {known}")
+    return frozenset(names)
 
 
 def _source(name: str, entry: _Dataset) -> DatasetSource:

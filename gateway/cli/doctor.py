@@ -19,8 +19,9 @@ def add(app: typer.Typer) -> None:
 
 def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Say which isolation layers hold on this machine, and whether a home is complete."""
-    layers = isolation()
-    checks = [] if home is None else _home_checks(home)
+    said = _domains_doctor(home)
+    layers = said["layers"]
+    checks = [] if home is None else _home_checks(home, said["domain"])
     missing = [each for each in layers if each["required"] and not each["active"]]
     ok = not missing and all(each["ok"] for each in checks)
     if as_json:
@@ -39,17 +40,26 @@ def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
 def isolation() -> list[dict[str, Any]]:
     """The layers as the data domain's own doctor finds them. Raises Misconfigured."""
-    from gateway.errors import Misconfigured
-
-    done = subprocess.run([sys.executable, "-m", "sandbox", "doctor", "--json"], capture_output=True, check=False)
-    try:
-        layers: list[dict[str, Any]] = json.loads(done.stdout)["layers"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise Misconfigured("the data domain's doctor does not answer; is the installation complete?") from error
+    layers: list[dict[str, Any]] = _domains_doctor(None)["layers"]
     return layers
 
 
-def _home_checks(root: Path) -> list[dict[str, Any]]:
+def _domains_doctor(home: Path | None) -> dict[str, Any]:
+    """What the data domain's doctor says: `layers`, and of a home whether its `domain` can be served."""
+    from gateway.errors import Misconfigured
+
+    named = [] if home is None else ["--home", str(home)]
+    command = [sys.executable, "-m", "sandbox", "doctor", "--json", *named]
+    done = subprocess.run(command, capture_output=True, check=False)
+    try:
+        said: dict[str, Any] = json.loads(done.stdout)
+        said["layers"], said["domain"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise Misconfigured("the data domain's doctor does not answer; is the installation complete?") from error
+    return said
+
+
+def _home_checks(root: Path, domain: dict[str, Any]) -> list[dict[str, Any]]:
     from gateway.catalog import Catalog
     from gateway.errors import Fault
     from gateway.home import open_home, read_private_key
@@ -66,6 +76,8 @@ def _home_checks(root: Path) -> list[dict[str, Any]]:
         return found
     home = open_home(root)
     settings = home.settings
+    if settings.domain.socket is None:  # else the data domain is on another machine, and so is its file
+        found.append({"name": "domain", **domain})
     private = (settings.audit.checkpoint_key, settings.domain.ticket_key)
     found.append(tried("policies", lambda: f"{len(Catalog.load(home.policies).policies)} datasets"))
     found.append(tried("token keys", lambda: f"{len(load_keys(settings.tokens.keys, home.path))} accepted"))

@@ -43,6 +43,9 @@ WALLS = (
 ENGINE = "engine"
 """The fifth required layer, raised and read back where the engine opens the snapshot."""
 
+LAYERS = (*(wall.name for wall in WALLS), ENGINE)
+"""Every name that a custodian may write into `allow_degraded`."""
+
 
 def confine(confinement: Confinement) -> tuple[Layer, ...]:
     """Confines the calling process for good, and says what stands.

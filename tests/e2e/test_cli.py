@@ -221,3 +221,16 @@ def test_the_doctor_says_what_holds(served: Served) -> None:
     found: dict[str, Any] = json.loads(bpk("doctor", "--home", served.home.root, "--json").stdout)
     assert {each["name"] for each in found["isolation"]} >= {"rlimits"}
     assert all(each["ok"] for each in found["home"])
+
+
+def test_a_layer_that_does_not_exist_is_refused_by_doctor_ingest_and_serve(tmp_path: Path) -> None:
+    home = init(tmp_path / "home").root
+    (home / "domain.toml").write_text('[isolation]\nallow_degraded = ["landlock"]\n', encoding="utf-8")
+    done = bpk("doctor", "--home", home)
+    assert (done.returncode, "domain.toml can be served, without landlock" in done.stdout) == (0, True), done.stdout
+    (home / "domain.toml").write_text('[isolation]\nallow_degraded = ["foo"]\n', encoding="utf-8")
+    for command in (("doctor",), ("sandbox", "ingest"), ("serve", "--port", "0")):
+        done = bpk(*command, "--home", home)
+        said = done.stdout + done.stderr
+        assert (done.returncode, "there is no layer `foo`" in said, "landlock" in said) == (1, True, True), said
+        assert "Traceback" not in said

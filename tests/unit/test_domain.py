@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from sandbox.domain import Domain, DomainError
+from sandbox.engine.snapshot import probe_engine
+from sandbox.lockdown import probe
 
 MINIMAL = '[datasets.clinic]\nengine = "duckdb"\ntables = { people = "data/people.csv" }\nsnapshot = "1"\n'
 
@@ -69,10 +72,20 @@ def test_a_home_without_datasets_is_a_home(tmp_path: Path) -> None:
         ("[worker]\nthreads = 0\n", "worker.threads"),
         ('[datasets."../../x"]\ntables = { a = "b" }\nsnapshot = "1"\n', "datasets"),
         (MINIMAL.replace('{ people = "data/people.csv" }', "{}"), "datasets.clinic.tables"),
+        ('[isolation]\nallow_degraded = ["landlock", "foo"]\n', "isolation.allow_degraded`: there is no layer `foo"),
+        ('[isolation]\nallow_degraded = ["Landlock"]\n', "isolation.allow_degraded`: there is no layer `Landlock"),
     ],
 )
 def test_a_mistake_is_told_with_file_and_key(tmp_path: Path, text: str, key: str) -> None:
     assert f"`{key}" in refusal(tmp_path, text)
+
+
+def test_every_layer_that_a_worker_reports_may_be_done_without_by_name(tmp_path: Path) -> None:
+    reported = [layer.name for layer in (*probe(), probe_engine())]
+    domain = load(tmp_path, f"[isolation]\nallow_degraded = {json.dumps(reported)}\n")
+    assert domain.allow_degraded == set(reported)
+    unknown = refusal(tmp_path, '[isolation]\nallow_degraded = ["foo"]\n')
+    assert all(name in unknown for name in reported)
 
 
 def test_what_is_not_toml_is_told_as_that(tmp_path: Path) -> None:
