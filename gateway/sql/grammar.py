@@ -127,6 +127,13 @@ PARENTS: Final[dict[type[exp.Expr], tuple[type[exp.Expr], ...]]] = {
 }
 """Where a class may stand only below certain others. A Select without a parent is the query."""
 
+NAMES: Final[dict[type[exp.Expr], tuple[str, ...]]] = {
+    exp.Alias: ("alias",),
+    exp.TableAlias: ("this", "columns"),
+    exp.Join: ("using",),
+}
+"""Arguments that are names: a parameter is a value, and stands for none."""
+
 _EMPTY: Final = (None, False, "")
 _DEEPENS_NOT: Final = (exp.And, exp.Or)
 
@@ -157,6 +164,9 @@ def _check_node(node: exp.Expr, root: exp.Expr, text: str) -> None:
         raise object_to_class(node, text)
     for argument in refused_arguments(node, allowed):
         raise object_to_argument(node, argument, text)
+    for name in (name for argument in NAMES.get(type(node), ()) for name in _listed(node.args.get(argument))):
+        if type(name) is exp.Placeholder:
+            raise Refusal("construct_not_allowed", "a parameter cannot stand for a name", at=place(text, node))
     if type(node) is exp.Anonymous:
         _check_function(node, text)
     if type(node) is exp.Group and not node.args.get("expressions") and not node.args.get("all"):
@@ -168,6 +178,10 @@ def _check_node(node: exp.Expr, root: exp.Expr, text: str) -> None:
 def refused_arguments(node: exp.Expr, allowed: frozenset[str]) -> list[str]:
     """The arguments of `node` that are set and not listed."""
     return [key for key, value in node.args.items() if key not in allowed and not _is_empty(value)]
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
 
 
 def _is_empty(value: object) -> bool:
