@@ -203,7 +203,7 @@ class _OneDataset(Datasets):
         assert unit is not None
         assert published.manifest.schema_digest == schema_digest(policy), "the snapshot is of another layout"
         schema = Schema(policy, published.public_keys)
-        ceiling = Ceiling(dp.accountant, NO_CEILING, NO_CEILING)
+        ceiling = Ceiling(dp.accountant, NO_CEILING, NO_CEILING, custodians=False)
         self._one = Served(policy, dp, unit.count_max, published, schema, published.publics, Shadow(policy), ceiling)
 
     def find(self, name: str) -> Served | None:

@@ -135,8 +135,9 @@ def _ceiling(dp: Dp, own: CustodiansCap) -> Ceiling:
     """The custodian's cap in the accountant's own loss, rounded down; the policy's where the file names none."""
     epsilon = min(dp.epsilon, own.epsilon) if own.epsilon is not None else dp.epsilon
     delta = min(dp.delta, own.delta) if own.delta is not None else dp.delta
+    tighter = (epsilon, delta) != (dp.epsilon, dp.delta)
     units = privacy_loss.units_down(epsilon, privacy_loss.EPSILON_UNIT)
     half = privacy_loss.units_down(delta, privacy_loss.DELTA_UNIT) // 2
     if dp.accountant == "zcdp":
-        return Ceiling("zcdp", privacy_loss.rho_for(units, half), half)
-    return Ceiling("pure", units, 0)
+        return Ceiling("zcdp", privacy_loss.rho_for(units, half), half, tighter)
+    return Ceiling("pure", units, 0, tighter)

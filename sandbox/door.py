@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from policies import privacy_loss
+from policies.shortfall import shortfall
 from policies.types import BIGINT, Type, Value
 from sandbox import words
 from sandbox.datasets import Datasets, Served
@@ -183,14 +184,17 @@ class Door:
         return answer(stored.release, stored.id, stored.hash, plan, publics)
 
     def _under_ceiling(self, job: Job, ceiling: Ceiling) -> None:
+        """In the gateway's words where the policy's cap is the ceiling: who asks shall not see which side counted."""
         loss, delta = self._store.spent(job.question.dataset, ceiling.accountant)
-        price = job.budget.price
-        if loss + loss_of(price, ceiling.accountant) > ceiling.loss or delta + price.delta > ceiling.delta:
-            left = max(0, ceiling.loss - loss)
-            half = privacy_loss.units_down(job.dp.delta, privacy_loss.DELTA_UNIT) // 2
-            fits = privacy_loss.epsilon_left(left, half) if ceiling.accountant == "zcdp" else left
-            hint = f"an epsilon of at most {privacy_loss.text(fits, privacy_loss.EPSILON_UNIT)} still fits"
-            raise Refuse("budget_exhausted", "the custodian's ceiling for this dataset does not allow it", hint=hint)
+        price, left = job.budget.price, max(0, ceiling.loss - loss)
+        holds_loss = loss_of(price, ceiling.accountant) <= left
+        if holds_loss and delta + price.delta <= ceiling.delta:
+            return
+        half = privacy_loss.units_down(job.dp.delta, privacy_loss.DELTA_UNIT) // 2
+        fits = privacy_loss.epsilon_left(left, half) if ceiling.accountant == "zcdp" else left
+        whose = "the custodian's ceiling" if ceiling.custodians else "the dataset's budget"
+        message, hint = shortfall(whose, job.question.dataset, fits, delta_only=holds_loss)
+        raise Refuse("budget_exhausted", message, hint=hint)
 
     def _again(self, release: str, question: Question) -> Released | Failed:
         stored = self._store.load(release)

@@ -14,6 +14,7 @@ from gateway.budget.loss import Cap, Loss, answers, as_epsilon, cap, counted, le
 from gateway.errors import Fault
 from policies.model import Licence, Policy
 from policies.privacy_loss import EPSILON_UNIT, text
+from policies.shortfall import shortfall
 from sandbox.protocol import Price
 
 State = Literal["running", "answered", "failed", "cancelled"]
@@ -134,15 +135,4 @@ def advance(state: State, to: State) -> State:
 def shortfall_words(short: Shortfall) -> tuple[str, str]:
     """Message and hint of the refusal."""
     whose = "the dataset's budget" if short.scope.operator is None else "your licence's budget"
-    name = f"`{short.scope.dataset}`"
-    if short.delta_only:
-        return (
-            f"{whose} for {name} has no delta left for a question with private group keys",
-            "group by keys that the policy lists, or leave the private keys out",
-        )
-    if short.fits <= 0:
-        return f"{whose} for {name} is used up", "stored answers stay free: ask a question that was answered before"
-    return (
-        f"{whose} for {name} does not hold this question: epsilon {text(short.fits, EPSILON_UNIT)} is left",
-        f"the largest epsilon that still fits is {text(short.fits, EPSILON_UNIT)}; stored answers stay free",
-    )
+    return shortfall(whose, short.scope.dataset, short.fits, delta_only=short.delta_only)

@@ -63,6 +63,8 @@ class Ceiling:
     accountant: str
     loss: int
     delta: int
+    custodians: bool
+    """Whether domain.toml says so; else it is the policy's own cap."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import signal
 from collections.abc import Iterator
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from gateway.budget.account import Account, Scope, Shortfall, shortfall_words
+from gateway.budget.loss import Loss, cap
 from policies.privacy_loss import EPSILON_UNIT
-from sandbox import codec
+from sandbox import codec, datasets
+from sandbox.domain import Ceiling as CustodiansCap
 from sandbox.protocol import Accuracy, Failed, Fetch, Prepare, Prepared, Price, Question, Refused, Released, Run
 from sandbox.relational.expressions import Column
 from sandbox.relational.nodes import Join, Measure, Output, Public, Release, Scan, find_release
+from tests import ledger_world
 from tests.domain_world import PEOPLE, DomainWorld, domain_world
 
 pytestmark = pytest.mark.skipif(os.uname().sysname != "Linux", reason="workers are confined on Linux only")
@@ -205,31 +211,55 @@ def test_the_ceiling_holds_whatever_the_tickets_say(world: DomainWorld) -> None:
     assert world.spent()[0] <= served.ceiling.loss
 
 
-def test_a_ticket_prepared_before_the_ceiling_was_reached_is_refused_at_the_run(world: DomainWorld) -> None:
-    served = world.door._datasets.find("clinic")
+@pytest.mark.parametrize("left", [0, 1, 100_000_000])
+def test_a_ceiling_that_is_the_policys_speaks_as_the_gateway_does(world: DomainWorld, left: int) -> None:
+    served, question = world.door._datasets.find("clinic"), world.question(epsilon="0.25", table="items")
     assert served is not None
+    spent = world.spent()[0]
+    whole = Scope("clinic", None, dataclasses.replace(cap(served.dp), rho=spent + left))
+    with pytest.raises(Shortfall) as short:
+        Account(whole, Loss(rho=spent)).charge(_priced(world, question).price)
+    message, hint = shortfall_words(short.value)
+    for custodians, words in ((False, message), (True, message.replace("dataset's budget", "custodian's ceiling"))):
+        with _with_ceiling(world, loss=spent + left, custodians=custodians):
+            found = world.door.prepare(Prepare(question, reserve=False))
+        assert found == Refused("budget_exhausted", words, hint)
+
+
+def test_only_a_ceiling_below_the_policys_cap_is_the_custodians() -> None:
+    dp = ledger_world.dp()
+    named = {None: False, "8": False, "9": False, "7.9": True}
+    for epsilon, custodians in named.items():
+        own = CustodiansCap(None if epsilon is None else Decimal(epsilon), None)
+        assert datasets._ceiling(dp, own).custodians is custodians
+    assert datasets._ceiling(dp, CustodiansCap(None, Decimal("1e-10"))).custodians
+
+
+def test_a_ticket_prepared_before_the_ceiling_was_reached_is_refused_at_the_run(world: DomainWorld) -> None:
     question = world.question(epsilon="0.25", table="items")
     loss, _ = world.spent()
-    tight = dataclasses.replace(served, ceiling=dataclasses.replace(served.ceiling, loss=loss))
     ticket = world.ticket(question, _priced(world, question))
-    world.door._datasets._served["clinic"] = tight
-    try:
+    with _with_ceiling(world, loss=loss):
         found = world.door.run(world.signed(ticket, question))
-    finally:
-        world.door._datasets._served["clinic"] = served
     assert isinstance(found, Refused)
     assert found.code == "budget_exhausted"
     assert world.spent()[0] == loss
 
 
-def _priced(world: DomainWorld, question):
+def _priced(world: DomainWorld, question: Question) -> Prepared:
     """A Prepared for a question although the ceiling leaves no room: price and snapshot do not hang on it."""
+    with _with_ceiling(world, loss=2**62):
+        return world.prepared(question)
+
+
+@contextlib.contextmanager
+def _with_ceiling(world: DomainWorld, **changes: Any) -> Iterator[None]:
     served = world.door._datasets.find("clinic")
     assert served is not None
-    roomy = dataclasses.replace(served, ceiling=dataclasses.replace(served.ceiling, loss=2**62))
-    world.door._datasets._served["clinic"] = roomy
+    other = dataclasses.replace(served, ceiling=dataclasses.replace(served.ceiling, **changes))
+    world.door._datasets._served["clinic"] = other
     try:
-        return world.prepared(question)
+        yield
     finally:
         world.door._datasets._served["clinic"] = served
 
