@@ -105,6 +105,8 @@ def exists_for_in(tree: exp.Select, refusal: Refusal, sql: str, policies: Polici
             continue
         if inner.args.get("group") or inner.args.get("joins") or len(inner.expressions) != 1:
             continue
+        if not inner.args.get("from_") or not outer.args.get("from_"):
+            continue
         table, around = inner.args["from_"].this, outer.args["from_"].this
         column = _bare(inner.expressions[0])
         if type(table) is not exp.Table or type(column) is not exp.Column or outer.args.get("joins"):

@@ -66,12 +66,13 @@ class _Select:
             return source
         block = Block(self.reading, self.node, source, self.top, attached.values, ())
         scalar = block.plain("WHERE")
-        if self.outer is not None:
-            scalar = self.outer.seen_by(scalar)
+        outer = self.outer if not source.released else None
+        if outer is not None:
+            scalar = outer.seen_by(scalar)
         parts = [part for part in conjuncts(clause.args["this"]) if id(part) not in attached.settled]
         conditions = tuple(condition for part in parts for condition in scalar.condition(part))
-        if self.outer is not None:
-            conditions = self.outer.split(self.reading, source.relation, conditions)
+        if outer is not None:
+            conditions = outer.split(self.reading, source.relation, conditions)
         if source.released:
             return replace(source, relation=filtered(source.relation, conditions))
         return replace(source, conditions=source.conditions + conditions)
