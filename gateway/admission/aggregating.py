@@ -8,11 +8,26 @@ from typing import Final, assert_never
 
 from gateway.admission.dates import unit_of
 from gateway.admission.filtering import require_filterable
+from gateway.admission.grouping import require_groupable
 from gateway.admission.lineage import Computed, Declared, Lineage
 from gateway.errors import Refusal
 from policies.model import AggregateName
 from policies.model import Column as PolicyColumn
-from sandbox.relational.expressions import COMPARISONS, LOGIC, Call, Case, Column, Expression, children
+from sandbox.relational.expressions import (
+    CLOCK_PARTS,
+    COMPARISONS,
+    DATE_PARTS,
+    DATE_TRUNCATIONS,
+    DAY_PARTS,
+    LOGIC,
+    TEXT_TESTS,
+    Call,
+    Case,
+    Column,
+    Expression,
+    children,
+    columns,
+)
 from sandbox.relational.nodes import Measure, UnitMeasure
 
 _HALF: Final = Decimal("0.5")
@@ -32,7 +47,8 @@ _WORDS: Final[dict[AggregateName, str]] = {
     "min": "asked for its least value",
     "max": "asked for its greatest value",
 }
-_DECIDES = (*COMPARISONS, *LOGIC, "in", "is_null", "like")
+_FROM_DATES: Final = (*DATE_PARTS, *DATE_TRUNCATIONS, *DAY_PARTS, *CLOCK_PARTS, "date_diff")
+_DECIDES = (*COMPARISONS, *LOGIC, "in", "is_null", *TEXT_TESTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +120,8 @@ def _grants(measure: Measure) -> Grants | None:
 
 def _require_value(value: Expression, grants: Grants, lineage: Lineage) -> None:
     """Conditions inside filter; what stands as a value is aggregated."""
-    part = unit_of(value)
-    if part is not None:
-        _require_part(*part, grants, lineage)
+    if isinstance(value, Call) and value.function in _FROM_DATES:
+        _require_from_dates(value, grants, lineage)
     elif isinstance(value, Column):
         _require_column(value, grants, lineage)
     elif isinstance(value, Case):
@@ -121,14 +136,28 @@ def _require_value(value: Expression, grants: Grants, lineage: Lineage) -> None:
             _require_value(child, grants, lineage)
 
 
-def _require_part(unit: str, column: Column, grants: Grants, lineage: Lineage) -> None:
-    _require_column(column, grants, lineage)
+def _require_from_dates(value: Call, grants: Grants, lineage: Lineage) -> None:
+    """Numbers read off dates: open where they make groups, for their sum and mean can be had from the counts of those.
+
+    Dates themselves are never added up, so that no policy could open this otherwise.
+    """
+    try:
+        require_groupable(value, lineage)
+    except Refusal:
+        for column in columns(value):
+            _require_column(column, grants, lineage)
+            _require_form(value, column, lineage)
+
+
+def _require_form(value: Call, column: Column, lineage: Lineage) -> None:
+    """A date that is open in certain forms only is counted in these."""
     if lineage.computed(column) is not None:
         return
-    declared = lineage.declared(column)
-    if declared.column.via and unit not in declared.column.via:
+    declared, part = lineage.declared(column), unit_of(value)
+    if declared.column.via and (part is None or part[0] not in declared.column.via):
         forms = ", ".join(f"`{one}({declared.column.name})`" for one in declared.column.via)
-        raise Refusal("aggregate_not_allowed", f"{declared.words} is not read by {unit}", hint=forms, at=column.at)
+        message = f"{declared.words} is not read in this form"
+        raise Refusal("aggregate_not_allowed", message, hint=forms, at=column.at)
 
 
 def _require_column(column: Column, grants: Grants, lineage: Lineage) -> None:

@@ -6,9 +6,9 @@ from gateway.admission.dates import unit_of
 from gateway.admission.filtering import require_decides, require_filterable
 from gateway.admission.lineage import Computed, Declared, Lineage
 from gateway.errors import Refusal
-from sandbox.relational.expressions import COMPARISONS, LOGIC, Call, Case, Column, Expression, Literal
+from sandbox.relational.expressions import COMPARISONS, LOGIC, TEXT_TESTS, Call, Case, Column, Expression, Literal
 
-_DECIDES = (*COMPARISONS, *LOGIC, "in", "is_null", "like")
+_DECIDES = (*COMPARISONS, *LOGIC, "in", "is_null", *TEXT_TESTS)
 _CONTINUOUS = ("double", "decimal")
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from sqlglot import exp
 
-from sandbox.relational.expressions import DATE_PARTS
+from sandbox.relational.expressions import CLOCK_PARTS, DATE_PARTS
 from sandbox.relational.nodes import MeasureFunction
 
 PLAIN: Final[dict[type[exp.Expr], str]] = {
@@ -14,6 +14,8 @@ PLAIN: Final[dict[type[exp.Expr], str]] = {
     exp.Sub: "subtract",
     exp.Mul: "multiply",
     exp.Div: "divide",
+    exp.Mod: "modulo",
+    exp.IntDiv: "int_divide",
     exp.EQ: "equal",
     exp.NEQ: "not_equal",
     exp.LT: "less",
@@ -35,6 +37,18 @@ ONE_ARGUMENT: Final[dict[type[exp.Expr], str]] = {
     exp.WeekOfYear: "week",
     exp.Day: "day",
     exp.DayOfMonth: "day",
+    exp.DayOfWeekIso: "day_of_week",
+    exp.DayOfYear: "day_of_year",
+    exp.Hour: "hour",
+    exp.Minute: "minute",
+    exp.Second: "second",
+    exp.Sign: "sign",
+    exp.Sqrt: "sqrt",
+    exp.Ln: "ln",
+    exp.Exp: "exp",
+    exp.Lower: "lower",
+    exp.Upper: "upper",
+    exp.Length: "length",
 }
 
 MANY_ARGUMENTS: Final[dict[type[exp.Expr], str]] = {
@@ -43,7 +57,28 @@ MANY_ARGUMENTS: Final[dict[type[exp.Expr], str]] = {
     exp.Greatest: "greatest",
 }
 
-BY_NAME: Final[dict[str, int]] = {"decade": 1, "bin": 1, "date_part": 2, "datepart": 2, "mean": 1}
+TEXT_TESTS: Final[dict[type[exp.Expr], str]] = {
+    exp.Like: "like",
+    exp.ILike: "ilike",
+    exp.StartsWith: "starts_with",
+    exp.EndsWith: "ends_with",
+    exp.Contains: "contains",
+}
+TEXT_TESTS_BY_NAME: Final[dict[str, str]] = {"prefix": "starts_with", "suffix": "ends_with"}
+
+CASTS: Final[dict[str, str]] = {
+    "INT": "to_integer",
+    "BIGINT": "to_integer",
+    "DOUBLE": "to_double",
+    "FLOAT": "to_double",
+    "DATE": "to_date",
+}
+"""Types that columns are cast to."""
+
+BY_NAME: Final[dict[str, int]] = {
+    **dict.fromkeys(("decade", "bin", "weekday", "mean"), 1),
+    **dict.fromkeys(("date_part", "datepart", *TEXT_TESTS_BY_NAME), 2),
+}
 """Functions that the parser has no class for, with their number of arguments."""
 
 ONE_NUMBER: Final[dict[str, MeasureFunction]] = {
@@ -118,11 +153,20 @@ def aggregate_name(node: exp.Expr) -> str:
     return str(node.args["this"]).lower() if type(node) is exp.Anonymous else _AGGREGATES.get(type(node), "")
 
 
-UNITS: Final = frozenset(DATE_PARTS)
-"""Units of `date_part`, `extract` and `date_trunc`."""
+PARTS: Final[dict[str, str]] = {
+    **{part: part for part in (*DATE_PARTS, *CLOCK_PARTS)},
+    **dict.fromkeys(("dow", "dayofweek", "weekday"), "day_of_week"),
+    "isodow": "day_of_week",
+    **dict.fromkeys(("doy", "dayofyear"), "day_of_year"),
+}
+"""Units of `date_part` and `extract`, and the functions that they are, but for the engine's own count of weekdays."""
+TRUNCATIONS: Final[dict[str, str]] = {unit: unit for unit in (*DATE_PARTS, "hour")}
+"""Units of `date_trunc`."""
 
 NAMES: Final = (
-    "year, quarter, month, week, day, decade, date_part, date_trunc, extract, bin, abs, floor, ceil, round, least, "
-    "greatest, coalesce, nullif, if"
+    "year, quarter, month, week, day, decade, dayofweek, isodow, dayofyear, hour, minute, second, date_part, "
+    "date_trunc, extract, date_diff, date_add, bin, abs, floor, ceil, round, sign, sqrt, ln, log, exp, power, least, "
+    "greatest, lower, upper, length, trim, ltrim, rtrim, left, right, substring, concat, starts_with, contains, "
+    "ends_with, coalesce, nullif, if, cast"
 )
 """The list in words, for hints and the reference page."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Literal as OneOf
 
@@ -17,6 +18,8 @@ _BIGINT_MAX = 2**63 - 1
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?", re.ASCII)
 _WORDS_MAX = 40
+_DAYS = {"day": 1, "week": 7}
+_MONTHS = {"month": 1, "quarter": 3, "year": 12}
 _EXPONENT_MAX = 1000
 Cast = OneOf["date", "timestamp", "integer", "number", "text", "boolean"]
 
@@ -104,6 +107,22 @@ def _read_time(written: str, kind: str, at: Position | None) -> date:
         pass
     wanted = "a date such as '2024-05-31'" if kind == "date" else "a timestamp such as '2024-05-31 08:00:00'"
     raise _mismatch(f"`{written[:_WORDS_MAX]}` is not {wanted}", at)
+
+
+def moved_by(literal: Literal, count: int, unit: str, at: Position | None) -> Literal:
+    """A date or timestamp `count` steps of `unit` later; where a month is too short, its last day."""
+    value = literal.value
+    if not isinstance(value, date):
+        raise AssertionError(value)
+    try:
+        if unit in _DAYS:
+            return replace(literal, value=value + timedelta(days=count * _DAYS[unit]), at=at)
+        months = value.year * 12 + value.month - 1 + count * _MONTHS[unit]
+        year, month = divmod(months, 12)
+        last = monthrange(year, month + 1)[1]
+        return replace(literal, value=value.replace(year=year, month=month + 1, day=min(value.day, last)), at=at)
+    except (ValueError, OverflowError):
+        raise _mismatch("this date lies outside the years 1 to 9999", at) from None
 
 
 def cast(literal: Literal, to: Cast) -> Literal:

@@ -8,6 +8,11 @@ from sqlglot import exp
 
 from gateway.sql import functions
 
+_CALLED = (
+    *(exp.DayOfWeek, exp.DateDiff, exp.DateAdd, exp.Left, exp.Right, exp.Substring, exp.Trim, exp.Concat),
+    *(exp.Log, exp.Pow, exp.Cast, exp.TryCast, exp.Coalesce, exp.Round),
+)
+
 
 def output_names(items: Sequence[exp.Expr]) -> list[str]:
     """One name for each entry of a select list. Given names stay as they are, made ones are made distinct."""
@@ -43,6 +48,8 @@ def _made_name(item: exp.Expr) -> str | None:
         return _made_name(item.args["this"])
     kind = type(item)
     word = functions.aggregate_name(item) or functions.ONE_ARGUMENT.get(kind)
+    if isinstance(item, _CALLED):
+        word = item.sql_name().lower()
     if kind in (exp.TimestampTrunc, exp.DateTrunc):
         word = str(item.args["unit"].args["this"]).lower()
     if kind is exp.Extract:

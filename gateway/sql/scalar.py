@@ -13,15 +13,16 @@ from typing import cast
 from sqlglot import exp
 
 from gateway.errors import Refusal
-from gateway.sql import functions, literals, typed
+from gateway.sql import calls, functions, literals, typed
 from gateway.sql.position import words
 from gateway.sql.reading import Reading
 from gateway.sql.syntax import is_subquery
 from gateway.sql.typed import Typed
-from sandbox.relational.expressions import Literal
+from sandbox.relational.expressions import Position
 
 NameReader = Callable[[exp.Column], Typed]
 NodeReader = Callable[[exp.Expr], Typed]
+_SIDES = ("this", "expression")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +43,6 @@ class Scalar:
         at = self.reading.at(node)
         if id(node) in self.values:
             return self.values[id(node)]
-        if kind in functions.PLAIN:
-            sides = (self.read(node.args["this"]), self.read(node.args["expression"]))
-            self._no_null(kind, sides, node)
-            return typed.call(functions.PLAIN[kind], sides, at)
         if kind in functions.ONE_ARGUMENT:
             return typed.call(functions.ONE_ARGUMENT[kind], (self.read(node.args["this"]),), at)
         if kind in functions.MANY_ARGUMENTS:
@@ -54,6 +51,14 @@ class Scalar:
             return self.aggregate(node)
         if kind is exp.Window and self.window is not None:
             return self.window(node)
+        if kind in (exp.Add, exp.Sub) and any(type(node.args[side]) is exp.Interval for side in _SIDES):
+            return calls.moved(self, node)
+        if kind in functions.PLAIN:
+            sides = (self.read(node.args["this"]), self.read(node.args["expression"]))
+            self._no_null(kind, sides, node)
+            return typed.call(functions.PLAIN[kind], sides, at)
+        if kind in calls.READERS:
+            return calls.READERS[kind](self, node)
         reader = _READERS.get(kind)
         if reader is None or is_subquery(node):
             raise self._misplaced(node)
@@ -150,16 +155,34 @@ class Scalar:
         return typed.call("in", (self.read(node.args["this"]), *members), at)
 
     def is_null(self, node: exp.Expr) -> Typed:
-        at = self.reading.at(node)
-        if type(node.args["expression"]) is not exp.Null:
-            raise Refusal("construct_not_allowed", "IS is answered with NULL only", hint="write `=`", at=at)
-        return typed.call("is_null", (self.read(node.args["this"]),), at)
+        at, value, wanted = self.reading.at(node), self.read(node.args["this"]), node.args["expression"]
+        if type(wanted) is exp.Boolean:
+            truth = typed.constant(literals.boolean(at, value=bool(wanted.args["this"])))
+            return self._equal_and_there(value, truth, at)
+        if type(wanted) is not exp.Null:
+            message = "IS is answered with NULL, TRUE and FALSE"
+            raise Refusal("construct_not_allowed", message, hint="write `=`", at=at)
+        return typed.call("is_null", (value,), at)
 
-    def like(self, node: exp.Expr) -> Typed:
-        at = self.reading.at(node)
-        pattern = self.constant(node.args["expression"], "the pattern of LIKE")
-        found = typed.call("like", (self.read(node.args["this"]), pattern), at)
-        return typed.call("not", (found,), at) if node.args.get("negate") else found
+    def null_safe(self, node: exp.Expr) -> Typed:
+        """`a IS NOT DISTINCT FROM b`: equal, or both null; never null itself."""
+        at, sides = self.reading.at(node), [self.read(node.args[side]) for side in _SIDES]
+        nulls = [side for side in sides if side.family == "null" and side.is_literal]
+        others = [side for side in sides if side not in nulls]
+        if nulls:
+            found = typed.call("is_null", (others[0] if others else sides[0],), at)
+        else:
+            found = self._equal_and_there(sides[0], sides[1], at)
+            if not sides[0].is_literal and not sides[1].is_literal:
+                neither = typed.call("and", [typed.call("is_null", (side,), at) for side in sides], at)
+                found = typed.call("or", (found, neither), at)
+        return typed.call("not", (found,), at) if type(node) is exp.NullSafeNEQ else found
+
+    def _equal_and_there(self, one: Typed, other: Typed, at: Position | None) -> Typed:
+        """Whether the two are equal; false, not null, where one of them is null."""
+        may_be_null = [side for side in (one, other) if not side.is_literal]
+        there = [typed.call("not", (typed.call("is_null", (side,), at),), at) for side in may_be_null]
+        return typed.call("and", (typed.call("equal", (one, other), at), *there), at)
 
     def case(self, node: exp.Expr) -> Typed:
         at, subject, default = self.reading.at(node), node.args.get("this"), node.args.get("default")
@@ -186,54 +209,6 @@ class Scalar:
         same = typed.call("equal", sides, at)
         return typed.case([(same, typed.constant(literals.null(at)))], value, at)
 
-    def cast(self, node: exp.Expr) -> Typed:
-        at, value = self.reading.at(node), self.read(node.args["this"])
-        target = _CASTS.get(str(getattr(node.args["to"].args["this"], "value", "")))
-        if target is None:
-            raise Refusal("construct_not_allowed", "constants are not cast to this type", at=at)
-        if not isinstance(value.expression, Literal):
-            hint = (
-                "columns have their type, see the catalogue; dates are cut with date_trunc, numbers rounded with round"
-            )
-            raise Refusal("construct_not_allowed", "only constants are cast", hint=hint, at=at)
-        return typed.constant(literals.cast(value.expression, target))
-
-    def rounding(self, node: exp.Expr) -> Typed:
-        at, value, digits = self.reading.at(node), self.read(node.args["this"]), node.args.get("decimals")
-        if digits is None:
-            return typed.call("round", (value,), at)
-        places = self.constant(digits, "the number of digits")
-        number = places.expression.value if isinstance(places.expression, Literal) else None
-        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= _DIGITS_MAX:
-            raise Refusal("construct_not_allowed", f"round takes 0 to {_DIGITS_MAX} digits", at=at)
-        return typed.call("round", (value, places), at)
-
-    def extract(self, node: exp.Expr) -> Typed:
-        unit = self._unit(node.args["this"], node)
-        return typed.call(unit, (self.read(node.args["expression"]),), self.reading.at(node))
-
-    def truncation(self, node: exp.Expr) -> Typed:
-        unit = self._unit(node.args["unit"], node)
-        return typed.call(f"trunc_{unit}", (self.read(node.args["this"]),), self.reading.at(node))
-
-    def named(self, node: exp.Expr) -> Typed:
-        """Functions without a class of the parser's; `grammar.py` checked name and number of arguments."""
-        name, arguments = str(node.args["this"]).lower(), node.args["expressions"]
-        if name in ("date_part", "datepart"):
-            unit = self._unit(arguments[0], node)
-            return typed.call(unit, (self.read(arguments[1]),), self.reading.at(node))
-        return typed.call(name, (self.read(arguments[0]),), self.reading.at(node))
-
-    def _unit(self, written: exp.Expr, node: exp.Expr) -> str:
-        plain = type(written) is exp.Var or (type(written) is exp.Literal and bool(written.args.get("is_string")))
-        unit = str(written.args["this"]).lower() if plain else ""
-        unit = unit[: -len("(monday)")] if unit.endswith("(monday)") else unit
-        if unit not in functions.UNITS:
-            hint = "units: " + ", ".join(f"`{known}`" for known in sorted(functions.UNITS))
-            at = self.reading.at(node)
-            raise Refusal("function_not_allowed", "dates are not cut by this unit", hint=hint, at=at)
-        return unit
-
 
 def no_aggregates(reading: Reading, place: str) -> NodeReader:
     """For places where rows are not yet aggregated."""
@@ -246,22 +221,6 @@ def no_aggregates(reading: Reading, place: str) -> NodeReader:
     return refuse
 
 
-_DIGITS_MAX = 12
-_CASTS: dict[str, literals.Cast] = {
-    "DATE": "date",
-    "TIMESTAMP": "timestamp",
-    "TIMESTAMPNTZ": "timestamp",
-    "TINYINT": "integer",
-    "SMALLINT": "integer",
-    "INT": "integer",
-    "BIGINT": "integer",
-    "DOUBLE": "number",
-    "FLOAT": "number",
-    "DECIMAL": "number",
-    "TEXT": "text",
-    "VARCHAR": "text",
-    "BOOLEAN": "boolean",
-}
 _READERS: dict[type[exp.Expr], Callable[[Scalar, exp.Expr], Typed]] = {
     exp.Paren: Scalar.paren,
     exp.Column: Scalar.column,
@@ -275,14 +234,9 @@ _READERS: dict[type[exp.Expr], Callable[[Scalar, exp.Expr], Typed]] = {
     exp.Between: Scalar.between,
     exp.In: Scalar.membership,
     exp.Is: Scalar.is_null,
-    exp.Like: Scalar.like,
+    exp.NullSafeEQ: Scalar.null_safe,
+    exp.NullSafeNEQ: Scalar.null_safe,
     exp.Case: Scalar.case,
     exp.If: Scalar.if_,
     exp.Nullif: Scalar.nullif,
-    exp.Cast: Scalar.cast,
-    exp.Round: Scalar.rounding,
-    exp.Extract: Scalar.extract,
-    exp.TimestampTrunc: Scalar.truncation,
-    exp.DateTrunc: Scalar.truncation,
-    exp.Anonymous: Scalar.named,
 }

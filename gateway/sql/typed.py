@@ -16,9 +16,14 @@ from gateway.sql import literals
 from policies.types import BOOLEAN, Type
 from sandbox.codec import digest
 from sandbox.relational.expressions import (
+    CASTS,
+    CLOCK_PARTS,
     COMPARISONS,
     DATE_PARTS,
     DATE_TRUNCATIONS,
+    DAY_PARTS,
+    TEXT_TESTS,
+    TEXT_TO_TEXT,
     Call,
     Case,
     Column,
@@ -89,6 +94,8 @@ def call(function: str, arguments: Sequence[Typed], place: Position | None) -> T
         return _connect(function, arguments, place)
     if function == "not":
         return _negate(arguments[0], place)
+    if function in ("add", "subtract") and (found := _of_dates(function, arguments, place)) is not None:
+        return found
     parts, family = _typed_arguments(function, list(arguments), place)
     if function == "negate" and isinstance(parts[0].expression, Literal):
         return constant(literals.negative(parts[0].expression, place))
@@ -197,15 +204,76 @@ def _typed_arguments(function: str, parts: list[Typed], place: Position | None) 
         return unify(parts, place)
     if function == "is_null":
         return parts, "boolean"
-    if function == "like":
-        _want(parts, ("text",), "text is wanted here", place)
-        return parts, "boolean"
-    if function in DATE_PARTS or function in DATE_TRUNCATIONS:
-        _want(parts, ("date", "timestamp"), f"`{function}` takes a date or a timestamp", place)
-        return parts, "number" if function in DATE_PARTS else parts[0].family
-    hint = "dates are cut with `date_trunc` and read with `year(x)` and its like"
-    _want(parts, ("number",), "a number is wanted here", place, hint)
-    return parts, "number"
+    if function == "date_diff":
+        moments, _ = unify(parts[1:], place)
+        _want(moments, ("date", "timestamp"), "`date_diff` takes dates or timestamps", place)
+        return [parts[0], *moments], "number"
+    wanted, result = _signature(function, parts)
+    subjects = parts if function in _ALL_ALIKE else parts[:1]
+    _want(subjects, wanted, _WANTED[wanted].format(function=function), place, _HINTS.get(wanted))
+    return parts, result
+
+
+def _signature(function: str, parts: list[Typed]) -> tuple[tuple[Family, ...], Family]:
+    """The families that `function` takes, and the one that it gives."""
+    if function in TEXT_TESTS:
+        return ("text",), "boolean"
+    if function in TEXT_TO_TEXT:
+        return ("text",), "text"
+    if function == "length":
+        return ("text",), "number"
+    if function in DATE_PARTS or function in DAY_PARTS:
+        return ("date", "timestamp"), "number"
+    if function in CLOCK_PARTS:
+        return ("timestamp",), "number"
+    if function == "trunc_hour":
+        return ("timestamp",), "timestamp"
+    if function in DATE_TRUNCATIONS:
+        return ("date", "timestamp"), parts[0].family
+    if function == "to_date":
+        return ("date", "timestamp"), "date"
+    if function in CASTS:
+        return ("number", "text", "boolean"), "number"
+    return ("number",), "number"
+
+
+_ALL_ALIKE = ("add", "subtract", "multiply", "divide", "modulo", "int_divide", "power", "round", "concat", *TEXT_TESTS)
+"""Functions whose arguments are all of one family; else the first alone is what it is about."""
+_WANTED: dict[tuple[Family, ...], str] = {
+    ("text",): "text is wanted here",
+    ("number",): "a number is wanted here",
+    ("timestamp",): "`{function}` takes a timestamp",
+    ("date", "timestamp"): "`{function}` takes a date or a timestamp",
+    ("number", "text", "boolean"): "a date is not cast to a number",
+}
+_HINTS: dict[tuple[Family, ...], str] = {
+    ("number",): "dates are cut with `date_trunc`, read with `year(x)` and its like, and compared with `date_diff`",
+    ("text",): "numbers are compared as numbers",
+}
+
+
+def moved(day: Typed, count: int, unit: str, place: Position | None) -> Typed:
+    """`count` steps of `unit` later, of the type of `day`. Constants are moved here. Raises Refusal type_mismatch."""
+    if isinstance(day.expression, Literal) and day.family in ("date", "timestamp"):
+        return constant(literals.moved_by(day.expression, count, unit, place))
+    _want([day], ("date", "timestamp"), "an interval is added to a date or a timestamp", place)
+    steps, name = literals.exact(count, place), literals.text(unit, place)
+    return _make(Call("date_add", (day.expression, steps, name), place), [day], day.family)
+
+
+def _of_dates(function: str, parts: Sequence[Typed], place: Position | None) -> Typed | None:
+    """Dates with whole days added, and the days between two dates; None where no date is among `parts`."""
+    first, second = parts
+    if function == "add" and second.family == "date":
+        first, second = second, first
+    if first.family != "date" or function not in ("add", "subtract"):
+        return None
+    if function == "subtract" and second.family == "date":
+        return call("date_diff", (constant(literals.text("day", place)), second, first), place)
+    days = second.expression.value if isinstance(second.expression, Literal) else None
+    if isinstance(days, bool) or not isinstance(days, int):
+        raise _mismatch("whole days are added to a date", place, "x + 7, or x + INTERVAL 1 MONTH")
+    return moved(first, days if function == "add" else -days, "day", place)
 
 
 def _want(
@@ -225,6 +293,8 @@ def _canonical(function: str, parts: list[Typed]) -> tuple[str, list[Typed]]:
         return (function if ordered[0] is parts[0] else _SWAPPED[function]), ordered
     if function in _COMMUTATIVE and not (function in COMPARISONS and parts[1].is_literal):
         return function, in_order(parts)
+    if function == "concat":
+        return function, [inner for part in parts for inner in _parts_of(part)]
     if function == "in":
         members = _distinct(in_order(parts[1:]))
         return ("in" if len(members) > 1 else "equal"), [parts[0], *members]
@@ -234,6 +304,14 @@ def _canonical(function: str, parts: list[Typed]) -> tuple[str, list[Typed]]:
 def in_order(parts: Sequence[Typed]) -> list[Typed]:
     """`parts` in the order of their digests, for what means the same in every order."""
     return sorted(parts, key=lambda part: digest(part.expression))
+
+
+def _parts_of(part: Typed) -> list[Typed]:
+    """The parts of text put together, without a nesting that means nothing."""
+    expression = part.expression
+    if not isinstance(expression, Call) or expression.function != "concat":
+        return [part]
+    return [replace(part, expression=inner) for inner in expression.arguments]
 
 
 def _distinct(parts: Sequence[Typed]) -> list[Typed]:

@@ -145,6 +145,93 @@ PLANS = [
         "SELECT COUNT(*) AS n FROM people WHERE weight > 1.50",
         "people#0 | where greater(0.weight, 1.5:decimal(2,1)) | release rows | n = [rows]",
     ),
+    # scalar functions
+    (
+        "SELECT COUNT(*) AS n FROM people WHERE age % 2 = 0 AND age // 10 = 3 AND sign(age) = 1",
+        "people#0 | where equal(int_divide(0.age, 10), 3) & equal(modulo(0.age, 2), 0) & equal(sign(0.age),"
+        " 1) | release rows | n = [rows]",
+    ),
+    (
+        "SELECT SUM(sqrt(income)) AS a, SUM(income ** 2) AS b, SUM(log2(income)) AS c FROM people",
+        "people#0 | release sum(log2(0.income)), sum(power(0.income, 2)), sum(sqrt(0.income)) | a = [sum], b"
+        " = [sum], c = [sum]",
+    ),
+    (
+        "SELECT SUM(ln(income) + exp(1)) AS a, SUM(log(income)) AS b, SUM(power(income, 0.5)) AS c FROM people",
+        "people#0 | release sum(add(exp(1), ln(0.income))), sum(log10(0.income)), sum(power(0.income,"
+        " 0.5:decimal(1,1))) | a = [sum], b = [sum], c = [sum]",
+    ),
+    (
+        "SELECT upper(sex) AS s, COUNT(*) AS n FROM people GROUP BY s",
+        "people#0 | release rows by upper(0.sex) | s = k0, n = [rows]",
+    ),
+    (
+        "SELECT COUNT(*) AS n FROM people WHERE trim(lower(sex)) || 'x' || sex = 'fxF' AND len(sex) = 1",
+        "people#0 | where equal(concat(trim(lower(0.sex)), 'x', 0.sex), 'fxF') & equal(length(0.sex), 1) |"
+        " release rows | n = [rows]",
+    ),
+    (
+        "SELECT COUNT(*) AS n FROM people WHERE concat(sex, 'x') = 'Fx' AND sex NOT ILIKE 'm%'",
+        "people#0 | where equal(concat(coalesce(0.sex, ''), 'x'), 'Fx') & not(ilike(0.sex, 'm%')) | release"
+        " rows | n = [rows]",
+    ),
+    (
+        "SELECT COUNT(*) AS n FROM people WHERE left(sex, 1) = 'F' AND substr(sex, 2, 1) = 'x' AND right(sex, 1) = 'y'",
+        "people#0 | where equal(left(0.sex, 1), 'F') & equal(right(0.sex, 1), 'y') & equal(substring(0.sex,"
+        " 2, 1), 'x') | release rows | n = [rows]",
+    ),
+    (
+        "SELECT COUNT(*) AS n FROM people WHERE starts_with(sex, 'F') AND contains(sex, 'x') AND suffix(sex, 'y')",
+        "people#0 | where contains(0.sex, 'x') & ends_with(0.sex, 'y') & starts_with(0.sex, 'F') | release"
+        " rows | n = [rows]",
+    ),
+    (
+        "SELECT isodow(visit_date) AS d, COUNT(*) AS n FROM visits GROUP BY d",
+        "visits#0 | release rows by day_of_week(0.visit_date) | d = k0, n = [rows]",
+    ),
+    (
+        "SELECT EXTRACT(dow FROM visit_date) AS d, COUNT(*) AS n FROM visits GROUP BY d",
+        "visits#0 | release rows by modulo(day_of_week(0.visit_date), 7) | d = k0, n = [rows]",
+    ),
+    (
+        "SELECT hour(seen_at) AS h, date_part('minute', seen_at) AS m, COUNT(*) AS n FROM visits GROUP BY ALL",
+        "visits#0 | release rows by hour(0.seen_at), minute(0.seen_at) | h = k1, m = k0, n = [rows]",
+    ),
+    (
+        "SELECT date_trunc('hour', seen_at) AS h, COUNT(*) AS n FROM visits GROUP BY h",
+        "visits#0 | release rows by trunc_hour(0.seen_at) | h = k0, n = [rows]",
+    ),
+    (
+        "SELECT COUNT(*) AS n FROM visits WHERE date_diff('month', visit_date, '2024-05-01') > 3",
+        "visits#0 | where greater(date_diff('month', 0.visit_date, date 2024-05-01), 3) | release rows | n = [rows]",
+    ),
+    (
+        "SELECT COUNT(*) AS n FROM visits WHERE visit_date - DATE '2024-05-01' > 3",
+        "visits#0 | where greater(date_diff('day', date 2024-05-01, 0.visit_date), 3) | release rows | n = [rows]",
+    ),
+    (
+        "SELECT COUNT(*) AS n FROM visits WHERE visit_date + INTERVAL '3 days' >= DATE '2024-03-31' - INTERVAL 1 MONTH",
+        "visits#0 | where greater_equal(date_add(0.visit_date, 3, 'day'), date 2024-02-29) | release rows | n = [rows]",
+    ),
+    (
+        "SELECT COUNT(*) AS n FROM visits WHERE CAST(seen_at AS DATE) = visit_date + 7",
+        "visits#0 | where equal(date_add(0.visit_date, 7, 'day'), to_date(0.seen_at)) | release rows | n = [rows]",
+    ),
+    (
+        "SELECT COUNT(*) AS n FROM people WHERE TRY_CAST(sex AS INTEGER) = 1 AND CAST(age AS DOUBLE) > 1.5",
+        "people#0 | where equal(to_integer(0.sex), 1) & greater(to_double(0.age), 1.5:decimal(2,1)) |"
+        " release rows | n = [rows]",
+    ),
+    (
+        "SELECT COUNT(*) AS n FROM people WHERE diagnosis IS DISTINCT FROM 'flu' AND active IS NOT FALSE",
+        "people#0 | where not(and(equal(0.active, False), not(is_null(0.active)))) &"
+        " not(and(equal(0.diagnosis, 'flu'), not(is_null(0.diagnosis)))) | release rows | n = [rows]",
+    ),
+    (
+        "SELECT AVG(date_diff('day', v.visit_date, w.visit_date)) AS a FROM visits v JOIN visits w USING (pid)",
+        "(visits#0) inner join (visits#1) on 0.pid = 1.pid | release avg(date_diff('day', 0.visit_date,"
+        " 1.visit_date)) | a = [avg]",
+    ),
     # joins
     (
         "SELECT COUNT(*) AS n FROM people p JOIN visits v ON p.pid = v.pid AND v.kind = 'in'",

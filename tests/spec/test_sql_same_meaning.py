@@ -155,6 +155,26 @@ SAME = [
         "SELECT DISTINCT COUNT(*) FROM people GROUP BY CUBE (sex, active)",
     ),
     ("SELECT DISTINCT sex FROM people", "SELECT sex FROM people GROUP BY sex"),
+    (
+        "SELECT COUNT(*) FROM people WHERE age % 2 = 0 AND sex || 'x' || sex = 'FxF' AND sex ILIKE 'f'",
+        "SELECT COUNT(*) FROM people WHERE sex ~~* 'f' AND sex || ('x' || sex) = 'FxF' AND mod(age, 2) = 0",
+    ),
+    (
+        "SELECT COUNT(*) FROM visits WHERE visit_date + INTERVAL 7 DAY > DATE '2024-02-29'",
+        "SELECT COUNT(*) FROM visits WHERE DATE '2024-01-31' + INTERVAL 1 MONTH < visit_date + 7",
+        "SELECT COUNT(*) FROM visits WHERE date_add(visit_date, INTERVAL '7 days') > DATE '2024-03-29' - INTERVAL 1"
+        " MONTH",
+    ),
+    (
+        "SELECT dayofweek(visit_date), COUNT(*) FROM visits GROUP BY 1",
+        "SELECT EXTRACT(dow FROM visit_date) AS d, COUNT(*) FROM visits GROUP BY d",
+        "SELECT isodow(visit_date) % 7 AS d, COUNT(*) FROM visits GROUP BY ALL",
+    ),
+    (
+        "SELECT COUNT(*) FROM visits WHERE CAST(seen_at AS DATE) - visit_date > 3",
+        "SELECT COUNT(*) FROM visits WHERE date_diff('day', visit_date, seen_at::DATE) > 3",
+        "SELECT COUNT(*) FROM visits WHERE datediff('day', visit_date, TRY_CAST(seen_at AS DATE)) > 3",
+    ),
     ("SELECT SUM(income * 2 + 1) FROM people", "SELECT SUM(1 + (2 * income)) FROM people"),
 ]
 

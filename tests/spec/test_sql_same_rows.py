@@ -26,7 +26,13 @@ SIGNS = {
     "subtract": "-",
     "multiply": "*",
     "like": "LIKE",
+    "ilike": "ILIKE",
+    "modulo": "%",
+    "int_divide": "//",
+    "power": "**",
 }
+JOINED = {"and": "AND", "or": "OR", "concat": "||"}
+NAMES = {"day_of_week": "isodow", "day_of_year": "dayofyear"}
 
 
 def written(expression: Expression) -> str:
@@ -46,18 +52,26 @@ def written(expression: Expression) -> str:
             whens = " ".join(f"WHEN {written(when)} THEN {written(then)}" for when, then in branches)
             return f"CASE {whens} ELSE {written(otherwise)} END"
         case Call(function=function, arguments=arguments):
-            parts = [written(argument) for argument in arguments]
-            if function in SIGNS:
-                return f"({parts[0]} {SIGNS[function]} {parts[1]})"
-            if function in ("and", "or"):
-                return "(" + f" {function} ".join(parts) + ")"
-            if function == "not":
-                return f"(NOT {parts[0]})"
-            if function == "in":
-                return f"({parts[0]} IN ({', '.join(parts[1:])}))"
-            if function == "is_null":
-                return f"({parts[0]} IS NULL)"
-            return f"{function}({', '.join(parts)})"
+            return _called(function, [written(argument) for argument in arguments])
+
+
+def _called(function: str, parts: list[str]) -> str:
+    if function in SIGNS:
+        return f"({parts[0]} {SIGNS[function]} {parts[1]})"
+    if function in JOINED:
+        return "(" + f" {JOINED[function]} ".join(parts) + ")"
+    match function:
+        case "not":
+            return f"(NOT {parts[0]})"
+        case "in":
+            return f"({parts[0]} IN ({', '.join(parts[1:])}))"
+        case "is_null":
+            return f"({parts[0]} IS NULL)"
+        case "date_add":
+            return f"({parts[0]} + INTERVAL ({parts[1]}) {parts[2][1:-1]})"
+        case "to_integer":
+            return f"TRY_CAST({parts[0]} AS BIGINT)"
+    return f"{NAMES.get(function, function)}({', '.join(parts)})"
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +108,67 @@ ATOMS = st.one_of(
     st.builds("sex {}LIKE '{}'".format, st.sampled_from(["", "NOT "]), st.sampled_from(["F%", "%m", "_", ""])),
     st.builds("year(birth_date) {} {}".format, SIGN, st.integers(1999, 2001)),
     st.sampled_from(["active", "NOT active", "TRUE", "FALSE", "active = TRUE", "FALSE <> active"]),
+    st.builds(
+        "{} IS {}DISTINCT FROM {}".format,
+        st.sampled_from(["sex", "'F'", "nullif(sex, 'M')"]),
+        st.sampled_from(["", "NOT "]),
+        st.sampled_from(["sex", "'F'", "NULL", "upper(sex)"]),
+    ),
+    st.builds("active IS {}{}".format, st.sampled_from(["", "NOT "]), st.sampled_from(["TRUE", "FALSE"])),
+    st.builds("age {} 2 {} {}".format, st.sampled_from(["%", "//", "**"]), SIGN, st.integers(0, 4)),
+    st.builds(
+        "{} {} 'fx'".format,
+        st.sampled_from(["lower(sex) || 'x'", "concat(lower(sex), 'x')", "concat('', left(sex, 1), 'x')"]),
+        SIGN,
+    ),
+    st.sampled_from(
+        [
+            "starts_with(sex, 'F')",
+            "NOT contains(sex, 'm')",
+            "suffix(sex, 'm')",
+            "sex ILIKE 'f%'",
+            "length(substr(sex, 2)) = 1",
+            "TRY_CAST(sex AS INTEGER) IS NULL",
+        ]
+    ),
+    st.builds(
+        "{} {} {}".format,
+        st.sampled_from(
+            [
+                "birth_date",
+                "birth_date + INTERVAL 1 MONTH",
+                "birth_date - INTERVAL '2 weeks'",
+                "birth_date + 1",
+                "1 + birth_date",
+                "date_add(birth_date, INTERVAL 1 QUARTER)",
+            ]
+        ),
+        SIGN,
+        st.sampled_from(
+            [
+                "DATE '2000-01-01'",
+                "DATE '2000-03-31' - INTERVAL 1 MONTH",
+                "DATE '2000-01-31' + INTERVAL 1 MONTH",
+                "DATE '1999-12-31' + 1",
+                "DATE '2000-02-29' - INTERVAL 4 YEAR",
+            ]
+        ),
+    ),
+    st.builds(
+        "{} {} {}".format,
+        st.sampled_from(
+            [
+                "birth_date - DATE '1999-12-30'",
+                "date_diff('day', DATE '1999-12-30', birth_date)",
+                "dayofweek(birth_date)",
+                "isodow(birth_date)",
+                "date_part('dow', birth_date)",
+                "EXTRACT(doy FROM birth_date)",
+            ]
+        ),
+        SIGN,
+        st.integers(0, 6),
+    ),
     st.builds("CASE sex WHEN 'F' THEN {} WHEN 'M' THEN 1 END > 1".format, NUMBERS),
 )
 CONDITIONS = st.recursive(
