@@ -36,6 +36,8 @@ from sandbox.relational.nodes import Output, find_release
 from sandbox.relational.plan import ReleasePlan, plan_release
 from sandbox.release import accuracy, expected, post
 from sandbox.release.answer import answer, output_columns
+from sandbox.release.cells import require_rollup
+from sandbox.release.derived import measures_for
 from sandbox.release.make import Job, make
 from sandbox.release.released import Release
 from sandbox.release.store import Ceiling, Store, Stored, TicketRefused, loss_of
@@ -79,7 +81,7 @@ class Door:
             if request.accuracy is not None:
                 epsilon = accuracy.smallest_epsilon(job, shown, request.accuracy)
                 job = self._job(replace(request.question, epsilon=epsilon), served)
-            stored = self._store.find(job.question, served.snapshot.commitment)
+            stored = self._find(job.question, served, derived=request.accuracy is None)
             answered = stored is not None and served.policy.release.reuse_across_operators
             if not answered:  # the gateway knows whose the release is; where it counts, this may be a fresh question
                 self._under_ceiling(job, served.ceiling)
@@ -126,7 +128,7 @@ class Door:
     def fetch(self, request: Fetch) -> Released | Refused:
         """A stored release with this question's post-processing. The question must mean what the release answers."""
         stored = self._store.load(request.release)
-        if stored is None or not _same_meaning(stored, request.question):
+        if stored is None or not _answers(stored, request.question):
             return Refused("not_found", "there is no such release for this question")
         try:
             return self._answer(stored, request.question.plan)
@@ -175,8 +177,19 @@ class Door:
         types: dict[str, Type] = {f"k{i}": key.type for i, key in enumerate(job.plan.keys)}
         types |= {f"m{i}": figure.type for i, figure in enumerate(job.plan.figures)}
         types |= {f"g{i}": BIGINT for i in range(len(job.plan.keys))}
+        require_rollup(job.question.plan, job.plan)
         post.require_small(job.question.plan, types, served.publics, job.plan.cells)
         return post.outputs(job.question.plan, types, served.publics)
+
+    def _find(self, question: Question, served: Served, *, derived: bool) -> tuple[str, str] | None:
+        """A stored release that answers `question` at no less than its epsilon. With `derived` also one that answers
+        more, or finer groups: whose numbers may have had smaller shares, so not where an accuracy is asked for."""
+        snapshot = served.snapshot.commitment
+        found = self._store.find(question, snapshot)
+        if found is not None or not derived:
+            return found
+        candidates = self._store.with_source(question, snapshot)
+        return next(((each.id, each.hash) for each in candidates if _answers(each, question)), None)
 
     def _answer(self, stored: Stored, plan: Output) -> Released:
         """With public rows as they were when the release was made: shown again, an answer says what it said."""
@@ -198,7 +211,7 @@ class Door:
 
     def _again(self, release: str, question: Question) -> Released | Failed:
         stored = self._store.load(release)
-        if stored is None or not _same_meaning(stored, question):
+        if stored is None or not _answers(stored, question):
             return Failed()
         return self._answer(stored, question.plan)
 
@@ -234,11 +247,12 @@ class Door:
             worker.close()
 
 
-def _same_meaning(stored: Stored, question: Question) -> bool:
+def _answers(stored: Stored, question: Question) -> bool:
+    """Whether `question` means what was released, or something that can be told from it."""
     release = stored.release
     return (
         release.dataset == question.dataset
-        and release.plan_digest == question.plan_digest
+        and measures_for(release, find_release(question.plan)) is not None
         and release.policy_digest == question.policy_digest
         and release.mode == question.mode
     )

@@ -61,7 +61,7 @@ WORDS: Final[Mapping[Note, Words]] = MappingProxyType(
         "rolled_up": Words(
             "rolled up: added up from the released groups, so it agrees with them",
             "The number is the sum of finer released numbers, or made of such sums. It costs nothing and agrees with "
-            "them, and its noise is theirs together.",
+            "them, and its noise is theirs together. A row in none of the finer groups is not in it.",
         ),
         "units_without_id_dropped": Words(
             "rows that belong to nobody are left out: those whose unit is null, or that lead to none",

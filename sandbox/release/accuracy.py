@@ -42,9 +42,9 @@ def smallest_epsilon(job: Job, shown: Sequence[post.Shown], asked: Accuracy) -> 
     def suffices(epsilon: int) -> bool:
         try:
             budget = pricing.price(job.plan, job.dp, epsilon)
-        except Refuse:  # too small to be shared by the parts of the answer
+            return _distance(replace(job, budget=budget), noisy, asked) <= 1
+        except Refuse:  # too small to be shared by the parts of the answer, or for a ratio to have an interval at all
             return False
-        return _distance(replace(job, budget=budget), noisy, asked) <= 1
 
     return _least(suffices, most)
 

@@ -19,10 +19,10 @@ from sandbox.relational.price import Share
 from sandbox.relational.statistics import NORM_MAX, Component, DistinctCount, Quantiles, Statistic, Vector
 from sandbox.release import noise, post, present
 from sandbox.release.answer import band_of
-from sandbox.release.cells import Row
+from sandbox.release.cells import Row, Table
 from sandbox.release.make import Job, grids_of, released_measures
 from sandbox.release.present import Cell
-from sandbox.release.released import Release, ReleasedKey, ReleasedStatistic
+from sandbox.release.released import ReleasedStatistic
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,10 @@ def values(job: Job, shown: Sequence[post.Shown]) -> tuple[Value, ...]:
 
 def expectations(job: Job, shown: Sequence[post.Shown], alpha: float = present.ALPHA) -> tuple[Expected | None, ...]:
     """What to expect of each output column at a confidence of 1 - alpha; None for keys and where there is no rule."""
-    release, row = _stand_in(job)
+    table = _stand_in(job)
     unknown = {f"m{i}" for i, figure in enumerate(job.plan.figures) if not _known(job, figure)}
     sized = job.plan.cells is not None
-    return tuple(None if unknown & set(s.reads) else _expected(release, row, s, alpha, sized=sized) for s in shown)
+    return tuple(None if unknown & set(s.reads) else _expected(table, s, alpha, sized=sized) for s in shown)
 
 
 def _known(job: Job, figure: Figure) -> bool:
@@ -68,35 +68,22 @@ def _known(job: Job, figure: Figure) -> bool:
     return statistic.norm.total < NORM_MAX and (len(statistic.components) == 1 or job.plan.cells is not None)
 
 
-def _expected(release: Release, row: Row, shown: post.Shown, alpha: float, *, sized: bool) -> Expected | None:
-    band = band_of(release, row, shown, alpha)
+def _expected(table: Table, shown: post.Shown, alpha: float, *, sized: bool) -> Expected | None:
+    band = band_of(table, table.rows[0], shown, alpha)
     if band is None:
         return None
     low, high = band
     return Expected((high - low) / 2, (low + high) / 2 if sized else None)
 
 
-def _stand_in(job: Job) -> tuple[Release, Row]:
+def _stand_in(job: Job) -> Table:
     """One group of about the expected size, whose keys nobody knows."""
     plan, pairs = job.plan, zip(job.plan.statistics, job.budget.shares, strict=True)
     statistics = tuple(_statistic(job, statistic, share) for statistic, share in pairs)
-    release = Release(
-        format="bpk-release-2",
-        dataset=job.question.dataset,
-        plan_digest="",
-        policy_digest="",
-        snapshot="",
-        mode=job.question.mode,
-        price=job.budget.price,
-        keys=tuple(ReleasedKey(key.type) for key in plan.keys),
-        groups=(),
-        near_threshold=(),
-        statistics=statistics,
-        measures=released_measures(plan),
-        units_dropped=False,
-    )
     nobody = (None,) * len(plan.keys)
-    return release, Row(nobody, tuple(Cell(s.noisy[0]) for s in statistics), (0,) * len(nobody), near_threshold=False)
+    row = Row(nobody, tuple(Cell(s.noisy[0]) for s in statistics), (0,) * len(nobody), near_threshold=False)
+    keys = tuple(key.type for key in plan.keys)
+    return Table(keys, released_measures(plan), statistics, (row,), units_dropped=False)
 
 
 def _statistic(job: Job, statistic: Statistic, share: Share) -> ReleasedStatistic:

@@ -10,6 +10,7 @@ from fractions import Fraction
 
 from policies.types import Type, Value
 from sandbox.notes import Note
+from sandbox.relational import intervals
 from sandbox.relational.intervals import Interval
 from sandbox.release import moments
 from sandbox.release.noise import Scale
@@ -37,30 +38,62 @@ class Cell:
     merged: int = 1
 
 
-def estimate(measure: ReleasedMeasure, statistic: ReleasedStatistic, cell: Cell, alpha: float = ALPHA) -> Estimate:
-    """The number of one group, with its (1 - alpha) interval over the noise.
+def estimate(
+    measure: ReleasedMeasure, statistics: Sequence[ReleasedStatistic], cells: Sequence[Cell], alpha: float = ALPHA
+) -> Estimate:
+    """The number of one group, with its (1 - alpha) interval over the noise. `cells` are parallel to `statistics`.
 
     Counts and sums: the exact quantile of the discrete noise. Means, variances and their like: the box of all noisy
     sums at a shared confidence, so the confidence is at least 1 - alpha. Chosen cells have no interval.
     """
+    statistic, cell = statistics[measure.statistic], cells[measure.statistic]
     if measure.function in _CHOSEN:
         return _chosen(measure, statistic.arguments[0], cell.noisy[measure.place])
-    scale = Scale(statistic.mechanism, statistic.scale)
+    if measure.divisor is not None:
+        return _quotient(measure, statistics, cells, alpha)
     if measure.function in _COUNTS:
-        number, (low, high) = _sum(cell.noisy[0], scale.accuracy(alpha, cell.merged), Fraction(1, statistic.grid))
+        number, (low, high) = _count(statistic, cell, alpha)
         return Estimate(Fraction(round(number)), (Fraction(math.floor(low)), Fraction(math.ceil(high))))
     if measure.function == "sum":
-        return Estimate(*_sum(cell.noisy[0], scale.accuracy(alpha, cell.merged), Fraction(statistic.arguments[0].step)))
-    half = scale.accuracy(alpha / len(cell.noisy), cell.merged)
+        return Estimate(*_sum(statistic, cell, alpha))
+    half = Scale(statistic.mechanism, statistic.scale).accuracy(alpha / len(cell.noisy), cell.merged)
     found = moments.figure(measure.function, statistic.arguments, _boxes(cell.noisy, 0), statistic.grid)
-    band = moments.figure(measure.function, statistic.arguments, _boxes(cell.noisy, half), statistic.grid)
+    return _within(
+        found, moments.figure(measure.function, statistic.arguments, _boxes(cell.noisy, half), statistic.grid)
+    )
+
+
+def _quotient(
+    measure: ReleasedMeasure, statistics: Sequence[ReleasedStatistic], cells: Sequence[Cell], alpha: float
+) -> Estimate:
+    """A mean as a released sum over a released count; each has its interval at half the error."""
+    divisor = measure.divisor or 0
+    total, totals = _sum(statistics[measure.statistic], cells[measure.statistic], alpha / 2)
+    count, counts = _count(statistics[divisor], cells[divisor], alpha / 2)
+    return _within(
+        intervals.divide((total, total), (count, count)) if count > 0 else None,
+        intervals.divide(totals, counts) if counts[0] > 0 else None,
+    )
+
+
+def _within(found: Interval | None, band: Interval | None) -> Estimate:
     value = None if found is None else (found[0] + found[1]) / 2
     if value is None or band is None:
         return Estimate(value, None)
     return Estimate(value, (min(value, band[0]), max(value, band[1])))
 
 
-def _sum(noisy: int, half: int, step: Fraction) -> tuple[Fraction, Interval]:
+def _count(statistic: ReleasedStatistic, cell: Cell, alpha: float) -> tuple[Fraction, Interval]:
+    return _first(statistic, cell, alpha, Fraction(1, statistic.grid))
+
+
+def _sum(statistic: ReleasedStatistic, cell: Cell, alpha: float) -> tuple[Fraction, Interval]:
+    return _first(statistic, cell, alpha, Fraction(statistic.arguments[0].step))
+
+
+def _first(statistic: ReleasedStatistic, cell: Cell, alpha: float, step: Fraction) -> tuple[Fraction, Interval]:
+    """The first number of a cell, in steps of `step`, with its interval."""
+    half, noisy = Scale(statistic.mechanism, statistic.scale).accuracy(alpha, cell.merged), cell.noisy[0]
     return noisy * step, ((noisy - half) * step, (noisy + half) * step)
 
 

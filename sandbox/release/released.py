@@ -10,6 +10,7 @@ from policies.model import Mode
 from policies.types import Type, Value
 from sandbox.codec import digest
 from sandbox.protocol import Price
+from sandbox.relational import nodes
 from sandbox.relational.nodes import MeasureFunction
 from sandbox.release.noise import Mechanism
 
@@ -17,6 +18,8 @@ from sandbox.release.noise import Mechanism
 @dataclass(frozen=True, slots=True)
 class ReleasedKey:
     type: Type
+    public: bool
+    """Whether all of its values were answered, so that no group was kept back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,8 @@ class ReleasedMeasure:
     """Whether values may have been clamped, or units bounded: a function of the policy."""
     place: int = 0
     """Which of the fractions of a quantile."""
+    divisor: int | None = None
+    """Of a mean that is told from a sum: the statistic of its count."""
     coarse: bool = False
     """Whether a quantile's grid is coarser than the column's own steps."""
 
@@ -79,7 +84,8 @@ class Release:
 
     format: Literal["bpk-release-2"]
     dataset: str
-    plan_digest: str
+    asked: nodes.Release
+    """The question's private part. Everything else of a question only looks at what was released for it."""
     policy_digest: str
     snapshot: str
     mode: Mode
@@ -94,5 +100,5 @@ class Release:
     """Whether rows without a unit may have been left out: a function of the policy."""
 
     @property
-    def digest(self) -> str:
-        return digest(self)
+    def plan_digest(self) -> str:
+        return digest(self.asked)

@@ -16,9 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from sandbox.codec import dumps, loads
+from sandbox.codec import digest, dumps, loads
 from sandbox.protocol import Price, Question, Ticket
+from sandbox.relational.nodes import find_release
 from sandbox.release.released import Release
 
 _SCHEMA = """
@@ -38,10 +40,16 @@ CREATE TRIGGER IF NOT EXISTS spent_never_goes BEFORE DELETE ON spent
     BEGIN SELECT RAISE(ABORT, 'spent never falls'); END;
 CREATE TABLE IF NOT EXISTS release (
     id TEXT PRIMARY KEY, plan_digest TEXT NOT NULL, policy_digest TEXT NOT NULL, snapshot TEXT NOT NULL,
-    mode TEXT NOT NULL, epsilon INTEGER NOT NULL, salt BLOB NOT NULL, hash TEXT NOT NULL, body BLOB NOT NULL
+    mode TEXT NOT NULL, epsilon INTEGER NOT NULL, salt BLOB NOT NULL, hash TEXT NOT NULL, body BLOB NOT NULL,
+    source_digest TEXT NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS release_by_meaning ON release (plan_digest, policy_digest, snapshot, mode, epsilon);
+CREATE INDEX IF NOT EXISTS release_by_source ON release (source_digest, policy_digest, snapshot, mode, epsilon);
 """
+_LAYOUT: Final = 2
+"""Releases of an earlier layout cannot be read any more: they are set aside, and what was spent on them stays spent."""
+CANDIDATES_MAX: Final = 50
+"""Stored releases over the same rows that are looked at for one that answers a question; the newest of them."""
 
 
 class StoreUnusable(Exception):
@@ -97,9 +105,20 @@ class Store:
         level = self._connection.execute("PRAGMA synchronous").fetchone()[0]
         if (mode, level) != ("delete", 3):
             raise StoreUnusable(f"{path}: could not be made durable (journal mode {mode}, synchronous {level})")
+        self._set_aside_older()
         self._connection.executescript(_SCHEMA)
         with self._transaction() as tx:  # whatever ran when the service died is lost, and stays paid
             tx.execute("UPDATE ticket SET state = 'failed' WHERE state = 'accepted'")
+
+    def _set_aside_older(self) -> None:
+        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == _LAYOUT:
+            return
+        there = self._connection.execute("SELECT name FROM sqlite_schema WHERE name = 'release'").fetchone()
+        if there is not None:
+            self._connection.execute(f"ALTER TABLE release RENAME TO release_{version}")
+            self._connection.execute("DROP INDEX IF EXISTS release_by_meaning")
+        self._connection.execute(f"PRAGMA user_version = {_LAYOUT}")
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -156,7 +175,7 @@ class Store:
         hashed = hashlib.sha256(salt + body).hexdigest()
         with self._transaction() as tx:
             tx.execute(
-                "INSERT INTO release VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO release VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     release_id,
                     release.plan_digest,
@@ -167,6 +186,7 @@ class Store:
                     salt,
                     hashed,
                     body,
+                    digest(release.asked.source),
                 ),
             )
             tx.execute("UPDATE ticket SET state = 'released', release = ? WHERE id = ?", (release_id, ticket_id))
@@ -193,6 +213,23 @@ class Store:
                 (question.plan_digest, question.policy_digest, snapshot, question.mode, question.epsilon),
             ).fetchone()
         return None if row is None else (str(row[0]), str(row[1]))
+
+    def with_source(self, question: Question, snapshot: str) -> tuple[Stored, ...]:
+        """Releases over the same rows, at no less than this epsilon: the newest first."""
+        with self._lock:
+            rows = self._connection.execute(
+                "SELECT id, hash, salt, body FROM release WHERE source_digest = ? AND policy_digest = ? "
+                "AND snapshot = ? AND mode = ? AND epsilon >= ? ORDER BY rowid DESC LIMIT ?",
+                (
+                    digest(find_release(question.plan).source),
+                    question.policy_digest,
+                    snapshot,
+                    question.mode,
+                    question.epsilon,
+                    CANDIDATES_MAX,
+                ),
+            ).fetchall()
+        return tuple(_stored(row) for row in rows)
 
     def close(self) -> None:
         with self._lock:

@@ -147,6 +147,26 @@ def test_the_same_question_finds_the_stored_release_at_no_more_than_its_epsilon(
     assert world.prepared(dataclasses.replace(asked, epsilon=3 * EPSILON_UNIT)).release is None
 
 
+def test_what_can_be_told_from_a_stored_release_is_free_and_agrees_with_it(world: DomainWorld) -> None:
+    sex, income = Column("0.sex"), Column("0.income")
+    parts = (Measure("sum", income), Measure("count", income), Measure("count", Column("0.diagnosis")))
+    made = world.run(world.question(*parts, keys=(sex,), epsilon="3"))
+    assert isinstance(made, Released)
+    fewer = world.question(parts[2], epsilon="1")
+    mean = world.question(Measure("avg", income), keys=(sex,), epsilon="1")
+    assert world.prepared(fewer).release == world.prepared(mean).release == made.release
+    total = world.door.fetch(Fetch(made.release, fewer))
+    assert isinstance(total, Released)
+    assert total.rows == ((sum(int(row[3] or 0) for row in made.rows),),)
+    means = world.door.fetch(Fetch(made.release, mean))
+    assert isinstance(means, Released)
+    for (_, mean_of), (_, total_of, count_of, _) in zip(means.rows, made.rows, strict=True):
+        assert mean_of == (pytest.approx(int(total_of or 0) / int(count_of)) if int(count_of or 0) > 0 else None)
+    assert world.prepared(dataclasses.replace(fewer, epsilon=4 * EPSILON_UNIT)).release is None
+    finer = world.question(parts[2], keys=(sex, Column("0.active")), epsilon="1")
+    assert world.prepared(finer).release is None
+
+
 def test_a_release_that_others_may_not_share_does_not_replace_a_place(world: DomainWorld) -> None:
     """The gateway may have to run it again for another operator: place and ceiling are looked at before the charge."""
     served = world.door._datasets.find("clinic")

@@ -138,7 +138,7 @@ def covered(
     for _ in range(runs):
         noisy = noise.add_noise(exact, norm, "zcdp", RHO_UNIT)
         statistic = ReleasedStatistic("gaussian", scale, grid, (GRID,) * arguments, None, (noisy,))
-        band = present.estimate(measure, statistic, Cell(noisy)).band
+        band = present.estimate(measure, (statistic,), (Cell(noisy),)).band
         assert band is not None
         hits[band[0] <= truth <= band[1]] += 1
     return hits[True] / runs

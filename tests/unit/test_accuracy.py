@@ -63,7 +63,8 @@ def met(found: Job, columns: tuple[post.Shown, ...], wanted: Accuracy, epsilon: 
     alpha = float(1 - wanted.confidence)
     widths = expected.half_widths(priced, columns, alpha)
     for width, about in zip(widths, expected.expectations(priced, columns, alpha), strict=True):
-        assert about is not None
+        if about is None:  # a ratio whose divisor may be 0
+            return False
         if Fraction(width) > (wanted.absolute or Fraction(wanted.relative) * abs(about.value)):
             return False
     return True

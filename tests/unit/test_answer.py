@@ -13,7 +13,7 @@ import pytest
 from policies.types import BIGINT, DOUBLE, TEXT, Type
 from sandbox.protocol import Price
 from sandbox.relational.expressions import Call, Column, Expression, Literal
-from sandbox.relational.nodes import Filter, Limit, Output, Project, Scan, Sort, Window, WindowColumn
+from sandbox.relational.nodes import Filter, Limit, Measure, Output, Project, Scan, Sort, Window, WindowColumn
 from sandbox.relational.nodes import Release as Asked
 from sandbox.release import bands, present
 from sandbox.release.answer import answer
@@ -21,7 +21,12 @@ from sandbox.release.noise import Scale
 from sandbox.release.released import Release, ReleasedGrid, ReleasedKey, ReleasedMeasure, ReleasedStatistic
 
 TRIALS = 400
-ASKED = Asked(Scan("people", 0), (), ())
+INCOME = Column("0.income")
+ASKED = Asked(
+    Scan("people", 0),
+    (Column("0.sex"),),
+    (Measure("count_rows"), Measure("sum", INCOME), Measure("avg", INCOME)),
+)
 COUNT = ReleasedMeasure("count_rows", BIGINT, 0, clamped=False)
 SUM = ReleasedMeasure("sum", Type("decimal", 38, 2), 1, clamped=True)
 MEAN = ReleasedMeasure("avg", DOUBLE, 2, clamped=True)
@@ -36,7 +41,7 @@ MEANS = ReleasedStatistic(
     ((9 * 2**20, 2**20), (-5, 3), (2, 2**30)),
 )
 RELEASE = Release(
-    "bpk-release-2", "clinic", "p", "q", "s", "dp", Price(1, 0, 0), (ReleasedKey(TEXT),),
+    "bpk-release-2", "clinic", ASKED, "q", "s", "dp", Price(1, 0, 0), (ReleasedKey(TEXT, public=True),),
     (("F",), ("M",), (None,)), (True, False, False), (COUNTS, SUMS, MEANS), (COUNT, SUM, MEAN), units_dropped=False,
 )  # fmt: skip
 K, N, S, M = Column("k0"), Column("m0"), Column("m1"), Column("m2")
@@ -106,7 +111,8 @@ def test_rows_that_leave_keep_the_cells_of_the_release() -> None:
 
 
 def test_a_release_without_groups_is_an_answer_without_rows() -> None:
-    empty = replace(RELEASE, groups=(), near_threshold=(), statistics=(replace(COUNTS, noisy=()),), measures=(COUNT,))
+    nothing = tuple(replace(statistic, noisy=()) for statistic in RELEASE.statistics)
+    empty = replace(RELEASE, groups=(), near_threshold=(), statistics=nothing)
     plans = (Output(ASKED, (("n", N),)), Output(Limit(ASKED, 1, 0), (("n", Call("add", (N, N))),)))
     assert [answer(empty, "rel", "hash", plan).rows for plan in plans] == [(), ()]
 
@@ -163,7 +169,7 @@ def test_intervals_hold_the_exact_count_as_often_as_they_say(exact: int) -> None
 
     draw = dp.m.make_laplace(dp.atom_domain(T="i64"), dp.absolute_distance(T="i64"), scale=3.0)
     cells = [present.Cell((int(draw(exact)),)) for _ in range(1000)]
-    bands_ = [present.estimate(COUNT, COUNTS, cell).band for cell in cells]
+    bands_ = [present.estimate(COUNT, (COUNTS,), (cell,)).band for cell in cells]
     assert sum(band is not None and band[0] <= exact <= band[1] for band in bands_) >= 900
 
 
