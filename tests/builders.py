@@ -16,6 +16,7 @@ from sandbox.relational.facts import Schema
 from sandbox.relational.lower.statement import Lowered
 from tests.policy_head import head
 
+Row = tuple[object, ...]
 LEVELS = ("county", "city", None)
 CODES = ("a", "b", "c")
 
@@ -95,13 +96,26 @@ class World:
 
     def rows(self, lowered: Lowered, without: int | None = None) -> list[tuple[Value, ...]]:
         """What the worker would return, over all units or all but one."""
+        return self.ask(lowered.whole, without)
+
+    def ask(self, sql: str, without: int | None = None) -> list[tuple[Value, ...]]:
         self.connection.execute(f"SET VARIABLE gone = {-1 if without is None else without}").fetchall()
-        found: list[tuple[Value, ...]] = self.connection.execute(lowered.whole).fetchall()
+        found: list[tuple[Value, ...]] = self.connection.execute(sql).fetchall()
         return found
+
+    def shuffle(self, seed: str) -> None:
+        """Stores the rows of every private table in another order."""
+        for name, table in self.policy.tables.items():
+            if not table.public:
+                order = f"md5(concat(CAST(rowid AS VARCHAR), '{seed}'))"
+                self.connection.execute(f"CREATE TABLE mixed AS SELECT * FROM {name}_all ORDER BY {order}").fetchall()
+                self.connection.execute(f"DELETE FROM {name}_all").fetchall()
+                self.connection.execute(f"INSERT INTO {name}_all SELECT * FROM mixed").fetchall()
+                self.connection.execute("DROP TABLE mixed").fetchall()
 
 
 def make_world(policy: Policy, dice: random.Random, units: int = 12) -> World:
-    """Random rows: skewed, null, NaN, infinite, extreme; one unit with very many rows."""
+    """Random rows: skewed, null, NaN, infinite, extreme; now and then one unit has 200 visits or 10,000 rows."""
     people_max = policy.tables["people"].rows_per_unit_max or 1
     people = [_person(unit, dice) for unit in range(units) for _ in range(1 if people_max == 1 else dice.randint(0, 6))]
     visits, items = [], []
@@ -110,10 +124,43 @@ def make_world(policy: Policy, dice: random.Random, units: int = 12) -> World:
             vid = len(visits)
             visits.append((unit, vid, dice.choice([None, 0, 1, 2, 3]), _money(dice), _kind(dice), _day(dice, 2019, 5)))
             items += [(unit, vid, _number(dice), dice.choice([None, 1, 2, 3])) for _ in range(dice.choice([0, 1, 4]))]
-    hospitals = [(i, LEVELS[i % 3]) for i in range(4)]
-    codes = [(i, i % 4, CODES[i % 3]) for i in range(9)]
+    if dice.random() < HEAVY:
+        unit, vid = (visits[0] if visits else (0, 0))[:2]
+        items += [(unit, vid, _number(dice), dice.choice([None, 1, 2, 3])) for _ in range(10_000)]
+        people += [_person(unit, dice) for _ in range(10_000 if people_max > 1 else 0)]
+    return _world(policy, units, people, visits, items)
+
+
+HEAVY = 0.03
+"""Share of worlds in which one unit has 10,000 rows more than others."""
+
+
+def make_true_world(policy: Policy, dice: random.Random, units: int = 12) -> World:
+    """Rows that keep every declaration of the policy, with units that have as many as they may."""
+    visits_max = policy.tables["visits"].rows_per_unit_max or 0
+    items_max = policy.tables["items"].rows_per_unit_max or 0
+    low, high = policy.tables["people"].columns["income"].range or (0, 0)
+    people, visits, items = [], [], []
+    for unit in range(units):
+        sex, age = dice.choice(["F", "M", None]), dice.choice([0, 50, 99])
+        income = dice.choice([low, high, dice.randint(int(str(low)), int(str(high)))])
+        weight, word = dice.choice([-10, 250.5, dice.uniform(-10, 250)]), dice.choice(["flu", "gout", "", "Rare"])
+        born = _day(dice, 1950, 70) or date(2020, 12, 31)
+        people.append((unit, sex, age, income, weight, word, born, dice.random() < 0.5))
+        own = [len(visits) + i for i in range(dice.choice([0, 1, visits_max, visits_max]))]
+        for vid in own:
+            cost, seen = dice.choice(["0.00", "500.00", "49.99"]), _day(dice, 2020, 2) or date(2022, 12, 31)
+            visits.append((unit, vid, dice.randint(0, 3), cost, dice.choice(["in", "out", "day"]), seen))
+        prices = [dice.choice([-5.0, 100.0, dice.uniform(-5, 100)]) for _ in range(dice.choice([0, 1, items_max]))]
+        items += [(unit, dice.choice(own), price, dice.randint(1, 3)) for price in prices if own]
+    return _world(policy, units, people, visits, items)
+
+
+def _world(policy: Policy, units: int, people: list[Row], visits: list[Row], items: list[Row]) -> World:
+    hospitals: list[Row] = [(i, LEVELS[i % 3]) for i in range(4)]
+    codes: list[Row] = [(i, i % 4, CODES[i % 3]) for i in range(9)]
     connection = duckdb.connect(":memory:", config={"threads": "1"})
-    layout: dict[str, tuple[str, Sequence[tuple[object, ...]]]] = {
+    layout: dict[str, tuple[str, Sequence[Row]]] = {
         "people": (
             "__unit BIGINT, sex VARCHAR, age INTEGER, income INTEGER, weight DOUBLE, diagnosis VARCHAR, born DATE, "
             "active BOOLEAN",
@@ -156,7 +203,7 @@ def _skewed(dice: random.Random) -> int:
     return dice.choice([0, 1, 1, 2, 3, 5, 12]) if dice.random() > 0.05 else 200
 
 
-def _person(unit: int, dice: random.Random) -> tuple[object, ...]:
+def _person(unit: int, dice: random.Random) -> Row:
     sex = dice.choice(["F", "M", "X", None])
     income = dice.choice([None, -(2**31), 2**31 - 1, 0, 1, 999, 1000, 1001, dice.randint(0, 1000)])
     diagnosis = dice.choice(["flu", "gout", "rare", "", "x" * 300, None])

@@ -59,6 +59,16 @@ class ColumnFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Numbering:
+    """What holds of a column of row numbers."""
+
+    most: int
+    """Most rows of one unit that carry the same number, as declared."""
+    alone: bool
+    """No two rows of a unit carry the same number, by structure."""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Facts of a relation of private or public rows."""
 
@@ -72,7 +82,9 @@ class Facts:
     fan_out: Mapping[str, int] = field(default_factory=dict)
     """Most rows per value of a column, where declared."""
     unit_once: bool = False
-    """Every unit has at most one row, as checked at ingest; `multiplicity == 1` is only declared."""
+    """Every unit has at most one row, by what ingest checked or by structure; `multiplicity == 1` is only declared."""
+    numbered: Mapping[str, Numbering] = field(default_factory=dict)
+    """Columns that number the rows of a unit from 1 on."""
 
     @property
     def private(self) -> bool:

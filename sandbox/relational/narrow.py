@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -11,19 +12,50 @@ from typing import Any
 
 from policies.types import BOOLEAN, Value
 from sandbox.relational.expressions import Call, Column, Expression, Literal
-from sandbox.relational.facts import Bounds, ColumnFacts, Edge, Facts, Refuse
+from sandbox.relational.facts import Bounds, ColumnFacts, Edge, Facts, Refuse, numeric_bounds
 from sandbox.relational.scalar import facts_of
 
 
 def apply(conditions: tuple[Expression, ...], facts: Facts) -> Facts:
-    """Facts of the rows where all `conditions` are true. A row's fate hangs on that row alone."""
+    """Facts of the rows where all `conditions` are true. A row's fate hangs on that row alone.
+
+    Guarantee: rows are only left out. Where a number that no two rows of a unit share must be 1, a unit keeps one row.
+    Source: docs/explanation/guarantees/window.md
+    """
     columns = dict(facts.columns)
+    once = facts.unit_once
     for condition in conditions:
         if facts_of(condition, facts).type != BOOLEAN:
             raise Refuse("type_mismatch", "WHERE needs a condition", at=condition.at)
         for part in _conjuncts(condition):
             _narrow(part, columns)
-    return facts.with_columns(columns)
+            once = once or _keeps_one(part, facts)
+    if once:
+        columns = {name: replace(column, of_unit=True) for name, column in columns.items()}
+    return replace(facts, columns=columns, multiplicity=_rows(columns, facts, once=once), unit_once=once)
+
+
+def _keeps_one(condition: Expression, facts: Facts) -> bool:
+    """Whether it holds for one row of a unit at most, whatever the rows say: a row number counts from 1 on."""
+    match condition:
+        case Call(function=test, arguments=(Column(name=name), Literal(value=int() | Decimal() as value))):
+            numbering = facts.numbered.get(name)
+            first = test == "equal" or (test == "less_equal" and value < 2) or (test == "less" and value <= 2)
+            return numbering is not None and numbering.alone and first
+    return False
+
+
+def _rows(columns: Mapping[str, ColumnFacts], facts: Facts, *, once: bool) -> int | None:
+    """Most rows of a unit that are left, as declared: as many for each row number as share it."""
+    if facts.multiplicity is None:
+        return None
+    rows = 1 if once else facts.multiplicity
+    for name, numbering in facts.numbered.items():
+        bounds, keys = columns[name].bounds, columns[name].keys
+        if numeric_bounds(bounds):
+            count = max(0, math.floor(bounds[1]) - math.ceil(bounds[0]) + 1)
+            rows = min(rows, numbering.most * (count if keys is None else min(count, len(keys))))
+    return max(rows, 1)
 
 
 def _conjuncts(condition: Expression) -> list[Expression]:
@@ -37,17 +69,44 @@ def _narrow(condition: Expression, columns: dict[str, ColumnFacts]) -> None:
         case Call(function="not", arguments=(Call(function="is_null", arguments=(Column(name=name),)),)):
             if name in columns:
                 columns[name] = replace(columns[name], nullable=False)
-        case Call(function=function, arguments=(Column(name=name), Literal(value=value), *more)) if name in columns:
-            if function == "in":
-                listed = (value, *(m.value for m in more if isinstance(m, Literal)))
-                columns[name] = _keep(_named(columns[name], listed), lambda key: any(_same(key, v) for v in listed))
-            elif function in _TESTS and not more:
+        case Call(function="or" | "in"):
+            listed = _listed(condition)
+            if listed is not None and listed[0] in columns:
+                columns[listed[0]] = _one_of(columns[listed[0]], listed[1])
+        case Call(function=function, arguments=(Column(name=name), Literal(value=value))) if name in columns:
+            if function in _TESTS:
                 columns[name] = _compare(columns[name], function, value)
+
+
+def _listed(condition: Expression) -> tuple[str, tuple[Value, ...]] | None:
+    """The one column that a condition is about and the values that it may have: `=`, IN, or several of them with OR."""
+    match condition:
+        case Call(function="equal" | "in", arguments=(Column(name=name), *rest)):
+            values = tuple(part.value for part in rest if isinstance(part, Literal))
+            return (name, values) if len(values) == len(rest) else None
+        case Call(function="or", arguments=arguments):
+            parts = [_listed(argument) for argument in arguments]
+            known = [part for part in parts if part is not None]
+            if len(known) < len(parts) or len({name for name, _ in known}) > 1:
+                return None
+            return known[0][0], tuple(value for _, values in known for value in values)
+    return None
+
+
+def _one_of(column: ColumnFacts, values: tuple[Value, ...]) -> ColumnFacts:
+    """A null among the values matches no row."""
+    values = tuple(value for value in values if value is not None)
+    kept = _keep(_named(column, values), lambda key: any(_same(key, value) for value in values))
+    edges = [edge for value in values if isinstance(edge := _comparable(value), Fraction | date | datetime)]
+    if kept.bounds is None or not edges or len({type(edge) for edge in edges}) > 1 or len(edges) < len(values):
+        return kept
+    least, greatest = min(edges), max(edges)
+    return replace(kept, bounds=_cut(_cut(kept.bounds, "greater_equal", least), "less_equal", greatest))
 
 
 def _compare(column: ColumnFacts, function: str, value: Value) -> ColumnFacts:
     test = _TESTS[function]
-    column = _named(column, (value,)) if function == "equal" else column
+    column = _named(column, (value,)) if function == "equal" and value is not None else column
     kept = _keep(column, lambda key: test(_comparable(key), _comparable(value)))
     edge = _comparable(value)
     if column.bounds is None or function == "not_equal" or not isinstance(edge, Fraction | date | datetime):

@@ -18,6 +18,7 @@ from sandbox.relational.facts import Refuse
 from sandbox.relational.lower import cells, distinct, keys, norms, quantiles, ranks, relations
 from sandbox.relational.lower.statement import Lowered, Step
 from sandbox.relational.plan import ReleasePlan, plan_release
+from sandbox.relational.rules import joins
 from sandbox.relational.statistics import Quantiles, Vector
 from tests.builders import World, load, make_world, policy_text
 from tests.questions import random_release
@@ -136,28 +137,24 @@ def test_a_planted_fault_is_noticed(fault: str, monkeypatch: pytest.MonkeyPatch)
 
 def test_rows_per_unit_that_ignore_a_join_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A join that says `once` although its right side has many rows per unit skips the bounding of units."""
-    from sandbox.relational import derive as rules
+    honest = joins._private
 
-    honest = rules._join_private
+    def careless(join, left, right):
+        return replace(honest(join, left, right), unit_once=left.unit_once or right.unit_once)
 
-    def careless(join, left, right, schema):
-        return replace(honest(join, left, right, schema), unit_once=left.unit_once or right.unit_once)
-
-    monkeypatch.setattr(rules, "_join_private", careless)
+    monkeypatch.setattr(joins, "_private", careless)
     assert noticed(1500, SEED)
 
 
 def test_a_left_join_that_keeps_what_is_known_of_units_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some rows of a unit find a partner and some do not, so its groups are two where one was taken for granted."""
-    from sandbox.relational import derive as rules
-
     honest = cells.raw
 
     def by_group(plan, schema):
         """Without the second defence, which reads the one group off one of the unit's rows."""
         return honest(replace(plan, shape=replace(plan.shape, one_group=False)), schema)
 
-    monkeypatch.setattr(rules, "_fate_of_unit", lambda join, left, right: True)
+    monkeypatch.setattr(joins, "_fate_of_unit", lambda join, left, right: True)
     assert not noticed(500, SEED)
     monkeypatch.setattr(cells, "raw", by_group)
     assert noticed(5000, SEED)

@@ -78,8 +78,14 @@ def root(call: Call, parts: list[ColumnFacts]) -> ColumnFacts:
         return _power(call, parts)
     _want_numbers(call, parts)
     known = parts[0].bounds
-    bounds = intervals.rising(_CURVES[call.function], known) if numeric_bounds(known) else None
-    return ColumnFacts(DOUBLE, "the computed value", parts[0].nullable or bounds is None, bounds)
+    if not numeric_bounds(known):
+        return ColumnFacts(DOUBLE, "the computed value", nullable=True)
+    inside = known
+    if call.function == "sqrt":
+        inside = max(known[0], Fraction(0)), max(known[1], Fraction(0))  # what is negative becomes null
+    bounds = intervals.rising(_CURVES[call.function], inside)
+    nullable = parts[0].nullable or bounds is None or inside != known
+    return ColumnFacts(DOUBLE, "the computed value", nullable, bounds)
 
 
 def _power(call: Call, parts: list[ColumnFacts]) -> ColumnFacts:

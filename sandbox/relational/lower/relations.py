@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from typing import assert_never
 
 from sandbox.relational.derive import derive
-from sandbox.relational.expressions import Column
+from sandbox.relational.expressions import Column, Expression
 from sandbox.relational.facts import Facts, Refuse, Schema
-from sandbox.relational.lower.scalars import identifier, scalar
+from sandbox.relational.lower.aggregates import aggregate
+from sandbox.relational.lower.scalars import identifier, scalar, together
 from sandbox.relational.nodes import (
     Distinct,
     Filter,
     Join,
+    JoinKind,
     Limit,
     Output,
     Project,
@@ -25,7 +27,9 @@ from sandbox.relational.nodes import (
     UnionAll,
     UnitAggregate,
     Window,
+    WindowColumn,
 )
+from sandbox.relational.rules.windows import partition
 
 UNIT = identifier("__unit")
 
@@ -43,8 +47,12 @@ def relation(node: Relation, schema: Schema) -> str:
             return f"SELECT * FROM ({relation(node.source, schema)}) WHERE {conditions}"
         case Join():
             return _join(node, schema)
-        case UnionAll() | UnitAggregate() | Window():
-            raise Refuse("construct_not_allowed", "this part of a question is not answered yet", at=node.at)
+        case UnionAll():
+            return _union_all(node, schema)
+        case UnitAggregate():
+            return _unit_aggregate(node, schema)
+        case Window():
+            return _window(node, schema)
         case Release() | Rollup() | Distinct() | Sort() | Limit() | Output():
             raise Refuse("construct_not_allowed", "a released result cannot be read as rows", at=node.at)
         case _:
@@ -55,6 +63,83 @@ def _table(table: str, number: int, facts: Facts) -> str:
     prefix = f"{number}."
     columns = [f"{identifier(name.removeprefix(prefix))} AS {identifier(name)}" for name in facts.columns]
     return f"SELECT {', '.join(_unit(facts) + columns)} FROM {identifier(table)}"
+
+
+def _union_all(node: UnionAll, schema: Schema) -> str:
+    """Each input brings its own hidden unit along; columns get one type by name.
+
+    Source: docs/explanation/guarantees/union.md
+    """
+    below = [derive(each, schema) for each in node.inputs]
+    shown = derive(node, schema).columns
+    places = [i for i in range(len(node.columns[0])) if f"{node.number}.{i}" in shown]
+    written = {i: together([values[i] for values in node.columns], below) for i in places}
+    parts = []
+    for part, each in enumerate(node.inputs):
+        columns = [f"{written[i][part]} AS {identifier(f'{node.number}.{i}')}" for i in places]
+        parts.append(f"SELECT {', '.join([UNIT, *columns])} FROM ({relation(each, schema)})")
+    return " UNION ALL ".join(parts)
+
+
+def _unit_aggregate(node: UnitAggregate, schema: Schema) -> str:
+    """Guarantee: grouped by the hidden unit in every case, so that a row is made of rows of one unit.
+
+    Source: docs/explanation/guarantees/unit-aggregate.md
+    """
+    below = derive(node.source, schema)
+    keys = [identifier(f"{node.number}.k{i}") for i in range(len(node.keys))]
+    made = [f"{scalar(key, below)} AS {name}" for key, name in zip(node.keys, keys, strict=True)]
+    rows = f"SELECT {', '.join(['*', *made])} FROM ({relation(node.source, schema)})"
+    measures = [
+        f"{aggregate(measure.function, measure.argument, below)} AS {identifier(f'{node.number}.m{i}')}"
+        for i, measure in enumerate(node.measures)
+    ]
+    groups = [UNIT, *keys]
+    return f"SELECT {', '.join([*groups, *measures])} FROM ({rows}) GROUP BY {', '.join(groups)}"
+
+
+def _window(node: Window, schema: Schema) -> str:
+    """Guarantee: every window is partitioned by the hidden unit, whatever else by.
+
+    Source: docs/explanation/guarantees/window.md
+    """
+    below = derive(node.source, schema)
+    columns = [
+        f"{_window_column(column, below)} AS {identifier(f'{node.number}.w{i}')}"
+        for i, column in enumerate(node.columns)
+    ]
+    return f"SELECT {', '.join(['*', *columns])} FROM ({relation(node.source, schema)})"
+
+
+def _window_column(column: WindowColumn, below: Facts) -> str:
+    parts = [UNIT, *(scalar(part, below) for part in partition(column, below))]
+    within = f"PARTITION BY {', '.join(parts)}"
+    given = [_term(expression, below, descending, first) for expression, descending, first in column.order]
+    match column.function:
+        case "row_number":
+            return f"row_number() OVER ({within} ORDER BY {', '.join([*given, *_ties(below)])})"
+        case "rank" | "dense_rank":
+            order = f" ORDER BY {', '.join(given)}" if given else ""
+            return f"{column.function}() OVER ({within}{order})"
+        case "lag" | "lead":
+            argument = scalar(column.argument, below) if column.argument is not None else "NULL"
+            order = f"ORDER BY {', '.join([*given, *_ties(below)])}"
+            return f"{column.function}({argument}, {column.offset}) OVER ({within} {order})"
+        case _:
+            return aggregate(column.function, column.argument, below, over=f" OVER ({within})")
+
+
+def _term(expression: Expression, below: Facts, descending: bool, nulls_first: bool) -> str:
+    direction, nulls = "DESC" if descending else "ASC", "FIRST" if nulls_first else "LAST"
+    return f"{scalar(expression, below)} {direction} NULLS {nulls}"
+
+
+def _ties(below: Facts) -> list[str]:
+    """Every column that there is, in one order: rows that still tie are the same, so which comes first is no matter.
+
+    Where ties were left to the engine, another unit's rows could decide which of two rows comes first.
+    """
+    return [f"{identifier(name)} NULLS LAST" for name in sorted(below.columns)] or [UNIT]
 
 
 def _unit(facts: Facts) -> list[str]:
@@ -76,13 +161,18 @@ def _join(node: Join, schema: Schema) -> str:
     Guarantee: every row of the result belongs to the one unit of the rows it was made of.
     Source: docs/explanation/guarantees/join.md
     """
+    derive(node, schema)  # what may not meet is refused here too, whoever asks
     left, right = derive(node.left, schema), derive(node.right, schema)
     unit = [f"l.{UNIT}"] if left.private else [f"r.{UNIT}"] if right.private else []
-    columns = [f"l.{identifier(n)}" for n in left.columns] + [f"r.{identifier(n)}" for n in right.columns]
-    kind = "JOIN" if node.kind == "inner" else "LEFT JOIN"
+    columns = [f"l.{identifier(n)}" for n in left.columns]
+    if node.kind in ("inner", "left"):
+        columns += [f"r.{identifier(n)}" for n in right.columns]
     conditions = " AND ".join(_conditions(node, left, right))
-    sides = f"({relation(node.left, schema)}) AS l {kind} ({relation(node.right, schema)}) AS r"
-    return f"SELECT {', '.join(unit + columns)} FROM {sides} ON {conditions}"
+    sides = f"({relation(node.left, schema)}) AS l {_JOINS[node.kind]} ({relation(node.right, schema)}) AS r"
+    return f"SELECT {', '.join(unit + columns) or '1'} FROM {sides} ON {conditions}"
+
+
+_JOINS: dict[JoinKind, str] = {"inner": "JOIN", "left": "LEFT JOIN", "semi": "SEMI JOIN", "anti": "ANTI JOIN"}
 
 
 def _conditions(node: Join, left: Facts, right: Facts) -> Iterator[str]:

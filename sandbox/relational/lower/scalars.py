@@ -6,6 +6,7 @@ division by 0 is null, casts are TRY_CAST. `TRY()` is never used: it is slow per
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import assert_never
 
 from policies.types import Type
@@ -13,10 +14,10 @@ from sandbox.relational.expressions import COMPARISONS, Call, Case, Column, Expr
 from sandbox.relational.facts import ColumnFacts, Facts
 from sandbox.relational.lower.constants import INT64_MAX, INT64_MIN, constant, double, identifier, sql_type, text
 from sandbox.relational.lower.functions import WRITERS, as_number
-from sandbox.relational.merge import bare_null
+from sandbox.relational.merge import bare_null, merge
 from sandbox.relational.scalar import facts_of
 
-__all__ = ["double", "identifier", "number", "scalar", "sql_type", "text"]
+__all__ = ["double", "identifier", "number", "scalar", "sql_type", "text", "together"]
 
 
 def scalar(expression: Expression, facts: Facts) -> str:
@@ -98,3 +99,14 @@ def _of_type(value: Expression, merged: Type, facts: Facts) -> str:
     if bare_null(value):
         return constant(Literal(None, merged))
     return number(value, facts) if merged.numeric else scalar(value, facts)
+
+
+def together(values: Sequence[Expression], below: Sequence[Facts]) -> list[str]:
+    """SQL of values of several relations that make one column: of one type to the engine, named where it must be."""
+    found = [facts_of(value, facts) for value, facts in zip(values, below, strict=True)]
+    merged = merge(found, values, "UNION ALL", None).type
+    plain = all(part.type == merged and part.source is not None for part in found)
+    return [
+        scalar(value, facts) if plain and not bare_null(value) else _of_type(value, merged, facts)
+        for value, facts in zip(values, below, strict=True)
+    ]
