@@ -37,7 +37,15 @@ Numbers = Iterator[int]
 
 def random_release(dice: random.Random, schema: Schema) -> Release:
     """A release over a random relation. It may still be refused: not every key and measure has facts."""
-    source = random_relation(dice, schema)
+    return _released(dice, random_relation(dice, schema), schema)
+
+
+def plain_release(dice: random.Random, schema: Schema) -> Release:
+    """A release over tables, joined and filtered: where what happens above the relation is looked for."""
+    return _released(dice, _filtered(dice, _source(dice, schema), schema), schema)
+
+
+def _released(dice: random.Random, source: Relation, schema: Schema) -> Release:
     facts = derive(source, schema)
     keys = _distinct([_key(dice, facts) for _ in range(dice.choice([0, 0, 1, 1, 2]))])
     measures = _distinct([_measure(dice, facts) for _ in range(dice.choice([1, 1, 2, 3]))])

@@ -21,7 +21,7 @@ from sandbox.relational.plan import ReleasePlan, plan_release
 from sandbox.relational.rules import joins
 from sandbox.relational.statistics import Quantiles, Vector
 from tests.builders import World, load, make_world, policy_text
-from tests.questions import random_release
+from tests.questions import plain_release, random_release
 from tests.sensitivity import looks
 
 PAIRS = int(os.environ.get("BPK_PAIRS", "5000"))
@@ -131,6 +131,7 @@ PLANTED = {
 @pytest.mark.parametrize("fault", PLANTED)
 def test_a_planted_fault_is_noticed(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module, name, broken = PLANTED[fault]
+    monkeypatch.setitem(globals(), "random_release", plain_release)
     monkeypatch.setattr(module, name, broken)
     assert noticed(1500, SEED), f"{fault} was not noticed"
 
@@ -149,6 +150,7 @@ def test_rows_per_unit_that_ignore_a_join_are_noticed(monkeypatch: pytest.Monkey
 def test_a_left_join_that_keeps_what_is_known_of_units_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some rows of a unit find a partner and some do not, so its groups are two where one was taken for granted."""
     honest = cells.raw
+    monkeypatch.setitem(globals(), "random_release", plain_release)
 
     def by_group(plan, schema):
         """Without the second defence, which reads the one group off one of the unit's rows."""

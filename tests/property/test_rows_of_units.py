@@ -24,7 +24,7 @@ from sandbox.relational.facts import Facts, Schema
 from sandbox.relational.lower import aggregates, relations
 from sandbox.relational.lower.relations import relation
 from sandbox.relational.nodes import Filter, Join, Relation, Scan, UnionAll, UnitAggregate, Window, walk
-from sandbox.relational.rules import projections, units, windows
+from sandbox.relational.rules import joins, projections, units, windows
 from tests.builders import World
 from tests.property.test_neighbours import worlds
 from tests.questions import random_relation
@@ -159,6 +159,9 @@ PLANTED: dict[str, tuple[type, str, Callable[[pytest.MonkeyPatch], None]]] = {
     "a semi join with anybody": (Join, "others", _half_joins_anybody),
     "a union that keeps one row a unit": (UnionAll, "once", lambda m: _once_after_all(m, projections, "union_all")),
     "an aggregate with keys once a unit": (UnitAggregate, "once", lambda m: _once_after_all(m, units, "aggregate")),
+    "a partner for all rows of a unit or none": (
+        Join, "of_unit", lambda m: m.setattr(joins, "_fate_of_unit", lambda join, left, right: True),
+    ),
     "a row number alone though partitioned": (
         Window, "numbered", lambda m: m.setattr(windows, "same_in_all_rows", lambda below, parts: True),
     ),
@@ -172,7 +175,7 @@ PLANTED: dict[str, tuple[type, str, Callable[[pytest.MonkeyPatch], None]]] = {
 def test_a_planted_leak_between_rows_is_noticed(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kind, word, plant = PLANTED[fault]
     plant(monkeypatch)
-    make = _chosen_by_one_visit if kind is Join else random_relation
+    make = _chosen_by_one_visit if plant is _half_joins_anybody else random_relation
     made = islice(looks(SEED, make), 6000)
     problems = (p for asked, p in made if p and any(isinstance(n, kind) for n in walk(asked)))
     assert any(problem.startswith(word) for problem in problems), f"{fault} was not noticed"

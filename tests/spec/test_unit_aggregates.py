@@ -95,7 +95,7 @@ def test_one_row_for_each_unit_needs_no_bounding() -> None:
     release = plan_release(_release(per_unit(UnitMeasure("count_rows", None))), world.schema)
     assert release.shape.unit_once
     (vector,) = release.vectors
-    assert vector.norm_squared == 1
+    assert vector.norm.total == 1
 
 
 def _release(source: Relation):

@@ -78,7 +78,7 @@ def test_the_first_row_of_each_unit_is_one_row() -> None:
     cells = exact(world, numbered("equal", 1), (KIND,), Measure("sum", COST))
     assert cells == {("out",): (1500,)}
     release = plan_release(_by_kind(numbered("equal", 1)), world.schema)
-    assert (release.shape.unit_once, release.vectors[0].norm_squared) == (True, 1)
+    assert (release.shape.unit_once, release.vectors[0].norm.total) == (True, 1)
 
 
 def _by_kind(source: Relation):
