@@ -142,17 +142,21 @@ def _statistic(need: Need, measures: Sequence[Measure], facts: Facts, shape: Sha
 
 
 def figure_type(measure: Measure, facts: Facts) -> Type:
-    """Counts are whole; sums and quantiles of whole or fixed-point columns keep their kind; all else is a double."""
+    """Counts are whole; sums and quantiles of whole or fixed-point columns keep their kind; all else is a double.
+
+    So is a sum of whole numbers on a grid coarser than 1: counted in steps, it may be too large for 64 bits.
+    """
     if measure.function.startswith("count"):
         return BIGINT
     if measure.function not in ("sum", "quantile", "min", "max"):
         return DOUBLE
     argument = _argument(measure)
-    found = facts_of(argument, facts).type
-    if found.whole:
-        return BIGINT
-    if found.kind == "decimal" and isinstance(argument, Column):
-        return Type("decimal", 38, found.scale)
+    found = facts_of(argument, facts)
+    if found.type.whole:
+        summed = measure.function == "sum" and numeric_bounds(found.bounds)
+        return DOUBLE if summed and _bounded(argument, measure, facts).step > 1 else BIGINT
+    if found.type.kind == "decimal" and isinstance(argument, Column):
+        return Type("decimal", 38, found.type.scale)
     return DOUBLE
 
 

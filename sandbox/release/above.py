@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import assert_never
+from fractions import Fraction
+from typing import Final, assert_never
 
 from policies.types import BOOLEAN, Type
 from sandbox.publics import ROWS_MAX, Publics
 from sandbox.relational.expressions import Call, Case, Column, Expression, columns
 from sandbox.relational.facts import ColumnFacts, Facts, Refuse
+from sandbox.relational.functions.numbers import EXACT_MAX
 from sandbox.relational.nodes import (
     Distinct,
     Filter,
@@ -33,6 +35,8 @@ from sandbox.release import windows
 Reads = frozenset[str]
 """Names of released columns."""
 NOTHING: Reads = frozenset()
+EXACT: Final = Fraction(EXACT_MAX)
+"""No released number is expected to be larger; of one that is, whole results too large for 64 bits are null."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +96,15 @@ def above(node: Relation, ground: Ground) -> Above:
 
 
 def _bottom(released: Mapping[str, Type]) -> Above:
-    facts = {name: _bare(name, type_, "the released column") for name, type_ in released.items()}
+    facts = {name: _released(name, type_) for name, type_ in released.items()}
     stands: dict[str, Expression] = {name: Column(name) for name in released}
     return Above(Facts(facts, None, None), stands, {name: frozenset({name}) for name in released})
+
+
+def _released(name: str, type_: Type) -> ColumnFacts:
+    """Whole numbers with bounds, so that what is computed of them and may be too large for 64 bits is a double."""
+    found = _bare(name, type_, "the released column")
+    return replace(found, bounds=(-EXACT, EXACT)) if type_.whole else found
 
 
 def _bare(name: str, type_: Type, label: str) -> ColumnFacts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from policies.types import Value
 from sandbox.notes import Note
 from sandbox.protocol import Interval, OutputColumn, Released
 from sandbox.publics import NO_PUBLICS, Publics
@@ -35,7 +36,9 @@ def answer(
         price=release.price,
         columns=tuple(output_columns(shown)),
         rows=tuple(row for _, row in found),
-        intervals=tuple(tuple(_interval(table, table.rows[i], s) for s in shown) for i, _ in found),
+        intervals=tuple(
+            tuple(_interval(table, table.rows[i], s, v) for s, v in zip(shown, row, strict=True)) for i, row in found
+        ),
         notes=tuple(tuple(_notes(table, table.rows[i], s) for s in shown) for i, _ in found),
     )
 
@@ -44,15 +47,16 @@ def output_columns(shown: Sequence[post.Shown]) -> list[OutputColumn]:
     return [OutputColumn(s.name, s.type, "key" if s.is_key else "noisy") for s in shown]
 
 
-def _interval(table: Table, row: Row, shown: post.Shown) -> Interval | None:
+def _interval(table: Table, row: Row, shown: post.Shown, value: Value) -> Interval | None:
+    """None beside a null: where there is no number, there is nothing that an interval could cover."""
     band = band_of(table, row, shown, present.ALPHA)
-    if band is None:
+    if band is None or value is None:
         return None
     return present.as_value(band[0], shown.type, up=False), present.as_value(band[1], shown.type, up=True)
 
 
 def band_of(table: Table, row: Row, shown: post.Shown, alpha: float) -> bands.Band | None:
-    """The (1 - alpha) interval of an output column in `row`, over the noise alone."""
+    """The (1 - alpha) interval of an output column in `row`, over the noise alone; None where its type is too small."""
     names = bands.noisy_columns(shown.expression)
     if not names or not shown.type.numeric:
         return None
@@ -63,7 +67,8 @@ def band_of(table: Table, row: Row, shown: post.Shown, alpha: float) -> bands.Ba
         elif column.name[0] in "kg":
             exact = row.exact(column.name)
             known[column.name] = None if exact is None else (exact, exact)
-    return bands.band(shown.expression, known)
+    found = bands.band(shown.expression, known)
+    return None if found is None or not all(present.fits(edge, shown.type) for edge in found) else found
 
 
 def _notes(table: Table, row: Row, shown: post.Shown) -> Notes:

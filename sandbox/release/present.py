@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -120,6 +121,15 @@ def as_value(number: Fraction, type_: Type, *, up: bool | None = None) -> Value:
     if up is None or Fraction(nearest) == number:
         return nearest
     return math.nextafter(nearest, math.inf if up else -math.inf)
+
+
+def fits(number: Fraction, type_: Type) -> bool:
+    """Whether `type_` holds a number of this size."""
+    if type_.whole:
+        return abs(number) < 2**63
+    if type_.kind == "decimal":
+        return bool(abs(number) * 10 ** (type_.scale or 0) < 10 ** (type_.precision or 0))
+    return abs(number) < Fraction(sys.float_info.max)
 
 
 def _whole(number: Fraction, up: bool | None) -> int:

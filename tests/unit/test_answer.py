@@ -81,6 +81,36 @@ def test_every_interval_holds_its_own_number() -> None:
                 assert float(low) <= float(row[0]) <= float(high)
 
 
+def test_a_number_too_large_for_64_bits_leaves_as_a_double_within_its_interval() -> None:
+    found = told(("x", Call("add", (Literal(2**63 - 1, BIGINT), N))))
+    assert found.columns[0].type == DOUBLE
+    for (value,), (interval,) in zip(found.rows, found.intervals, strict=True):
+        assert interval is not None
+        assert float(interval[0]) <= value <= float(interval[1])
+
+
+HUGE = replace(RELEASE, statistics=(replace(COUNTS, noisy=((2**62,), (-(2**62),), (5,))), SUMS, MEANS))
+
+
+def test_where_there_is_no_number_there_is_no_interval() -> None:
+    """A released count beyond all expectation, times 1000: too large for its type, which was told beforehand."""
+    thousand = Literal(1000, BIGINT)
+    found = answer(HUGE, "rel", "hash", Output(ASKED, (("x", Call("multiply", (N, thousand))),)))
+    assert found.columns[0].type == BIGINT
+    assert [row[0] for row in found.rows] == [None, None, 5000]
+    assert [interval[0] is None for interval in found.intervals] == [True, True, False]
+
+
+def test_an_interval_whose_ends_its_type_cannot_hold_is_none() -> None:
+    most = Literal(Decimal("1.5e307"), DOUBLE)
+    found = told(("x", Call("multiply", (most, Call("negate", (N,))))))
+    assert found.rows == ((None,), (6e307,), (0.0,))
+    assert [interval[0] is None for interval in found.intervals] == [True, True, False]
+    for type_, largest in ((BIGINT, 2**63 - 1), (Type("decimal", 5, 2), Fraction("999.99")), (DOUBLE, 10**308)):
+        assert present.fits(-Fraction(largest), type_)
+        assert not present.fits(Fraction(largest) * 2, type_)
+
+
 def test_a_ratio_whose_divisor_may_be_0_has_no_interval() -> None:
     found = told(("x", Call("divide", (S, N))))
     assert [interval[0] is None for interval in found.intervals] == [False, True, True]

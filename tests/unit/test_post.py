@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from functools import cmp_to_key
 from typing import Any, get_args
 
@@ -332,8 +333,6 @@ def test_ties_keep_the_order_of_the_release() -> None:
 
 def test_every_value_of_a_released_column_comes_back_as_it_is() -> None:
     types = {"k0": TEXT, "k1": BOOLEAN, "m0": BIGINT, "m1": Type("double"), "m2": Type("decimal", 38, 2)}
-    from decimal import Decimal
-
     rows: list[tuple[Value, ...]] = [
         ('it\'s "quoted"', True, 2**63 - 1, 1e308, Decimal("9" * 36 + ".99")),
         (None, None, -(2**63), 5e-324, Decimal("-0.01")),
@@ -347,9 +346,29 @@ def test_numbers_that_are_none_are_null() -> None:
     types = {"m0": Type("double"), "m1": BIGINT}
     times = Call("multiply", (Column("m0"), Column("m0")))
     ratio = Call("divide", (Column("m0"), Column("m1")))
-    huge = Call("multiply", (Column("m1"), Column("m1")))
+    huge = Call("multiply", (Column("m1"), number(1000)))
     plan = Output(RELEASE, (("a", times), ("b", ratio), ("c", huge)))
-    assert post.run(plan, types, [(1e308, 0), (1.0, 2**40)]) == [(0, (None, None, 0)), (1, (1.0, 2.0**-40, None))]
+    found = post.run(plan, types, [(1e308, 0), (1.0, 2**60)])
+    assert found == [(0, (None, None, 0)), (1, (1.0, 2.0**-60, None))]
+
+
+def test_whole_results_that_may_be_too_large_for_64_bits_are_doubles() -> None:
+    types = {"m0": BIGINT}
+    columns: dict[str, tuple[Expression, str, Value]] = {
+        "twice": (Call("multiply", (Column("m0"), number(2))), "bigint", 80),
+        "many": (Call("multiply", (Column("m0"), number(1000))), "bigint", 40_000),
+        "square": (Call("multiply", (Column("m0"), Column("m0"))), "double", 1600.0),
+        "far": (Call("add", (number(2**63 - 1), Column("m0"))), "double", 2.0**63),
+        "minus": (Call("subtract", (Column("m0"), number(2**63 - 1))), "double", -(2.0**63)),
+        "floor": (
+            Call("floor", (Call("multiply", (Column("m0"), Literal(Decimal(10) ** 300, Type("double")))),)),
+            "double",
+            4e301,
+        ),
+    }
+    plan = Output(RELEASE, tuple((name, expression) for name, (expression, _, _) in columns.items()))
+    assert [s.type.kind for s in post.outputs(plan, types)] == [kind for _, kind, _ in columns.values()]
+    assert post.run(plan, types, [(40,)]) == [(0, tuple(value for _, _, value in columns.values()))]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ POWER_MAX = 16
 """Largest exponent of `power`, either way."""
 EXACT_MAX = 2**53
 """Whole numbers up to here are exact as DOUBLE, so that a key is the very number that the rows give."""
+WHOLE_MAX = 2**63 - 2**10
+"""The largest DOUBLE that a BIGINT holds."""
 MAPPED_MAX = 1_000
 """Most keys that are put through a function one by one."""
 _WHOLE_TEXT = re.compile(r"-?[0-9]{1,15}")
@@ -147,7 +149,14 @@ def whole_keys(bounds: Bounds | None) -> tuple[int, ...] | None:
 
 
 def _computed(whole: bool, nullable: bool, bounds: Bounds | None, step: Fraction | None) -> ColumnFacts:
-    return ColumnFacts(BIGINT if whole else DOUBLE, "the computed value", nullable, bounds, step)
+    """Whole numbers that may be too large for 64 bits are doubles."""
+    type_ = BIGINT if whole and fits_whole(bounds) else DOUBLE
+    return ColumnFacts(type_, "the computed value", nullable, bounds, step)
+
+
+def fits_whole(bounds: Bounds | None) -> bool:
+    """Whether a whole number is a BIGINT wherever it lies in `bounds`; without any, beyond that it is null."""
+    return not numeric_bounds(bounds) or max(abs(edge) for edge in bounds) <= WHOLE_MAX
 
 
 def _keyed(found: ColumnFacts, call: Call, parts: list[ColumnFacts]) -> ColumnFacts:
