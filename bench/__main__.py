@@ -115,7 +115,7 @@ def _ranks(made: home.Home, datasets: list[Dataset]) -> dict[str, bool]:
         policy = load_policy(made.root / "policies" / each.name / "policy.toml")
         published = snapshots.published(made.root / "state" / "domain", each.name)
         assert published is not None
-        with inside.opened_on(published, policy, remember=True) as here:
+        with inside.opened_on(published, policy, remember=False) as here:
             found |= aims.ranked([question for question in EVERY if question.dataset == each.name], here, 0)
     return found
 

@@ -156,7 +156,7 @@ class Inside:
                 raise NotAnswered(released.code, "failed after the charge")
 
     def statements(self, sql: str, epsilon: str) -> list[str]:
-        """What the engine is given for the question. Raises NotAnswered."""
+        """What the engine runs for the question: nothing that is remembered. Raises NotAnswered."""
         before = len(self._hands.given)
         self.ask(sql, epsilon)
         return self._hands.given[before:]
@@ -235,12 +235,13 @@ class _Hands(Worker):
         self.given: list[str] = []
 
     def query(self, sql: str, shape: tuple[Type, ...], rows_max: int, keep: str | None = None) -> list[Row]:
-        self.given.append(sql)
-        if keep is not None and keep != self._kept:
-            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {KEPT} AS {keep}").fetchall()
-            self._kept = keep
         if self._known is not None and (sql, keep) in self._known:
             return self._known[sql, keep]
+        if keep is not None and keep != self._kept:
+            self.given.append(keep)
+            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {KEPT} AS {keep}").fetchall()
+            self._kept = keep
+        self.given.append(sql)
         found: list[Any] = self._connection.execute(sql).fetchall()
         assert len(found) <= rows_max
         assert all(len(row) == len(shape) for row in found[:1])

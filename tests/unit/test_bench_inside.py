@@ -1,0 +1,67 @@
+"""The door that accuracy is measured behind is the project's own, and draws its noise anew for every release."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import duckdb
+import pytest
+
+from bench import inside, variants
+from bench.accuracy.bounds import policy
+from bench.data import Dataset
+
+ORDERS = 400
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    folder = tmp_path_factory.mktemp("tpch")
+    with duckdb.connect() as connection:
+        connection.execute(
+            f"COPY (SELECT i::BIGINT AS o_orderkey, DATE '1995-01-01' + (i % 900)::INT AS o_orderdate"
+            f" FROM range({ORDERS}) t(i)) TO '{folder}/orders.parquet'"
+        )
+        connection.execute(
+            f"COPY (SELECT (i % {ORDERS})::BIGINT AS l_orderkey, 2::DECIMAL(15, 2) AS l_quantity"
+            f" FROM range({3 * ORDERS}) t(i)) TO '{folder}/lineitem.parquet'"
+        )
+    files = {name: folder / f"{name}.parquet" for name in ("orders", "lineitem")}
+    return Dataset("tpch", folder, files, files)
+
+
+@pytest.fixture(scope="module")
+def here(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Iterator[inside.Inside]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inside, "FOLDER", tmp_path_factory.mktemp("kept"))
+        with inside.opened(variants.text(policy("orders", "good", "pure")), data, remember=True) as opened:
+            yield opened
+
+
+QUESTION = "SELECT COUNT(*) AS n FROM lineitem JOIN orders ON l_orderkey = o_orderkey"
+
+
+def test_every_asking_is_a_release_of_its_own_from_what_was_computed_once(here: inside.Inside) -> None:
+    found = [here.ask(QUESTION, "0.01").rows[0][0] for _ in range(12)]
+
+    assert len(set(found)) > 1
+    assert here.statements(QUESTION, "0.01") == []
+    assert len(here.statements(f"{QUESTION} WHERE o_orderdate < DATE '1996-01-01'", "0.01")) == 1
+
+
+def test_the_answer_is_the_products_own(here: inside.Inside) -> None:
+    found = [int(str(here.ask(QUESTION, "2").rows[0][0])) for _ in range(5)]
+
+    assert sorted(found)[2] == pytest.approx(3 * ORDERS, abs=60)
+
+
+def test_a_question_that_the_product_refuses_is_refused_with_its_code(here: inside.Inside) -> None:
+    with pytest.raises(inside.NotAnswered) as refused:
+        here.ask("SELECT o_orderkey FROM orders", "1")
+
+    assert refused.value.code
+
+
+def test_a_question_dearer_than_the_policy_allows_is_refused(here: inside.Inside) -> None:
+    with pytest.raises(inside.NotAnswered, match="epsilon_too_large"):
+        here.ask(QUESTION, "3")
