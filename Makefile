@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 DEMO := .demo/home
 PORT ?= 0
 SLICE ?=
+ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo serve test test-long bench bench-accuracy bench-peers lint format clean
@@ -14,7 +15,7 @@ help: ## print this list
 	@echo "make serve          leave the demo's gateway running; prints its address and tokens (PORT=8080: on this port)"
 	@echo "make test           the whole test suite, with ruff, mypy and the import rules (under 15 minutes)"
 	@echo "make test-long      bigger numbers of the same tests, in slices that can be resumed (SLICE=n: one of them)"
-	@echo "make bench          measure: a query through the gateway against the same query in bare DuckDB"
+	@echo "make bench          measure: a query through the gateway against the same query in bare DuckDB (ARGS=--quick)"
 	@echo "make bench-accuracy measure: how far answers are from the truth, with good, loose and no bounds"
 	@echo "make bench-peers    measure: the same questions put to other libraries, each in an environment of its own"
 	@echo "make lint           ruff, mypy and the import rules alone"
@@ -37,13 +38,13 @@ test-long: $(VENV)/.ready-test
 	@$(BIN)/python -m tests.long $(SLICE)
 
 bench: $(VENV)/.ready-bench
-	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench $(ARGS)
 
 bench-accuracy: $(VENV)/.ready-bench
-	@$(BIN)/python -m bench.accuracy
+	@$(BIN)/python -m bench.accuracy $(ARGS)
 
 bench-peers: $(VENV)/.ready-bench
-	@$(BIN)/python -m bench.peers
+	@$(BIN)/python -m bench.peers $(ARGS)
 
 lint: $(VENV)/.ready-test
 	@echo "ruff check"

@@ -142,6 +142,63 @@ TPCH = (
         per_unit="SELECT COUNT(*), SUM(n) FROM (SELECT o_custkey, o_clerk, COUNT(*) AS n FROM orders"
         " WHERE o_orderdate >= {x} GROUP BY o_custkey, o_clerk)",
     ),
+    Question(
+        "median price",
+        "tpch",
+        0,
+        "SELECT MEDIAN(o_totalprice) AS middle FROM orders WHERE o_orderdate >= {x}",
+        ORDERS_FROM,
+    ),
+    Question(
+        "deviation of price by status",
+        "tpch",
+        1,
+        "SELECT o_orderstatus, STDDEV_SAMP(o_totalprice) AS deviation FROM orders"
+        " WHERE o_orderdate >= {x} GROUP BY o_orderstatus",
+        ORDERS_FROM,
+    ),
+    Question(
+        "different clerks",
+        "tpch",
+        0,
+        "SELECT COUNT(DISTINCT o_clerk) AS n FROM orders WHERE o_orderdate >= {x}",
+        ORDERS_FROM,
+    ),
+    Question(
+        "customers with many orders",
+        "tpch",
+        0,
+        "SELECT COUNT(*) AS n FROM (SELECT o_custkey, COUNT(*) AS k FROM orders"
+        " WHERE o_orderdate >= {x} GROUP BY o_custkey) AS c WHERE c.k > 15",
+        ORDERS_FROM,
+    ),
+    Question(
+        "segments of buyers of dear orders",
+        "tpch",
+        1,
+        "SELECT c_mktsegment, COUNT(*) AS n FROM customer WHERE c_custkey IN"
+        " (SELECT o_custkey FROM orders WHERE o_orderdate >= {x} AND o_totalprice > 300000) GROUP BY c_mktsegment",
+        ORDERS_FROM,
+    ),
+    Question(
+        "status and priority, rolled up",
+        "tpch",
+        2,
+        "SELECT o_orderstatus, o_orderpriority, COUNT(*) AS n FROM orders WHERE o_orderdate >= {x}"
+        " GROUP BY ROLLUP (o_orderstatus, o_orderpriority)",
+        ORDERS_FROM,
+    ),
+    Question(
+        "mean price of each customer's last order",
+        "tpch",
+        0,
+        "SELECT AVG(o_totalprice) AS mean FROM (SELECT o_totalprice, row_number() OVER"
+        " (PARTITION BY o_custkey ORDER BY o_orderdate DESC) AS place FROM orders WHERE o_orderdate >= {x}) AS c"
+        " WHERE place = 1",
+        ORDERS_FROM,
+        per_unit="SELECT COUNT(*), MAX(last) FROM (SELECT o_custkey, MAX(o_orderdate) AS last FROM orders"
+        " WHERE o_orderdate >= {x} GROUP BY o_custkey)",
+    ),
 )
 
 INCOME = (
