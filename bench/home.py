@@ -117,6 +117,7 @@ def running(home: Home, commands: list[list[str]]) -> Iterator[Client]:
     token = _run(*BPK, "token", "issue", "--home", str(home.root), "--subject", OPERATOR, "--role", "operator")
     said = home.root / "serve.log"
     processes: list[subprocess.Popen[bytes]] = []
+    signal.signal(signal.SIGTERM, _end)  # whoever ends the benchmark ends what it serves
     with said.open("ab") as log:
         try:
             for command in commands:
@@ -125,6 +126,11 @@ def running(home: Home, commands: list[list[str]]) -> Iterator[Client]:
         finally:
             for process in reversed(processes):
                 _stop(process)
+
+
+def _end(number: int, frame: object) -> None:
+    del frame
+    raise SystemExit(128 + number)
 
 
 def _await_ready(home: Home, token: str, processes: list[subprocess.Popen[bytes]], said: Path) -> Client:

@@ -250,6 +250,8 @@ class _Hands(Worker):
         return found
 
     def close(self) -> None:
-        """There is no process to end."""
+        """The next job is another worker's: unless all is remembered, it begins with nothing kept."""
+        if self._known is None:
+            self._kept = None
 
     kill = close
