@@ -37,18 +37,31 @@ def derive(relation: Relation, schema: Schema) -> Facts:
         case Public():
             return tables.public(relation, schema)
         case Project():
-            return projections.project(relation, derive(relation.source, schema))
+            return projections.project(relation, _below(relation, schema))
         case Filter():
             return narrow.apply(relation.conditions, derive(relation.source, schema))
         case Join():
             return joins.join(relation, derive(relation.left, schema), derive(relation.right, schema), schema)
         case UnionAll():
-            return projections.union_all(relation, tuple(derive(each, schema) for each in relation.inputs))
+            return projections.union_all(relation, tuple(_unused(relation, derive(r, schema)) for r in relation.inputs))
         case UnitAggregate():
-            return units.aggregate(relation, derive(relation.source, schema))
+            return units.aggregate(relation, _below(relation, schema))
         case Window():
-            return windows.window(relation, derive(relation.source, schema))
+            return windows.window(relation, _below(relation, schema))
         case Release() | Rollup() | Distinct() | Sort() | Limit() | Output():
             raise Refuse("construct_not_allowed", "a released result cannot be joined or grouped again", at=relation.at)
         case _:
             assert_never(relation)
+
+
+def _below(relation: Project | UnitAggregate | Window, schema: Schema) -> Facts:
+    return _unused(relation, derive(relation.source, schema))
+
+
+def _unused(relation: Project | UnionAll | UnitAggregate | Window, below: Facts) -> Facts:
+    """`below`, where no name of it is one that `relation` makes: to the engine a name that stands twice is the lower
+    one's, and the facts would be those of the upper."""
+    prefix = f"{relation.number}."
+    if any(name.startswith(prefix) for name in (*below.columns, *(below.unit or ()))):
+        raise Refuse("construct_not_allowed", "a part of a question has the number of one below it", at=relation.at)
+    return below

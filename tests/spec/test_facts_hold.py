@@ -17,7 +17,20 @@ from sandbox.relational.facts import Facts, Refuse
 from sandbox.relational.lower import cells
 from sandbox.relational.lower.scalars import scalar
 from sandbox.relational.lower.values import lower_values
-from sandbox.relational.nodes import Filter, Join, Measure, Project, Relation, Release, Scan, find_release
+from sandbox.relational.nodes import (
+    Filter,
+    Join,
+    Measure,
+    Project,
+    Relation,
+    Release,
+    Scan,
+    UnionAll,
+    UnitAggregate,
+    Window,
+    WindowColumn,
+    find_release,
+)
 from sandbox.relational.plan import plan_release
 from sandbox.relational.scalar import facts_of
 from tests.spec.test_bounding import World, world_with
@@ -84,6 +97,27 @@ def test_two_sides_of_a_join_never_carry_one_name_twice() -> None:
     for join in twice:
         with pytest.raises(Refuse) as caught:
             plan_release(Release(join, (), (COUNT,)), heavy_world("zcdp").schema)
+        assert caught.value.refused.code == "construct_not_allowed"
+
+
+def test_no_part_of_a_question_makes_a_name_that_stands_below_it() -> None:
+    """To the engine the name would be the lower one's: a filter that leaves one row a unit would look elsewhere."""
+    schema = heavy_world("zcdp").schema
+    other = Window(VISITS, (WindowColumn("count_rows", None, (), ()),), 6)
+    first = Filter(
+        Window(other, (WindowColumn("row_number", None, (), ()),), 6),
+        (Call("equal", (Column("6.w0"), Literal(1, BIGINT))),),
+    )
+    names = Project(VISITS, 7, (Column("0.kind"), Column("0.pid")))
+    twice: list[Relation] = [
+        first,
+        Project(names, 7, (Column("7.0"),)),
+        UnitAggregate(Project(VISITS, 7, (Column("0.kind"),)), (Column("7.0"),), (), 7),
+        UnionAll((names, names), ((Column("7.0"),), (Column("7.0"),)), 7),
+    ]
+    for relation in twice:
+        with pytest.raises(Refuse) as caught:
+            derive(relation, schema)
         assert caught.value.refused.code == "construct_not_allowed"
 
 
