@@ -1,10 +1,11 @@
 """Numbers: arithmetic, rounding, division of whole numbers, roots and logarithms, bins, casts to numbers.
 
-Public keys of whole numbers come from declared ranges, or from the keys of the one part that is not a constant.
+Public keys of whole numbers come from declared ranges, or from the keys of the parts, put through the function.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable
@@ -25,15 +26,15 @@ EXACT_MAX = 2**53
 """Whole numbers up to here are exact as DOUBLE, so that a key is the very number that the rows give."""
 WHOLE_MAX = 2**63 - 2**10
 """The largest DOUBLE that a BIGINT holds."""
-MAPPED_MAX = 1_000
-"""Most keys that are put through a function one by one."""
+MAPPED_MAX = 2_000
+"""Most keys, or pairs of keys, that are put through a function one by one: the months of a lifetime."""
 _WHOLE_TEXT = re.compile(r"-?[0-9]{1,15}")
 
 
 def arithmetic(call: Call, parts: list[ColumnFacts]) -> ColumnFacts:
     _want_numbers(call, parts)
     whole = call.function != "divide" and all(part.type.whole for part in parts)
-    nullable = any(part.nullable for part in parts) or call.function == "divide"
+    nullable = any(part.nullable for part in parts) or (call.function == "divide" and _may_be_zero(parts[1]))
     bounds = _by_intervals(_ARITHMETIC[call.function], parts)
     step = _arithmetic_step(call.function, parts)
     return _keyed(_computed(whole, nullable, bounds, step), call, parts)
@@ -62,9 +63,7 @@ def whole_division(call: Call, parts: list[ColumnFacts]) -> ColumnFacts:
     """Null where the divisor is 0."""
     _want_numbers(call, parts)
     whole = all(part.type.whole for part in parts)
-    by = parts[1].bounds
-    never_zero = numeric_bounds(by) and not by[0] <= 0 <= by[1]
-    nullable = any(part.nullable for part in parts) or not never_zero
+    nullable = any(part.nullable for part in parts) or _may_be_zero(parts[1])
     if call.function == "modulo":
         bounds = _by_intervals(intervals.modulo_whole if whole else intervals.modulo, parts)
         return _keyed(_computed(whole, nullable, bounds, finest(parts)), call, parts)
@@ -72,6 +71,10 @@ def whole_division(call: Call, parts: list[ColumnFacts]) -> ColumnFacts:
     exact = _by_intervals(rule, parts)
     cut = intervals.cut(exact) if numeric_bounds(exact) else None
     return _keyed(_computed(whole=True, nullable=nullable, bounds=cut, step=Fraction(1)), call, parts)
+
+
+def _may_be_zero(part: ColumnFacts) -> bool:
+    return not numeric_bounds(part.bounds) or part.bounds[0] <= 0 <= part.bounds[1]
 
 
 def root(call: Call, parts: list[ColumnFacts]) -> ColumnFacts:
@@ -168,15 +171,12 @@ def _keyed(found: ColumnFacts, call: Call, parts: list[ColumnFacts]) -> ColumnFa
 
 
 def _mapped(call: Call, parts: list[ColumnFacts]) -> tuple[int, ...] | None:
-    """The keys of the one part that is not a constant, put through the function; None where that cannot be done."""
-    rule = _EXACT.get(call.function)
+    """The keys of the parts put through the function, each with each; None where that cannot be done."""
+    rule, same = _EXACT.get(call.function), len(set(call.arguments)) == 1
     lists = [part.keys for part in parts if part.keys is not None and all(type(key) is int for key in part.keys)]
-    open_ = [keys for keys in lists if len(keys) != 1]
-    if rule is None or len(lists) != len(parts) or len(open_) > 1 or any(len(keys) > MAPPED_MAX for keys in open_):
+    if rule is None or len(lists) != len(parts) or (not same and math.prod(map(len, lists)) > MAPPED_MAX):
         return None
-    size = len(open_[0]) if open_ else 1
-    columns = [keys * size if len(keys) == 1 else keys for keys in lists]
-    found = {rule(*row) for row in zip(*columns, strict=True)} - {None}
+    found = {rule(*row) for row in (zip(*lists, strict=True) if same else itertools.product(*lists))}
     whole = sorted(value for value in found if value is not None)
     return tuple(whole) if all(abs(value) <= EXACT_MAX for value in whole) else None
 

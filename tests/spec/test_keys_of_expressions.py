@@ -1,0 +1,95 @@
+"""Public groups of what is computed: every one that the declared domain gives, and none that it does not.
+
+Each question groups by one expression over one column. Its groups are held against the engine's own values of that
+expression, over every value that the policy declares for the column.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from functools import cache
+
+import duckdb
+import pytest
+
+from policies.types import Value
+from sandbox.relational.derive import derive
+from sandbox.relational.facts import Schema
+from sandbox.relational.lower.scalars import identifier, scalar
+from sandbox.relational.nodes import Filter, find_release
+from sandbox.relational.plan import KeyPlan, ReleasePlan, plan_release
+from tests.sql_world import ask, clinic
+
+SCHEMA = Schema(clinic(), {})
+DOMAINS: dict[str, tuple[Value, ...]] = {
+    "birth_date": tuple(
+        date(1920, 1, 1) + timedelta(days) for days in range((date(2027, 1, 1) - date(1920, 1, 1)).days)
+    ),
+    "visit_date": tuple(
+        date(2020, 1, 1) + timedelta(days) for days in range((date(2027, 1, 1) - date(2020, 1, 1)).days)
+    ),
+    "age": tuple(range(100)),
+    "kind": ("in", "out"),
+}
+QUESTIONS = {
+    # What is grouped by, over which column and under which condition: how many groups there are.
+    ("year(birth_date)", "birth_date", "TRUE"): 107,
+    ("year(birth_date) * 1", "birth_date", "TRUE"): 107,
+    ("year(birth_date) - 1900", "birth_date", "TRUE"): 107,
+    ("year(birth_date) // 25 * 25", "birth_date", "TRUE"): 6,
+    ("floor(year(birth_date) / 10)", "birth_date", "TRUE"): 11,
+    ("CASE WHEN year(birth_date) < 1960 THEN 'old' ELSE 'young' END", "birth_date", "TRUE"): 2,
+    ("year(visit_date) * 100 + month(visit_date)", "visit_date", "TRUE"): 84,
+    ("quarter(visit_date) + 4 * year(visit_date)", "visit_date", "TRUE"): 28,
+    ("month(visit_date) % 2", "visit_date", "TRUE"): 2,
+    ("age * age", "age", "age < 20"): 20,
+    ("upper(kind)", "kind", "TRUE"): 2,
+}  # fmt: skip
+TABLES = {"birth_date": "people", "age": "people", "visit_date": "visits", "kind": "visits"}
+
+
+def plan_of(grouped: str, column: str, condition: str) -> ReleasePlan:
+    sql = f"SELECT {grouped} AS x, COUNT(*) AS n FROM {TABLES[column]} WHERE {condition} GROUP BY x"
+    return plan_release(find_release(ask(sql.replace(" WHERE TRUE", "")).plan), SCHEMA)
+
+
+@cache
+def engine() -> duckdb.DuckDBPyConnection:
+    """A table per column, with every value that the policy declares for it."""
+    connection = duckdb.connect(":memory:", config={"threads": "1"})
+    for column, values in DOMAINS.items():
+        kind = {date: "DATE", int: "INTEGER", str: "VARCHAR"}[type(values[0])]
+        connection.execute(
+            f"CREATE TABLE {column} AS SELECT unnest(?::{kind}[]) AS {identifier(f'0.{column}')}", [values]
+        )
+    return connection
+
+
+def values_of(plan: ReleasePlan, column: str) -> list[Value]:
+    """What the engine makes of the grouped expression, in the rows of the whole domain where the conditions hold."""
+    source, conditions = plan.release.source, []
+    while isinstance(source, Filter):
+        below = derive(source.source, SCHEMA)
+        conditions += [scalar(condition, below) for condition in source.conditions]
+        source = source.source
+    grouped = scalar(plan.keys[0].expression, plan.facts)
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    return [row[0] for row in engine().execute(f"SELECT DISTINCT {grouped} FROM {column}{where}").fetchall()]
+
+
+def key_of(plan: ReleasePlan) -> KeyPlan:
+    (key,) = plan.keys
+    return key
+
+
+@pytest.mark.parametrize(("grouped", "column", "condition"), QUESTIONS)
+def test_the_public_groups_are_those_of_the_declared_domain(grouped: str, column: str, condition: str) -> None:
+    plan = plan_of(grouped, column, condition)
+    key = key_of(plan)
+    assert key.keys is not None
+    assert len(key.keys) == QUESTIONS[grouped, column, condition]
+    assert set(key.keys) == set(values_of(plan, column))
+
+
+def test_too_many_pairs_are_not_put_through_a_function_one_by_one() -> None:
+    assert key_of(plan_of("year(birth_date) * 1000 + age", "age", "TRUE")).keys is None
