@@ -15,7 +15,7 @@ from typing import TypeGuard
 from policies import model
 from policies.types import Type, Value
 from sandbox.protocol import Refused
-from sandbox.relational.expressions import Position
+from sandbox.relational.expressions import Expression, Position
 
 Edge = Fraction | date | datetime
 Bounds = tuple[Edge, Edge]
@@ -85,6 +85,8 @@ class Facts:
     """Every unit has at most one row, by what ingest checked or by structure; `multiplicity == 1` is only declared."""
     numbered: Mapping[str, Numbering] = field(default_factory=dict)
     """Columns that number the rows of a unit from 1 on."""
+    computed: Mapping[Expression, ColumnFacts] = field(default_factory=dict)
+    """Expressions of which a condition that holds for all rows says more than is known of their columns."""
 
     @property
     def private(self) -> bool:

@@ -1,4 +1,4 @@
-"""What WHERE says about columns: comparisons with constants narrow bounds and public keys."""
+"""What WHERE says about columns and expressions: comparisons with constants narrow bounds and public keys."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar
 
 from policies.types import BOOLEAN, Value
 from sandbox.relational.expressions import Call, Column, Expression, Literal
 from sandbox.relational.facts import Bounds, ColumnFacts, Edge, Facts, Refuse, numeric_bounds
 from sandbox.relational.scalar import facts_of
+
+Name = TypeVar("Name")
+Said = tuple[Expression, Callable[[ColumnFacts], ColumnFacts]]
+"""What a condition is about, and what is known of that where it holds."""
 
 
 def apply(conditions: tuple[Expression, ...], facts: Facts) -> Facts:
@@ -22,17 +26,32 @@ def apply(conditions: tuple[Expression, ...], facts: Facts) -> Facts:
     Guarantee: rows are only left out. Where a number that no two rows of a unit share must be 1, a unit keeps one row.
     Source: docs/explanation/guarantees/window.md
     """
-    columns = dict(facts.columns)
-    once = facts.unit_once
+    parts: list[Expression] = []
     for condition in conditions:
         if facts_of(condition, facts).type != BOOLEAN:
             raise Refuse("type_mismatch", "WHERE needs a condition", at=condition.at)
-        for part in _conjuncts(condition):
-            _narrow(part, columns)
-            once = once or _keeps_one(part, facts)
+        parts += _conjuncts(condition)
+    found = _narrowed([said for part in parts if (said := _said(part)) is not None], facts)
+    once = facts.unit_once or any(_keeps_one(part, facts) for part in parts)
     if once:
-        columns = {name: replace(column, of_unit=True) for name, column in columns.items()}
-    return replace(facts, columns=columns, multiplicity=_rows(columns, facts, once=once), unit_once=once)
+        found = replace(found, columns=_of_unit(found.columns), computed=_of_unit(found.computed))
+    return replace(found, multiplicity=_rows(found.columns, facts, once=once), unit_once=once)
+
+
+def _narrowed(every: list[Said], facts: Facts) -> Facts:
+    """Columns first: what is computed of them is then known as well as it can be."""
+    columns, computed = dict(facts.columns), dict(facts.computed)
+    for subject, change in every:
+        if isinstance(subject, Column) and subject.name in columns:
+            columns[subject.name] = change(columns[subject.name])
+    for subject, change in every:
+        if not isinstance(subject, Column | Literal):
+            computed[subject] = change(facts_of(subject, replace(facts, columns=columns, computed=computed)))
+    return replace(facts, columns=columns, computed=computed)
+
+
+def _of_unit(known: Mapping[Name, ColumnFacts]) -> dict[Name, ColumnFacts]:
+    return {name: replace(column, of_unit=True) for name, column in known.items()}
 
 
 def _keeps_one(condition: Expression, facts: Facts) -> bool:
@@ -64,30 +83,29 @@ def _conjuncts(condition: Expression) -> list[Expression]:
     return [condition]
 
 
-def _narrow(condition: Expression, columns: dict[str, ColumnFacts]) -> None:
+def _said(condition: Expression) -> Said | None:
     match condition:
-        case Call(function="not", arguments=(Call(function="is_null", arguments=(Column(name=name),)),)):
-            if name in columns:
-                columns[name] = replace(columns[name], nullable=False)
+        case Call(function="not", arguments=(Call(function="is_null", arguments=(subject,)),)):
+            return subject, lambda known: replace(known, nullable=False)
         case Call(function="or" | "in"):
             listed = _listed(condition)
-            if listed is not None and listed[0] in columns:
-                columns[listed[0]] = _one_of(columns[listed[0]], listed[1])
-        case Call(function=function, arguments=(Column(name=name), Literal(value=value))) if name in columns:
-            if function in _TESTS:
-                columns[name] = _compare(columns[name], function, value)
+            return None if listed is None else (listed[0], lambda known: _one_of(known, listed[1]))
+        case Call(function=test, arguments=(subject, Literal(value=value))) if test in _TESTS:
+            return subject, lambda known: _compare(known, test, value)
+        case _:
+            return None
 
 
-def _listed(condition: Expression) -> tuple[str, tuple[Value, ...]] | None:
-    """The one column that a condition is about and the values that it may have: `=`, IN, or several of them with OR."""
+def _listed(condition: Expression) -> tuple[Expression, tuple[Value, ...]] | None:
+    """The one thing that a condition is about and the values that it may have: `=`, IN, or several of them with OR."""
     match condition:
-        case Call(function="equal" | "in", arguments=(Column(name=name), *rest)):
+        case Call(function="equal" | "in", arguments=(subject, *rest)):
             values = tuple(part.value for part in rest if isinstance(part, Literal))
-            return (name, values) if len(values) == len(rest) else None
+            return (subject, values) if len(values) == len(rest) else None
         case Call(function="or", arguments=arguments):
             parts = [_listed(argument) for argument in arguments]
             known = [part for part in parts if part is not None]
-            if len(known) < len(parts) or len({name for name, _ in known}) > 1:
+            if len(known) < len(parts) or len({subject for subject, _ in known}) > 1:
                 return None
             return known[0][0], tuple(value for _, values in known for value in values)
     return None
@@ -96,7 +114,8 @@ def _listed(condition: Expression) -> tuple[str, tuple[Value, ...]] | None:
 def _one_of(column: ColumnFacts, values: tuple[Value, ...]) -> ColumnFacts:
     """A null among the values matches no row."""
     values = tuple(value for value in values if value is not None)
-    kept = _keep(_named(column, values), lambda key: any(_same(key, value) for value in values))
+    wanted = {_comparable(value) for value in values}
+    kept = _keep(_named(column, values), lambda key: _comparable(key) in wanted)
     edges = [edge for value in values if isinstance(edge := _comparable(value), Fraction | date | datetime)]
     if kept.bounds is None or not edges or len({type(edge) for edge in edges}) > 1 or len(edges) < len(values):
         return kept
@@ -146,10 +165,6 @@ def _like(bound: Edge, edge: Edge) -> Edge:
 def _keep(column: ColumnFacts, test: Callable[[Value], bool]) -> ColumnFacts:
     keys = None if column.keys is None else tuple(key for key in column.keys if test(key))
     return replace(column, keys=keys, nullable=False)
-
-
-def _same(first: Value, second: Value) -> bool:
-    return bool(_comparable(first) == _comparable(second))
 
 
 def _comparable(value: Value) -> Any:

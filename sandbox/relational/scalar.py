@@ -26,6 +26,8 @@ Rule = Callable[[Call, list[ColumnFacts]], ColumnFacts]
 
 def facts_of(expression: Expression, facts: Facts) -> ColumnFacts:
     """Facts of `expression` over a relation with `facts`. Raises Refuse (`type_mismatch`, `column_unknown`)."""
+    if facts.computed and expression in facts.computed:
+        return facts.computed[expression]
     match expression:
         case Column(name=name, at=at):
             if name in (facts.unit or ()):

@@ -13,6 +13,7 @@ import duckdb
 import pytest
 
 from policies.types import Value
+from sandbox.relational import narrow
 from sandbox.relational.derive import derive
 from sandbox.relational.facts import Schema
 from sandbox.relational.lower.scalars import identifier, scalar
@@ -44,6 +45,21 @@ QUESTIONS = {
     ("month(visit_date) % 2", "visit_date", "TRUE"): 2,
     ("age * age", "age", "age < 20"): 20,
     ("upper(kind)", "kind", "TRUE"): 2,
+    # A condition on what is grouped by.
+    ("year(birth_date)", "birth_date", "year(birth_date) IN (1950, 1952)"): 2,
+    ("year(birth_date)", "birth_date", "year(birth_date) = 1950 OR year(birth_date) = 1960"): 2,
+    ("year(birth_date)", "birth_date", "year(birth_date) > 2030"): 0,
+    ("year(birth_date)", "birth_date", "1950 < year(birth_date) AND year(birth_date) <= 1953"): 3,
+    ("year(birth_date)", "birth_date", "year(birth_date) <> 1950"): 106,
+    ("year(birth_date)", "birth_date", "birth_date >= DATE '2020-07-01' AND year(birth_date) < 2023"): 3,
+    ("year(birth_date) - 1900", "birth_date", "year(birth_date) BETWEEN 1990 AND 1992"): 3,
+    ("year(visit_date) * 100 + month(visit_date)", "visit_date", "year(visit_date) = 2021"): 12,
+    ("date_trunc('month', visit_date)", "visit_date", "date_trunc('month', visit_date) >= DATE '2026-11-01'"): 2,
+    ("month(visit_date)", "visit_date", "month(visit_date) IN (1, 2)"): 2,
+    ("age // 10", "age", "age // 10 >= 8"): 2,
+    ("age % 7", "age", "age % 7 IN (1, 2, 9)"): 2,
+    ("upper(kind)", "kind", "upper(kind) = 'IN'"): 1,
+    ("age", "age", "age > 95"): 4,
 }  # fmt: skip
 TABLES = {"birth_date": "people", "age": "people", "visit_date": "visits", "kind": "visits"}
 
@@ -89,6 +105,36 @@ def test_the_public_groups_are_those_of_the_declared_domain(grouped: str, column
     assert key.keys is not None
     assert len(key.keys) == QUESTIONS[grouped, column, condition]
     assert set(key.keys) == set(values_of(plan, column))
+
+
+def test_a_group_that_a_condition_wrongly_takes_away_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    keep = narrow._keep
+    monkeypatch.setattr(narrow, "_keep", lambda column, test: keep(column, lambda key: key != 1952 and test(key)))
+    plan = plan_of("year(birth_date)", "birth_date", "year(birth_date) IN (1950, 1952)")
+    assert set(key_of(plan).keys or ()) != set(values_of(plan, "birth_date"))
+
+
+def test_what_a_condition_says_ends_where_its_rows_do() -> None:
+    """Below a LEFT join it holds for the partners alone: a row without one has none of its years."""
+    sql = (
+        "SELECT year(v.visit_date) AS y, COUNT(*) AS n FROM people p LEFT JOIN (SELECT pid, visit_date FROM visits "
+        "WHERE year(visit_date) = 2021) v ON p.pid = v.pid GROUP BY y"
+    )
+    key = key_of(plan_release(find_release(ask(sql).plan), SCHEMA))
+    assert None in (key.keys or ())
+    assert 2021 in (key.keys or ())
+
+
+def test_a_condition_on_one_expression_says_nothing_of_another() -> None:
+    plan = plan_of("month(visit_date)", "visit_date", "year(visit_date) = 2021")
+    assert len(key_of(plan).keys or ()) == 12
+    either = plan_of("year(visit_date)", "visit_date", "year(visit_date) = 2021 OR month(visit_date) = 1")
+    assert len(key_of(either).keys or ()) == 7
+
+
+def test_words_that_a_condition_names_are_public() -> None:
+    sql = "SELECT lower(diagnosis) AS d, COUNT(*) FROM people WHERE lower(diagnosis) IN ('flu', 'gout') GROUP BY d"
+    assert key_of(plan_release(find_release(ask(sql).plan), SCHEMA)).keys == ("flu", "gout")
 
 
 def test_too_many_pairs_are_not_put_through_a_function_one_by_one() -> None:
