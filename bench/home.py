@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -74,6 +75,7 @@ def _write_policy(root: Path, data: Dataset) -> None:
     (root / "policies" / "licences" / f"{data.name}.toml").write_text(licence, encoding="utf-8")
 
 
+@cache
 def degraded() -> list[str]:
     """Layers that this system does not have: without them the figures are those of an unprotected worker."""
     done = subprocess.run(
