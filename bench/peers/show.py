@@ -12,6 +12,8 @@ from bench.peers.questions import Keys, Question
 
 BARE: Final = "bare"
 REASON_MAX: Final = 90
+WRONG: Final = 1.0
+"""From a median error of 100 % on, what came back is no answer, however fast it came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +137,12 @@ def standing(found: Board) -> str:
 
 
 def best_of_others(found: Board, question: Question, figure: str) -> tuple[str, float] | None:
-    """(who, median) of the best among the others that answered and enforce their bounds."""
+    """(who, median) of the best among the others that answered, not altogether wrongly, and enforce their bounds."""
     theirs = [
         (each.words, float(cell[figure][0]))
         for each in found.entrants
         if not each.ours and each.enforces and figure in (cell := found.cell(each.name, question))
+        if cell["error"][0] < WRONG
     ]
     return min(theirs, key=lambda one: one[1], default=None)
 

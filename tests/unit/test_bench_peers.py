@@ -116,7 +116,9 @@ def test_who_does_not_answer_says_why() -> None:
 
 def shown(**medians: float | str) -> Board:
     cells = {
-        (name, "a"): {"why": at} if isinstance(at, str) else {"error": [at, at], "ms": [at, at], "lost": 0, "runs": 2}
+        (name, "a"): {"why": at}
+        if isinstance(at, str)
+        else {"error": [at / 100, at], "ms": [at, at], "lost": 0, "runs": 2}
         for name, at in medians.items()
     }
     return Board("0.1", "private", 2, (BY_NAME["a"],), (OURS, THEM, LOOSE), cells)
@@ -125,6 +127,10 @@ def shown(**medians: float | str) -> Board:
 def test_the_best_of_the_others_is_neither_ours_nor_one_that_enforces_nothing() -> None:
     assert best_of_others(shown(ours=1.0, them=2.0, l=0.5), BY_NAME["a"], "ms") == ("them", 2.0)
     assert best_of_others(shown(ours=1.0, them="no", l=0.5), BY_NAME["a"], "ms") is None
+
+
+def test_an_answer_that_is_altogether_wrong_is_no_answer_however_fast() -> None:
+    assert best_of_others(shown(ours=1.0, them=100.0, l=0.5), BY_NAME["a"], "ms") is None
 
 
 @pytest.mark.parametrize(("own", "verdict"), [(1.0, "×0.5 ahead"), (2.0, "×1 even"), (40.0, "×20 behind")])
