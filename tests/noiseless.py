@@ -15,6 +15,7 @@ from sandbox.relational.facts import Schema
 from sandbox.relational.lower.statement import Lowered
 from sandbox.relational.nodes import Output, find_release
 from sandbox.relational.plan import ReleasePlan, plan_release
+from sandbox.relational.ranges import End
 from sandbox.relational.statistics import Vector
 from sandbox.release import choices, noise
 from sandbox.release.make import Job, make
@@ -40,14 +41,19 @@ def _declared(units: Mapping[int, int], vector: Vector, groups: int, accountant:
     return vector.levels(accountant)  # type: ignore[arg-type]
 
 
+def _whole(units: Mapping[int, int], end: End, groups: int, accountant: str, share: object) -> int:
+    return end.levels
+
+
 @contextmanager
 def noiseless() -> Iterator[None]:
-    """Sums and counts as they are, the best of each choice, every private key, every norm as declared."""
+    """Sums and counts as they are, the best of each choice, every private key, every norm and range as declared."""
     with (
         patch.object(noise, "add_noise", _as_it_is),
         patch.object(noise, "choose_least", _least),
         patch.object(noise, "select_keys", _every_key),
         patch.object(choices, "choose_level", _declared),
+        patch.object(choices, "choose_end", _whole),
     ):
         yield
 

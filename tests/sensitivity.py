@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from policies.model import Accountant
 from policies.types import Value
-from sandbox.relational.lower import distinct, keys, levels, quantiles, values
+from sandbox.relational.lower import distinct, keys, levels, quantiles, ranges, values
 from sandbox.relational.lower.statement import Lowered
 from sandbox.relational.plan import ReleasePlan
+from sandbox.relational.ranges import drawn_in, ends_of
 from sandbox.relational.statistics import DistinctCount, Quantiles, Vector
 from tests.builders import World
 
@@ -32,6 +33,10 @@ def looks(dice: random.Random, world: World, plan: ReleasePlan, units: Sequence[
         survivors = tuple(row[:-1] for row in world.rows(lowered))[:SURVIVORS_MAX]
         if not survivors:
             return
+    if ends := ends_of(plan):
+        yield from look.at(ranges.lower_ranges(plan, ends, world.schema, survivors), 1, _one_level)
+        plan = drawn_in(plan, ends, [dice.randrange(end.levels + 1) for end in ends])
+        look = _Look(world, plan, dp.accountant, units)
     if plan.loose:
         yield from look.at(levels.lower_levels(plan, world.schema, dp.accountant, survivors), 1, _one_level)
     if plan.vectors:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from typing import Literal, assert_never
@@ -34,6 +34,8 @@ from sandbox.relational.statistics import (
 )
 
 STEPS_MAX = 2**40
+RANGES_WORTH = 256
+"""A range of fewer steps is taken as declared."""
 UNBOUNDED_DOUBLE_STEP = Fraction(1, 2**20)
 """Grid of doubles without a declared range: levels then reach from a millionth to four billion."""
 TYPES_MAX = {"integer": 2**31 - 1, "bigint": 2**63 - 1}
@@ -213,12 +215,9 @@ def _sum(measure: Measure, facts: Facts, shape: Shape) -> Vector:
     """
     argument = _argument(measure)
     found = _numeric(argument, measure, facts)
-    if not numeric_bounds(found.bounds):
-        step = _unbounded_step(found)
-        widest = min(NORM_MAX, TYPES_MAX.get(found.type.kind, 10 ** (found.type.precision or 99) - 1))
-        wide = Argument(argument, -widest * step, widest * step, step)
-        return _vector((Component("value", 1, wide),), Norm(NORM_MAX**2, NORM_MAX), 1, measure, loose=True)
     bounded = _bounded(argument, measure, facts)
+    if not numeric_bounds(found.bounds):
+        return _vector((Component("value", 1, bounded),), Norm(NORM_MAX**2, NORM_MAX), 1, measure, loose=True)
     largest = max(abs(_steps(bounded.low, bounded.step)), abs(_steps(bounded.high, bounded.step)))
     most = min(shape.rows * largest, NORM_MAX)
     if found.declared is not None and found.declared.total_per_unit_max is not None:
@@ -227,19 +226,13 @@ def _sum(measure: Measure, facts: Facts, shape: Shape) -> Vector:
     return _vector((Component("value", 1, bounded),), Norm(most**2, most), 1, measure, loose=most >= LEVELS_WORTH)
 
 
-def _unbounded_step(found: ColumnFacts) -> Fraction:
-    if found.type.whole:
-        return Fraction(1)
-    return Fraction(1, 10 ** (found.type.scale or 0)) if found.type.kind == "decimal" else UNBOUNDED_DOUBLE_STEP
-
-
 def _moments(measure: Measure, facts: Facts, shape: Shape, *, squares: bool) -> Vector:
     """(1, u) per row with u centred in [-1, 1], and 2u^2 - 1 where squares are asked: one norm, and so one price."""
     argument, grid = _bounded(_argument(measure), measure, facts), CENTRED_GRID
     components = [Component("finite", grid, argument), Component("centred", grid, argument)]
     if squares:
         components.append(Component("square", grid, argument))
-    return _polynomials(tuple(components), shape, measure)
+    return _polynomials(tuple(components), shape, measure, ranged=_wide(argument))
 
 
 def _comoments(measure: Measure, facts: Facts, shape: Shape) -> Vector:
@@ -254,14 +247,20 @@ def _comoments(measure: Measure, facts: Facts, shape: Shape) -> Vector:
         Component("square", grid, first, second),
         Component("square", grid, second, first),
     )
-    return _polynomials(components, shape, measure)
+    return _polynomials(components, shape, measure, ranged=_wide(first) or _wide(second))
 
 
-def _polynomials(components: tuple[Component, ...], shape: Shape, measure: Measure) -> Vector:
+def _wide(argument: Argument) -> bool:
+    """Whether a narrower range may be worth its price: not for ages or grades, whose few values are all likely."""
+    return argument.high - argument.low >= RANGES_WORTH * argument.step
+
+
+def _polynomials(components: tuple[Component, ...], shape: Shape, measure: Measure, *, ranged: bool) -> Vector:
     """Every component of a row lies in [-1, 1], in steps of the grid."""
     size, most = len(components), CENTRED_GRID * shape.rows
     one = math.isqrt(size * CENTRED_GRID**2) + 1
-    return _vector(components, Norm(size * most**2, size * most), one, measure, loose=shape.rows >= LEVELS_WORTH)
+    loose = shape.rows >= LEVELS_WORTH
+    return replace(_vector(components, Norm(size * most**2, size * most), one, measure, loose=loose), ranged=ranged)
 
 
 def _distinct(measure: Measure, facts: Facts, shape: Shape) -> DistinctCount:
@@ -276,22 +275,38 @@ def _distinct(measure: Measure, facts: Facts, shape: Shape) -> DistinctCount:
 
 def _quantiles(measures: Sequence[Measure], facts: Facts, shape: Shape, cells: int) -> Quantiles:
     """A grid of the column's own steps where they are few, else as fine as two passes can carry."""
-    argument = _bounded(_argument(measures[0]), measures[0], facts)
     most = min(CELLS_MAX, max(16, 100_000 // max(1, cells)) ** 2)
-    step, width = argument.step, argument.high - argument.low
-    count = math.floor(width / step) + 1
-    if count > most:
-        step *= -(-count // most)
-        count = math.floor(width / step) + 1
     fractions = sorted({f for f in map(fraction_of, measures) if f is not None})
-    return Quantiles(
-        argument=Argument(argument.expression, argument.low, argument.high, step),
-        fractions=tuple(fractions),
-        cells=count,
-        inner=max(1, math.isqrt(count - 1) + 1),
+    return quantiles_on(
+        _bounded(_argument(measures[0]), measures[0], facts),
+        tuple(fractions),
         rows=shape.rows,
         grid=1 if shape.unit_once else COUNT_GRID,
-        coarser=step != argument.step,
+        cells_max=most,
+    )
+
+
+def quantiles_on(
+    argument: Argument, fractions: tuple[Fraction, ...], *, rows: int, grid: int, cells_max: int
+) -> Quantiles:
+    """Quantiles on the grid that `argument` allows within `cells_max` cells."""
+    step, width = argument.step, argument.high - argument.low
+    count = math.floor(width / step) + 1
+    if count > cells_max:
+        step *= -(-count // cells_max)
+        count = math.floor(width / step) + 1
+    coarser = step != argument.step
+    return Quantiles(
+        argument=argument,
+        fractions=fractions,
+        cells=count,
+        cell=step,
+        inner=max(1, math.isqrt(count - 1) + 1),
+        rows=rows,
+        grid=grid,
+        cells_max=cells_max,
+        coarser=coarser,
+        ranged=coarser,
     )
 
 
@@ -304,13 +319,22 @@ def _numeric(argument: Expression, measure: Measure, facts: Facts) -> ColumnFact
 
 
 def _bounded(argument: Expression, measure: Measure, facts: Facts) -> Argument:
+    """The argument with its bounds. Where a bare column declares none, the widest that are exact stand in."""
     found = _numeric(argument, measure, facts)
     if not numeric_bounds(found.bounds):
-        hint = "use columns with a declared range, and divide only by what cannot be 0"
-        detail = f"{measure.function.upper()} of {found.label} has no declared bounds, so its noise cannot be sized"
-        raise Refuse("bound_missing", detail, hint=hint, at=argument.at or measure.at)
+        if found.source is None:
+            hint = "use columns with a declared range, and divide only by what cannot be 0"
+            detail = f"{measure.function.upper()} of {found.label} has no declared bounds, so its noise cannot be sized"
+            raise Refuse("bound_missing", detail, hint=hint, at=argument.at or measure.at)
+        return _widest(argument, found)
     low, high = found.bounds
     return Argument(argument, low, high, _step(found, low, high))
+
+
+def _widest(argument: Expression, found: ColumnFacts) -> Argument:
+    step = UNBOUNDED_DOUBLE_STEP if found.type.kind == "double" else Fraction(1, 10 ** (found.type.scale or 0))
+    most = min(NORM_MAX, TYPES_MAX.get(found.type.kind, 10 ** (found.type.precision or 99) - 1))
+    return Argument(argument, -most * step, most * step, step)
 
 
 def _step(found: ColumnFacts, low: Fraction, high: Fraction) -> Fraction:

@@ -67,6 +67,11 @@ class ReleasePlan:
         return any(column.role == "unit" and column.nullable for table in read for column in table.columns.values())
 
     @property
+    def ranged(self) -> bool:
+        """Whether ranges are chosen before anything is counted."""
+        return any(not isinstance(each, DistinctCount) and each.ranged for each in self.statistics)
+
+    @property
     def cells(self) -> int | None:
         """Number of groups; None where the keys are private."""
         return None if self.private_keys else prod(len(key.keys or ()) for key in self.keys)

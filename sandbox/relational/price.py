@@ -8,6 +8,7 @@ Source: docs/explanation/guarantees/accounting.md
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -17,6 +18,7 @@ from sandbox.protocol import Price
 from sandbox.relational.expectation import relative_noise
 from sandbox.relational.facts import Refuse
 from sandbox.relational.plan import ReleasePlan
+from sandbox.relational.ranges import ends_of
 from sandbox.relational.statistics import Statistic, Vector
 
 UNEVEN_MAX = 9
@@ -25,12 +27,18 @@ LEVELS_SHARE: dict[Accountant, Fraction] = {"zcdp": Fraction(3, 20), "pure": Fra
 """What choosing a norm costs, of the share of its vector: measured, see docs/explanation/guarantees/levels.md."""
 
 
+RANGES_SHARE = Fraction(3, 20)
+"""What choosing ranges costs, of the share of their statistic; all ends together."""
+
+
 @dataclass(frozen=True, slots=True)
 class Share:
-    """The loss of one statistic: what its numbers cost, and what choosing its norm costs (0 where it is fixed)."""
+    """The loss of one statistic: its numbers, the choice of its norm, and that of each end of its ranges; 0 where
+    these are fixed."""
 
     values: int
     levels: int = 0
+    ends: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +80,16 @@ def _shares(plan: ReleasePlan, loss: int, accountant: Accountant) -> tuple[Share
     weights = [relative_noise(statistic, plan, accountant) for statistic in plan.statistics]
     least = max(weights, default=Fraction(0)) / UNEVEN_MAX
     weights = [max(weight, least) for weight in weights]
+    ends = Counter(end.statistic for end in ends_of(plan))
     return tuple(
-        _share(statistic, int(loss * weight / sum(weights)), accountant)
-        for statistic, weight in zip(plan.statistics, weights, strict=True)
+        _share(statistic, int(loss * weight / sum(weights)), accountant, ends[i])
+        for i, (statistic, weight) in enumerate(zip(plan.statistics, weights, strict=True))
     )
 
 
-def _share(statistic: Statistic, whole: int, accountant: Accountant) -> Share:
+def _share(statistic: Statistic, whole: int, accountant: Accountant, ends: int) -> Share:
+    """`ends` is the number of ends of ranges that are chosen for the statistic."""
+    for_ends = int(whole * RANGES_SHARE) if ends else 0
     loose = isinstance(statistic, Vector) and statistic.loose
-    levels = int(whole * LEVELS_SHARE[accountant]) if loose else 0
-    return Share(whole - levels, levels)
+    levels = int((whole - for_ends) * LEVELS_SHARE[accountant]) if loose else 0
+    return Share(whole - for_ends - levels, levels, for_ends // ends if ends else 0)

@@ -79,6 +79,8 @@ class Vector:
     """The smallest norm that is worth choosing, in steps: what one row adds."""
     loose: bool
     """Whether the norm is far above what one row adds, so that a lower one is chosen by levels and paid for."""
+    ranged: bool = False
+    """Whether the range of its arguments is wide, so that a narrower one is chosen and paid for."""
 
     @property
     def arguments(self) -> tuple[Argument, ...]:
@@ -127,14 +129,23 @@ class Quantiles:
     argument: Argument
     fractions: tuple[Fraction, ...]
     cells: int
-    """The range in cells of `step`, from `low` on."""
+    """The range in cells, from `low` on."""
+    cell: Fraction
+    """The width of a cell: one of the argument's steps, or several."""
     inner: int
     """Cells in one coarse cell: the first pass chooses a coarse cell, the second one of its cells."""
     rows: int
     grid: int
     """What one row weighs; a unit's rows together weigh at most rows x grid."""
+    cells_max: int
     coarser: bool
     """Whether a cell holds several of the column's own steps."""
+    ranged: bool
+    """Whether the range is too wide for its grid to be fine, so that a narrower one is chosen and paid for."""
+
+    @property
+    def arguments(self) -> tuple[Argument, ...]:
+        return (self.argument,)
 
     @property
     def coarse(self) -> int:

@@ -14,6 +14,7 @@ from typing import Final
 from policies.model import Accountant
 from policies.privacy_loss import EPSILON_UNIT, RHO_UNIT
 from sandbox.relational.price import Share
+from sandbox.relational.ranges import End
 from sandbox.relational.statistics import Quantiles, Vector
 from sandbox.release import noise
 
@@ -22,20 +23,31 @@ LEANING: Final[Mapping[Accountant, float]] = {"zcdp": 2.0, "pure": 1.0}
 
 
 def choose_level(units: Mapping[int, int], vector: Vector, groups: int, accountant: Accountant, share: Share) -> int:
-    """The level whose norm leaves about as many units above as noise and bias balance at.
+    """The level of the norm of `vector`: with about as many units above it as bias and noise balance at."""
+    return _balanced(units, vector.levels(accountant), groups, accountant, share.values, share.levels)
 
-    `units` maps a level to the number of units of exactly that level. Lowering the norm by a little costs each unit
-    above that little, in bias, and saves every group its part of the noise: the sum of both is least where the number
-    of units above is the number of groups times the noise per unit of norm.
+
+def choose_end(units: Mapping[int, int], end: End, groups: int, accountant: Accountant, share: Share) -> int:
+    """The level of an end of a range: with about as many units beyond it as bias and noise balance at."""
+    return _balanced(units, end.levels, groups, accountant, share.values, share.ends)
+
+
+def _balanced(  # noqa: PLR0913, PLR0917  # what was counted, and the prices of the choice and of what follows
+    units: Mapping[int, int], levels: int, groups: int, accountant: Accountant, values: int, choice: int
+) -> int:
+    """One of `levels` + 1 levels, at a price of `choice`; `values` is the price of the noise that the level sizes.
+
+    `units` maps a level to the number of units of exactly that level. Lowering it by a little costs each unit above
+    that little, in bias, and saves every group its part of the noise: the sum of both is least where the number of
+    units above is the number of groups times the noise per unit of norm.
     Guarantee: the number of units above each level moves by at most 1 for a unit, and for all levels in one direction.
-    Source: docs/explanation/guarantees/levels.md
+    Source: docs/explanation/guarantees/levels.md, ranges.md
     """
-    levels = vector.levels(accountant)
-    target = math.ceil(groups * _noise_per_norm(accountant, share.values))
-    lean = noise.choice_scale(1, accountant, share.levels, monotonic=True).value * LEANING[accountant]
+    target = math.ceil(groups * _noise_per_norm(accountant, values))
+    lean = noise.choice_scale(1, accountant, choice, monotonic=True).value * LEANING[accountant]
     above = [sum(n for level, n in units.items() if level > j) for j in range(levels + 1)]
     scores = [max(n - target, 0) + round(lean * j) for j, n in enumerate(above)]
-    return noise.choose_least(scores, 1, accountant, share.levels, monotonic=True)
+    return noise.choose_least(scores, 1, accountant, choice, monotonic=True)
 
 
 def _noise_per_norm(accountant: Accountant, share: int) -> float:

@@ -6,12 +6,11 @@ the constant failure.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import product
 
-from policies.model import Accountant
 from policies.types import Value
 from sandbox.relational.lower.cells import Group, key_type
 from sandbox.relational.plan import CELLS_MAX, TEXT_KEY_MAX, KeyPlan, ReleasePlan
@@ -87,14 +86,14 @@ def histograms(rows: Sequence[Group], groups: Groups, first: int, last: int, lim
     return found
 
 
-def levels(rows: Sequence[Group], vectors: Sequence[Vector], accountant: Accountant, count_max: int) -> Levels:
-    """Units per level, for each vector whose norm is chosen, by its number."""
-    found: dict[int, dict[int, int]] = {i: {} for i, vector in enumerate(vectors) if vector.loose}
+def units_per_level(rows: Sequence[Group], highest: Mapping[int, int], count_max: int) -> Levels:
+    """Units per level of each thing that is chosen, by its number; `highest` says what its highest level is."""
+    found: dict[int, dict[int, int]] = {number: {} for number in highest}
     for row in rows:
-        if len(row) != len(("vector", "level", "units")):
+        if len(row) != len(("number", "level", "units")):
             raise BadIntake
         number, level, units = _integers(row)
-        if number not in found or not 0 <= level <= vectors[number].levels(accountant) or level in found[number]:
+        if number not in found or not 0 <= level <= highest[number] or level in found[number]:
             raise BadIntake
         if not 0 < units <= count_max:
             raise BadIntake

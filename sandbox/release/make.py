@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from policies.model import Accountant, Dp
@@ -16,14 +16,24 @@ from sandbox.relational.lower.distinct import lower_distinct
 from sandbox.relational.lower.keys import lower_keys
 from sandbox.relational.lower.levels import lower_levels
 from sandbox.relational.lower.quantiles import lower_coarse, lower_fine
+from sandbox.relational.lower.ranges import lower_ranges
 from sandbox.relational.lower.statement import Lowered
 from sandbox.relational.lower.values import lower_values
 from sandbox.relational.measures import Figure
 from sandbox.relational.plan import CELLS_MAX, ReleasePlan
 from sandbox.relational.price import Budget, Share
+from sandbox.relational.ranges import drawn_in, ends_of
 from sandbox.relational.statistics import DistinctCount, Quantiles, Vector
 from sandbox.release import choices, noise
-from sandbox.release.intake import Groups, exact_counts, exact_vectors, histograms, in_order, levels, units_per_key
+from sandbox.release.intake import (
+    Groups,
+    exact_counts,
+    exact_vectors,
+    histograms,
+    in_order,
+    units_per_key,
+    units_per_level,
+)
 from sandbox.release.released import Release, ReleasedGrid, ReleasedKey, ReleasedMeasure, ReleasedStatistic
 
 Query = Callable[[Lowered, int], list[tuple[Value, ...]]]
@@ -56,6 +66,8 @@ class Job:
         if plan.private_keys:
             survivors = ((None,) * len(plan.keys),)
             yield lower_keys(plan, self.schema, b"", self.dp.units_min)
+        if ends := ends_of(plan):
+            yield lower_ranges(plan, ends, self.schema, survivors)
         if plan.loose:
             yield lower_levels(plan, self.schema, accountant, survivors)
         if plan.vectors:
@@ -78,13 +90,13 @@ def make(job: Job, query: Query, seed: bytes) -> Release:
     """
     own = seed_in(job.snapshot, seed)
     if not job.plan.private_keys:
-        return _Stages(job, query, own, None).release({})
+        return _Stages(job, query, own, None).in_chosen_ranges().release({})
     units = units_per_key(
         query(lower_keys(job.plan, job.schema, own, job.dp.units_min), CELLS_MAX * 10), job.plan, job.count_max
     )
     shape, budget = job.plan.shape, job.budget
     kept = noise.select_keys(units, shape.groups, job.dp.units_min, budget.keys, budget.delta)
-    return _Stages(job, query, own, in_order(list(kept))).release(kept)
+    return _Stages(job, query, own, in_order(list(kept))).in_chosen_ranges().release(kept)
 
 
 def seed_in(snapshot: str, seed: bytes) -> bytes:
@@ -101,6 +113,22 @@ class _Stages:
     query: Query
     seed: bytes
     survivors: tuple[Group, ...] | None
+
+    def in_chosen_ranges(self) -> _Stages:
+        """The same stages over a plan whose wide ranges were narrowed."""
+        job, ends = self.job, ends_of(self.job.plan)
+        if not ends:
+            return self
+        lowered = lower_ranges(job.plan, ends, job.schema, self.survivors)
+        highest = {i: end.levels for i, end in enumerate(ends)}
+        rows = self._run(lowered, sum(highest.values()) + len(ends))
+        units = units_per_level(rows, highest, job.count_max)
+        groups, accountant = len(Groups(job.plan, self.survivors).all), job.dp.accountant
+        chosen = [
+            choices.choose_end(units[i], end, max(1, groups), accountant, job.budget.shares[end.statistic])
+            for i, end in enumerate(ends)
+        ]
+        return replace(self, job=replace(job, plan=drawn_in(job.plan, ends, chosen)))
 
     def release(self, units: dict[Group, int]) -> Release:
         """`units` are the released numbers of units of the private groups."""
@@ -146,8 +174,9 @@ class _Stages:
         if not plan.loose:
             return plan.vectors
         lowered = lower_levels(plan, self.job.schema, accountant, self.survivors)
-        most = sum(vector.levels(accountant) + 1 for vector in plan.vectors)
-        found = levels(self._run(lowered, most), plan.vectors, accountant, self.job.count_max)
+        highest = {i: vector.levels(accountant) for i, vector in enumerate(plan.vectors) if vector.loose}
+        rows = self._run(lowered, sum(highest.values()) + len(highest))
+        found = units_per_level(rows, highest, self.job.count_max)
         cells = max(1, len(groups.all))
         return tuple(
             vector.at_level(choices.choose_level(found[i], vector, cells, accountant, share), accountant)
@@ -233,8 +262,9 @@ def _noisy(cells: Cells, statistic: Vector | DistinctCount, accountant: Accounta
 
 
 def grids_of(statistic: Vector | Quantiles) -> tuple[ReleasedGrid, ...]:
-    arguments = (statistic.argument,) if isinstance(statistic, Quantiles) else statistic.arguments
-    return tuple(ReleasedGrid(str(a.low), str(a.high), str(a.step)) for a in arguments)
+    steps = (statistic.cell,) if isinstance(statistic, Quantiles) else tuple(a.step for a in statistic.arguments)
+    pairs = zip(statistic.arguments, steps, strict=True)
+    return tuple(ReleasedGrid(str(a.low), str(a.high), str(step)) for a, step in pairs)
 
 
 def _near(job: Job, groups: tuple[Group, ...], units: dict[Group, int]) -> tuple[bool, ...]:

@@ -90,7 +90,7 @@ def test_more_groups_share_the_bias_and_lower_the_norm(accountant: str) -> None:
 
 def spread(cells: int, rows: int = 1, grid: int = 1) -> Quantiles:
     argument = Argument(Column("x"), Fraction(0), Fraction(cells - 1))
-    return Quantiles(argument, (Fraction(1, 2),), cells, 1, rows, grid, coarser=False)
+    return Quantiles(argument, (Fraction(1, 2),), cells, Fraction(1), 1, rows, grid, cells, coarser=False, ranged=False)
 
 
 @pytest.mark.parametrize("accountant", ["zcdp", "pure"])

@@ -107,12 +107,12 @@ def test_private_keys_are_taken_as_they_are() -> None:
     assert units_per_key([("x" * TEXT_KEY_MAX, 1)], plan, UNITS)
 
 
-AMOUNTS = plan_of(Column("0.kind"), source=VISITS, measures=(COUNT, Measure("sum", Column("0.cost"))))
 SPREAD = plan_of(Column("0.sex"), measures=(Measure("quantile", Column("0.income"), fraction=Decimal("0.5")),))
 VALUES = plan_of(Column("0.sex"), measures=(Measure("count_distinct", Column("0.diagnosis")),))
+HIGHEST = {1: 40, 2: 7}
 BAD_LEVELS: dict[str, list[Any]] = {
     "a vector that has no levels": [(7, 0, 1)],
-    "a level below the first": [(0, -1, 1)],
+    "a level below the first": [(1, -1, 1)],
     "a level above the last": [(1, 500, 1)],
     "a level twice": [(1, 3, 1), (1, 3, 2)],
     "no units": [(1, 3, 0)],
@@ -124,9 +124,9 @@ BAD_LEVELS: dict[str, list[Any]] = {
 
 @pytest.mark.parametrize("what", BAD_LEVELS)
 def test_a_malformed_histogram_of_levels_is_refused(what: str) -> None:
-    assert intake.levels([(1, 3, 5), (1, 4, 2)], AMOUNTS.vectors, "zcdp", UNITS)[1] == {3: 5, 4: 2}
+    assert intake.units_per_level([(1, 3, 5), (1, 4, 2)], HIGHEST, UNITS) == {1: {3: 5, 4: 2}, 2: {}}
     with pytest.raises(BadIntake):
-        intake.levels(BAD_LEVELS[what], AMOUNTS.vectors, "zcdp", UNITS)
+        intake.units_per_level(BAD_LEVELS[what], HIGHEST, UNITS)
 
 
 BAD_CELLS: dict[str, list[Any]] = {

@@ -8,6 +8,7 @@ Source: docs/explanation/guarantees/bounding.md
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from policies.types import BIGINT, DOUBLE, Type, Value
 from sandbox.relational.expressions import Literal
@@ -69,6 +70,11 @@ def _by(plan: ReleasePlan, names: list[str]) -> list[str]:
 def keeps(plan: ReleasePlan) -> bool:
     """Whether several statements of a job read the same cells, which are then made once and kept."""
     return bool(plan.vectors) and (plan.private_keys or plan.loose)
+
+
+def without_statistics(plan: ReleasePlan) -> ReleasePlan:
+    """For the key stage of a plan whose cells are made anew later, with the ranges that were chosen."""
+    return replace(plan, statistics=(), figures=())
 
 
 def start(plan: ReleasePlan, schema: Schema) -> tuple[tuple[Step, ...], str | None]:

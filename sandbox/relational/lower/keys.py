@@ -17,7 +17,7 @@ def lower_keys(plan: ReleasePlan, schema: Schema, seed: bytes, units_min: int) -
     Source: docs/explanation/guarantees/private-keys.md
     """
     names, most = cells.key_names(plan), plan.shape.groups
-    steps, keep = cells.start(plan, schema)
+    steps, keep = cells.start(cells.without_statistics(plan) if plan.ranged else plan, schema)
     shown = ", ".join(names)
     pairs = Step("pairs", f"SELECT u, {shown} FROM raw{cells.where(plan)}")
     ranked = () if plan.shape.one_group else most_of_each("pairs", names, most, seed)

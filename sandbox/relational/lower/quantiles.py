@@ -60,7 +60,7 @@ def _placed(
     if survivors is not None:
         steps, source, conditions = (*steps, *cells.chosen(plan, "base", survivors)), "chosen", ["x IS NOT NULL"]
     clamped = f"least(greatest(x, {double(argument.low)}), {double(argument.high)})"
-    steps_up = f"floor(({clamped} - {double(argument.low)}) / {double(argument.step)} + 1e-9)"
+    steps_up = f"floor(({clamped} - {double(argument.low)}) / {double(statistic.cell)} + 1e-9)"
     cell = f"least(greatest(TRY_CAST({steps_up} AS BIGINT), 0), {statistic.cells - 1})"
     shown = ", ".join(["u", *cells.key_names(plan), f"{cell} AS c"])
     return (*steps, Step("placed", f"SELECT {shown} FROM {source} WHERE {' AND '.join(conditions)}")), "placed"

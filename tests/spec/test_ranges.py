@@ -1,0 +1,108 @@
+"""Ranges that are narrowed: which ends there are, what is counted for them, and a mean over the chosen range."""
+
+from __future__ import annotations
+
+import random
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+
+from sandbox.relational.expressions import Column
+from sandbox.relational.lower.ranges import lower_ranges
+from sandbox.relational.lower.values import lower_values
+from sandbox.relational.nodes import Measure, Release, Scan
+from sandbox.relational.plan import ReleasePlan, plan_release
+from sandbox.relational.ranges import drawn_in, ends_of
+from sandbox.relational.statistics import Argument, Quantiles, Vector
+from tests.builders import World, load, make_world, policy_text
+
+PEOPLE = Scan("people", 0)
+INCOME = Column("0.income")
+
+
+def world_of(incomes: list[int], low: int, high: int) -> World:
+    world = make_world(load(policy_text(income=(low, high))), random.Random(1))
+    world.connection.execute("DELETE FROM people_all").fetchall()
+    for unit, income in enumerate(incomes):
+        row = [unit, "F", 30, income, 1.0, "flu", True]
+        world.connection.execute(
+            "INSERT INTO people_all VALUES (?, ?, ?, ?, ?, ?, DATE '1980-01-01', ?)", row
+        ).fetchall()
+    return world
+
+
+def plan_of(world: World, *measures: Measure) -> ReleasePlan:
+    return plan_release(Release(PEOPLE, (), measures), world.schema)
+
+
+MEAN = Measure("avg", INCOME)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0, 100_000, [(True, 0, 100_000)]),
+        (18_000, 100_000, [(True, 18_000, 82_000)]),
+        (-100_000, -18_000, [(False, -18_000, 82_000)]),
+        (-4_000, 100_000, [(True, 0, 100_000), (False, 0, 4_000)]),
+        (0, 200, []),
+    ],
+)
+def test_a_range_reaches_from_its_point_nearest_to_0(
+    low: int, high: int, expected: list[tuple[bool, int, int]]
+) -> None:
+    ends = ends_of(plan_of(world_of([], low, high), MEAN))
+    assert [(end.up, end.anchor, end.reach) for end in ends] == expected
+
+
+def test_each_unit_counts_once_per_end_by_its_furthest_value() -> None:
+    world = world_of([0, 1, 2, 3, 1000, -50, 10**9], -4_000, 100_000)
+    plan = plan_of(world, MEAN)
+    ends = ends_of(plan)
+    rows = {(number, level): units for number, level, units in world.rows(lower_ranges(plan, ends, world.schema))}
+    assert {key: n for key, n in rows.items() if key[0] == 0} == {
+        (0, 0): 3,  # 0, 1 and -50
+        (0, 2): 1,
+        (0, 4): 1,
+        (0, 20): 1,
+        (0, ends[0].levels): 1,
+    }
+    assert {key: n for key, n in rows.items() if key[0] == 1} == {(1, 0): 6, (1, 12): 1}
+
+
+def test_a_level_reaches_as_far_as_its_name_says() -> None:
+    (end,) = ends_of(plan_of(world_of([], 0, 100_000), MEAN))
+    assert [end.at(level) for level in (0, 1, 2, 20, end.levels)] == [1, 2, 2, 1024, 100_000]
+
+
+def test_values_beyond_the_chosen_range_count_as_its_edge() -> None:
+    world = world_of([100, 200, 90_000], 0, 100_000)
+    plan = plan_of(world, MEAN)
+    narrow = drawn_in(plan, ends_of(plan), [20])
+    (vector,) = narrow.vectors
+    assert vector.arguments == (Argument(INCOME, Fraction(0), Fraction(1024)),)
+    assert vector.norm == plan.vectors[0].norm
+    ((count, total),) = world.rows(lower_values(narrow, world.schema, "zcdp", 1000))
+    assert isinstance(count, int)
+    assert isinstance(total, int)
+    mean = 512 + 512 * Fraction(total, count)
+    assert abs(mean - Fraction(100 + 200 + 1024, 3)) < Fraction(1, 100)
+
+
+def test_a_column_without_a_range_has_a_mean() -> None:
+    text = policy_text(income=(0, 1000)).replace(", range = [0, 1000], step = 1 }", " }")
+    world = make_world(load(text), random.Random(1))
+    plan = plan_of(world, MEAN)
+    assert [end.reach for end in ends_of(plan)] == [2**31 - 1, 2**31 - 1]
+    assert isinstance(plan.statistics[0], Vector)
+
+
+def test_the_grid_of_a_quantile_is_laid_over_the_chosen_range() -> None:
+    world = world_of([], 0, 10**9)
+    plan = plan_of(world, Measure("quantile", INCOME, fraction=Decimal("0.5")))
+    wide, narrow = plan.statistics[0], drawn_in(plan, ends_of(plan), [20]).statistics[0]
+    assert isinstance(wide, Quantiles)
+    assert isinstance(narrow, Quantiles)
+    assert (wide.coarser, narrow.coarser) == (True, False)
+    assert (narrow.cells, narrow.cell) == (1025, 1)
