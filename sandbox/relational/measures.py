@@ -319,13 +319,9 @@ def _numeric(argument: Expression, measure: Measure, facts: Facts) -> ColumnFact
 
 
 def _bounded(argument: Expression, measure: Measure, facts: Facts) -> Argument:
-    """The argument with its bounds. Where a bare column declares none, the widest that are exact stand in."""
+    """The argument with its bounds. Where none can be derived, the widest that are exact stand in, to be narrowed."""
     found = _numeric(argument, measure, facts)
     if not numeric_bounds(found.bounds):
-        if found.source is None:
-            hint = "use columns with a declared range, and divide only by what cannot be 0"
-            detail = f"{measure.function.upper()} of {found.label} has no declared bounds, so its noise cannot be sized"
-            raise Refuse("bound_missing", detail, hint=hint, at=argument.at or measure.at)
         return _widest(argument, found)
     low, high = found.bounds
     return Argument(argument, low, high, _step(found, low, high))

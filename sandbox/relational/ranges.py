@@ -1,72 +1,84 @@
 """Ranges that are chosen from the data: each end of a wide declared range may be drawn in towards 0.
 
 A range is anchored at its point nearest to 0. From there it reaches up, down or both ways; each reach is an `End`, and
-one of its levels is chosen: the step of the column times a power of the root of two.
+one of its levels is chosen: the step of the column times a power of the root of two. The rows of a unit that weigh in
+a quantile have an end too: they reach from none up to the declared number.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import assert_never
+from typing import Literal, assert_never
 
 from sandbox.relational.measures import quantiles_on
 from sandbox.relational.plan import ReleasePlan
-from sandbox.relational.statistics import Argument, Component, DistinctCount, Quantiles, Statistic, Vector
+from sandbox.relational.statistics import LEVELS_WORTH, Argument, Component, DistinctCount, Quantiles, Statistic, Vector
+
+Side = Literal["up", "down", "rows"]
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """One side of the range of one argument of one statistic."""
+    """One side of the range of one argument of one statistic, or the rows of a unit that have a value of it."""
 
     statistic: int
     argument: Argument
-    up: bool
+    side: Side
+    reach: Fraction
+    """The declared one."""
+    step: Fraction
 
     @property
     def anchor(self) -> Fraction:
-        return min(max(Fraction(0), self.argument.low), self.argument.high)
-
-    @property
-    def reach(self) -> Fraction:
-        """The declared one."""
-        return self.argument.high - self.anchor if self.up else self.anchor - self.argument.low
+        return _anchor(self.argument)
 
     @property
     def levels(self) -> int:
-        return math.ceil(2 * math.log2(self.reach / self.argument.step))
+        return math.ceil(2 * math.log2(self.reach / self.step))
 
     def at(self, level: int) -> Fraction:
         """The reach of `level` in whole steps, at most the declared one."""
-        steps = math.isqrt(2**level - 1) + 1
-        return min(self.reach, steps * self.argument.step)
+        return min(self.reach, (math.isqrt(2**level - 1) + 1) * self.step)
+
+
+def _anchor(argument: Argument) -> Fraction:
+    return min(max(Fraction(0), argument.low), argument.high)
 
 
 def ends_of(plan: ReleasePlan) -> tuple[End, ...]:
     """All ends that are chosen, in a fixed order."""
-    return tuple(
-        end
-        for i, statistic in enumerate(plan.statistics)
-        if not isinstance(statistic, DistinctCount) and statistic.ranged
-        for argument in dict.fromkeys(statistic.arguments)
-        for end in (End(i, argument, up=True), End(i, argument, up=False))
-        if end.reach > end.argument.step
-    )
+    found = (end for i, statistic in enumerate(plan.statistics) for end in _ends(i, statistic))
+    return tuple(end for end in found if end.reach > end.step)
+
+
+def _ends(place: int, statistic: Statistic) -> Iterator[End]:
+    if isinstance(statistic, DistinctCount):
+        return
+    if statistic.ranged:
+        for argument in dict.fromkeys(statistic.arguments):
+            anchor = _anchor(argument)
+            yield End(place, argument, "up", argument.high - anchor, argument.step)
+            yield End(place, argument, "down", anchor - argument.low, argument.step)
+    if isinstance(statistic, Quantiles) and statistic.rows >= LEVELS_WORTH:
+        yield End(place, statistic.argument, "rows", Fraction(statistic.rows), Fraction(1))
 
 
 def drawn_in(plan: ReleasePlan, ends: Sequence[End], levels: Sequence[int]) -> ReleasePlan:
     """`plan` with the ranges that were chosen. Values beyond them count as their edge, as with declared ranges."""
-    reaches: dict[tuple[int, Argument], dict[bool, Fraction]] = {}
+    reaches: dict[tuple[int, Argument], dict[Side, Fraction]] = {}
     for end, level in zip(ends, levels, strict=True):
-        reaches.setdefault((end.statistic, end.argument), {})[end.up] = end.at(level)
+        reaches.setdefault((end.statistic, end.argument), {})[end.side] = end.at(level)
     statistics = list(plan.statistics)
     for (place, argument), found in reaches.items():
-        anchor = End(place, argument, up=True).anchor
-        low = anchor - found[False] if False in found else argument.low
-        high = anchor + found[True] if True in found else argument.high
-        statistics[place] = _within(statistics[place], {argument: replace(argument, low=low, high=high)})
+        low = _anchor(argument) - found["down"] if "down" in found else argument.low
+        high = _anchor(argument) + found["up"] if "up" in found else argument.high
+        narrowed = _within(statistics[place], {argument: replace(argument, low=low, high=high)})
+        if isinstance(narrowed, Quantiles) and "rows" in found:
+            narrowed = replace(narrowed, rows=int(found["rows"]))
+        statistics[place] = narrowed
     return replace(plan, statistics=tuple(statistics))
 
 

@@ -16,6 +16,7 @@ from sandbox.relational.plan import ReleasePlan, plan_release
 from sandbox.relational.ranges import drawn_in, ends_of
 from sandbox.relational.statistics import Argument, Quantiles, Vector
 from tests.builders import World, load, make_world, policy_text
+from tests.spec.test_bounding import world_with
 
 PEOPLE = Scan("people", 0)
 INCOME = Column("0.income")
@@ -42,10 +43,10 @@ MEAN = Measure("avg", INCOME)
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
     [
-        (0, 100_000, [(True, 0, 100_000)]),
-        (18_000, 100_000, [(True, 18_000, 82_000)]),
-        (-100_000, -18_000, [(False, -18_000, 82_000)]),
-        (-4_000, 100_000, [(True, 0, 100_000), (False, 0, 4_000)]),
+        (0, 100_000, [("up", 0, 100_000)]),
+        (18_000, 100_000, [("up", 18_000, 82_000)]),
+        (-100_000, -18_000, [("down", -18_000, 82_000)]),
+        (-4_000, 100_000, [("up", 0, 100_000), ("down", 0, 4_000)]),
         (0, 200, []),
     ],
 )
@@ -53,7 +54,7 @@ def test_a_range_reaches_from_its_point_nearest_to_0(
     low: int, high: int, expected: list[tuple[bool, int, int]]
 ) -> None:
     ends = ends_of(plan_of(world_of([], low, high), MEAN))
-    assert [(end.up, end.anchor, end.reach) for end in ends] == expected
+    assert [(end.side, end.anchor, end.reach) for end in ends] == expected
 
 
 def test_each_unit_counts_once_per_end_by_its_furthest_value() -> None:
@@ -106,3 +107,16 @@ def test_the_grid_of_a_quantile_is_laid_over_the_chosen_range() -> None:
     assert isinstance(narrow, Quantiles)
     assert (wide.coarser, narrow.coarser) == (True, False)
     assert (narrow.cells, narrow.cell) == (1025, 1)
+
+
+def test_the_rows_of_a_unit_that_weigh_in_a_quantile_are_chosen_too() -> None:
+    world = world_with([(1, "in", "1.00")] * 3 + [(2, "in", "2.00")] + [(3, "in", None)] * 9, visits_max=1000)
+    median = Measure("quantile", Column("0.cost"), fraction=Decimal("0.5"))
+    plan = plan_release(Release(Scan("visits", 0), (), (median,)), world.schema)
+    (end,) = ends_of(plan)
+    assert (end.side, end.reach) == ("rows", 1000)
+    rows = world.rows(lower_ranges(plan, (end,), world.schema))
+    assert sorted(rows) == [(0, 0, 2), (0, 4, 1)]
+    narrow = drawn_in(plan, (end,), [4]).statistics[0]
+    assert isinstance(narrow, Quantiles)
+    assert narrow.rows == 4

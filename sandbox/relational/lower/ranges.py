@@ -8,6 +8,7 @@ Source: docs/explanation/guarantees/ranges.md
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import assert_never
 
 from policies.types import BIGINT
 from sandbox.relational.facts import Schema
@@ -44,13 +45,21 @@ def lower_ranges(
 
 
 def _furthest(end: End, columns: dict[str, str], plan: ReleasePlan) -> str:
-    """The largest distance of a unit's values from the anchor on this side: the greatest or least of its doubles."""
+    """The largest distance of a unit's values from the anchor on this side, or the number of its rows with a value."""
     x = number(end.argument.expression, plan.facts)
     name, anchor = columns[f"CASE WHEN isfinite({x}) THEN {x} END"], double(end.anchor)
-    return f"max({name}) - {anchor}" if end.up else f"{anchor} - min({name})"
+    match end.side:
+        case "up":
+            return f"max({name}) - {anchor}"
+        case "down":
+            return f"{anchor} - min({name})"
+        case "rows":
+            return f"CAST(count({name}) AS DOUBLE)"
+        case _:
+            assert_never(end.side)
 
 
 def _level(distance: str, end: End) -> str:
-    step = double(end.argument.step)
+    step = double(end.step)
     level = f"CAST(least(ceil(2 * log2({distance} / {step})), {end.levels}) AS BIGINT)"
     return f"CASE WHEN {distance} > {step} THEN {level} ELSE CAST(0 AS BIGINT) END"
