@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Final
 
 from sqlglot import exp
 
@@ -22,6 +23,8 @@ from sandbox.codec import digest
 from sandbox.relational.expressions import Column, Expression
 from sandbox.relational.nodes import Distinct, Relation, Release, Rollup
 
+_NOT_ADDITIVE: Final = ("count_units", "count_distinct", "quantile", "min", "max")
+
 
 def release(block: Block, groups: Groups) -> Source:
     """The SELECT of a query that makes its one release."""
@@ -38,6 +41,8 @@ def release(block: Block, groups: Groups) -> Source:
     at = reading.at(block.node.args["expressions"][0])
     if not groups.keys and not measures.found:
         raise Refusal("aggregate_required", "the select list aggregates nothing", hint="COUNT(*)", at=at)
+    if groups.sets:
+        _require_additive(measures)
     lifted = Lifted(_names(block, groups, measures), source)
     order = sorted(measures.found, key=digest)
     made = Release(filtered(source.relation, source.conditions), groups.keys, tuple(order), at)
@@ -84,6 +89,15 @@ def _no_second_release(reading: Reading) -> NodeReader:
 
 def _bare(values: Iterable[Typed]) -> set[str]:
     return {value.expression.name for value in values if isinstance(value.expression, Column)}
+
+
+def _require_additive(measures: Measures) -> None:
+    """Coarser groups are added up from the finest: what is in two of these would count twice."""
+    for measure in measures.found:
+        if measure.function in _NOT_ADDITIVE:
+            message = "numbers of units and of values, quantiles and extremes are not added up over grouping sets"
+            hint = "ask a query for each grouping"
+            raise Refusal("construct_not_allowed", message, hint=hint, at=measure.at)
 
 
 def _names(block: Block, groups: Groups, measures: Measures) -> dict[Expression, Expression]:

@@ -286,6 +286,7 @@ _RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
         rewrite_units.whole_windows,
         rewrite_units.columns_of_count,
         rewrite_units.distinct_below,
+        rewrite_units.finest_groups,
         rewrite_units.exists_for_in,
         rewrite_units.inner_answer,
         rewrite_units.figures_first,

@@ -81,6 +81,23 @@ def distinct_below(tree: exp.Select, refusal: Refusal, sql: str, policies: Polic
         yield tree, "each value of each unit once"
 
 
+def finest_groups(tree: exp.Select, refusal: Refusal, sql: str, policies: Policies) -> Found:
+    """What does not add up over grouping sets is asked of the finest groups alone."""
+    group = tree.args.get("group")
+    sets = (exp.Rollup, exp.Cube, exp.GroupingSets, exp.Tuple, exp.Paren)
+    pending, terms = list(reversed(group.expressions)) if group is not None else [], list[exp.Expr]()
+    changed = any(isinstance(term, sets) for term in pending) and not any(tree.find_all(exp.Grouping))
+    while pending:
+        term = pending.pop()
+        if isinstance(term, sets):
+            pending += reversed([term.this] if isinstance(term, exp.Paren) else term.expressions)
+        elif term not in terms:
+            terms.append(term)
+    if changed and terms:
+        tree.set("group", exp.Group(expressions=[term.copy() for term in terms]))
+        yield tree, "the finest groups alone"
+
+
 def inner_answer(tree: exp.Select, refusal: Refusal, sql: str, policies: Policies) -> Found:
     """What cannot be computed over an answer is computed by whoever gets the answer."""
     inner = _only_subquery(tree)

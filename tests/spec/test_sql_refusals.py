@@ -63,6 +63,7 @@ REFUSED = [
         "construct_not_allowed",
         "UNION ALL",
     ),
+    ("SELECT sex, «COUNT(DISTINCT pid») FROM people GROUP BY CUBE (sex)", "construct_not_allowed", "each grouping"),
     ("SELECT DISTINCT ON (sex) sex FROM people", "construct_not_allowed", "ROW_NUMBER()"),
     (
         "SELECT COUNT(*) FROM (SELECT ROW_NUMBER() OVER (ORDER BY visit_date) AS r FROM visits) x WHERE r = 1",
@@ -223,6 +224,10 @@ OFFERED = [
         "SELECT COUNT(*) FROM people WHERE sex NOT IN (SELECT level FROM hospitals h WHERE level <> 'x')",
         "SELECT COUNT(*) FROM people WHERE NOT EXISTS(SELECT 1 FROM hospitals AS h WHERE level <> 'x' AND h.level ="
         " people.sex)",
+    ),
+    (
+        "SELECT sex, active, COUNT(DISTINCT pid) FROM people GROUP BY ROLLUP (sex, active)",
+        "SELECT sex, active, COUNT(DISTINCT pid) FROM people GROUP BY sex, active",
     ),
     (
         "SELECT birth_date, COUNT(*) FROM people GROUP BY birth_date",
