@@ -45,7 +45,7 @@ class _Places:
     means: frozenset[int]
 
 
-_TABLES: dict[str, tuple[Named, ...]] = {
+TABLES: dict[str, tuple[Named, ...]] = {
     "people": (
         Named("sex", "text"),
         Named("age", "whole"),
@@ -66,6 +66,10 @@ _WORDS = ("'F'", "'M'", "'flu'", "'Flu'", "''", "'in'", "'city'", "'a'", "'it''s
 _PATTERNS = ("'%u%'", "'f__'", "'F%'", "'%'", "''", "'a_b\\%'", "'_'", "'%''%'")
 _DAYS = ("'2000-02-29'", "'1999-12-31'", "'2021-01-01'", "'2020-06-15'", "'2022-12-31'")
 _TIMES = ("'2020-01-01'", "'2020-01-20 12:00:00'", "'2020-02-01 00:00'")
+_BITS = ("'F'", "'u'", "'a'", "''", "'fl'", "'F '")
+_STRICT = {"date": "DATE '2000-03-31'", "time": "TIMESTAMP '2020-01-31 06:00:00'"}
+_OF_NOTHING = ("AVG(", "VAR", "STDDEV")
+"""Aggregates that are null of nothing, where ours are numbers."""
 _SIGNS = ("=", "<>", "<", "<=", ">", ">=", "!=")
 _PARTS = ("year", "quarter", "month", "week", "day")
 
@@ -138,12 +142,30 @@ class Writer:
             f"IF({flag}, {a}, {b})",
             f"NULLIF({column.text}, 0)",
             f"+{column.text}",
+            f"sign({a})",
+            f"sqrt(ABS({a}))",
+            f"least(ABS({a}), 30) ** 2",
+            f"CAST({column.text} AS DOUBLE)",
         ]
+        whole = self.pick(columns, "whole")
+        if whole is not None:
+            forms += [
+                f"{whole.text} % 7",
+                f"mod({whole.text}, 4)",
+                f"{whole.text} // 4",
+                f"CAST({whole.text} AS BIGINT)",
+            ]
+        word = self.pick(columns, "text")
+        forms += [f"length({word.text})"] if word else []
         forms += [self.part(day)] if day else []
         return self.dice.choice(forms)
 
     def part(self, day: Named) -> str:
         part = self.dice.choice(_PARTS)
+        other = self.dice.choice(["dayofweek", "isodow", "dayofyear", *(["hour", "minute"] * (day.kind == "time"))])
+        if self.dice.random() < 0.25:
+            name = {"dayofweek": "dow", "dayofyear": "doy"}.get(other, other)
+            return self.dice.choice([f"{other}({day.text})", f"date_part('{name}', {day.text})"])
         return self.dice.choice(
             [
                 f"{part}({day.text})",
@@ -195,6 +217,15 @@ class Writer:
                 f"{x} BETWEEN {self.word()} AND {self.word()}",
                 f"COALESCE({x}, {self.word()}) = {self.word()}",
                 f"CASE WHEN {x} = {self.word()} THEN {other.text} ELSE {x} END = {self.word()}",
+                f"{x} {self.dice.choice(['', 'NOT '])}ILIKE {self.dice.choice(_PATTERNS)}",
+                f"{self.dice.choice(['upper', 'lower', 'trim', 'ltrim'])}({x}) = {self.word()}",
+                f"{self.dice.choice(['starts_with', 'contains', 'ends_with'])}({x}, {self.dice.choice(_BITS)})",
+                f"left({x}, 1) = {self.dice.choice(_BITS)}",
+                f"substring({x}, 2, 1) {self.dice.choice(_SIGNS)} {self.dice.choice(_BITS)}",
+                f"{x} || {self.dice.choice(_BITS)} = {self.word()}",
+                f"concat({x}, {other.text}) = {self.word()}",
+                f"{x} IS {self.dice.choice(['', 'NOT '])}DISTINCT FROM {self.dice.choice([self.word(), other.text])}",
+                f"length({x}) > 2",
             ]
         )
 
@@ -213,6 +244,10 @@ class Writer:
                 f"{self.truncated(column)} = {self.day(kind)}",
                 f"{x} IS NOT NULL",
                 f"COALESCE({x}, {self.day(kind)}) > {self.day(kind)}",
+                f"{x} + INTERVAL {self.dice.choice(['1 MONTH', '10 DAY', '1 YEAR', '2 WEEK'])} > {self.day(kind)}",
+                f"{x} < {_STRICT[kind]} - INTERVAL 3 MONTH",
+                f"date_diff('{self.dice.choice(_PARTS[:3])}', {x}, {_STRICT[kind]}) > {self.dice.choice('02')}",
+                f"CAST({x} AS DATE) <> {self.day('date')}",
             ]
         )
 
@@ -241,9 +276,9 @@ class Writer:
         clause, tables, unit = shape
         if "{cond" in clause:
             alias = next(alias for alias, _ in reversed(tables))
-            inner = [Named(f"{alias}.{c.text}", c.kind) for c in _TABLES[dict(tables)[alias]]]
+            inner = [Named(f"{alias}.{c.text}", c.kind) for c in TABLES[dict(tables)[alias]]]
             clause = clause.format(cond=self.condition(inner, 1))
-        columns = [Named(f"{alias}.{c.text}", c.kind, c.bins) for alias, table in tables for c in _TABLES[table]]
+        columns = [Named(f"{alias}.{c.text}", c.kind, c.bins) for alias, table in tables for c in TABLES[table]]
         if depth and self.dice.random() < 0.25:
             return self._wrapped(clause, columns, unit)
         if self.dice.random() < 0.4:  # names are unique over all tables
@@ -271,9 +306,10 @@ class Writer:
         match column.kind:
             case "text":
                 options = [column.text, column.text, f"COALESCE({column.text}, '?')", f"{column.text} IS NULL"]
+                options += [f"upper({column.text})", f"left({column.text}, 1)", f"{column.text} || '!'"]
             case "whole" | "open":
                 options = [column.text, column.text, f"{column.text} > 20"]
-                options += [f"floor({column.text} / 4) * 4"] if column.kind == "whole" else []
+                options += [f"floor({column.text} / 4) * 4", f"{column.text} % 3"] if column.kind == "whole" else []
             case "date" | "time":
                 options = [self.part(column), self.truncated(column), f"{self.part(column)} = 2"]
             case "boolean":
@@ -284,7 +320,11 @@ class Writer:
         options.append(f"CASE WHEN {self.condition(columns, 1)} THEN 1 WHEN {self.condition(columns, 0)} THEN 2 END")
         return self.dice.choice(options)
 
+    def where(self, columns: list[Named], unit: str) -> list[str]:
+        return [self.condition(columns) for _ in range(self.dice.choice([0, 0, 0, 1, 1, 2, 3]))]
+
     def aggregate(self, columns: list[Named], unit: str) -> str:
+        number = self.pick(columns, "whole")  # the exact spread of large numbers is coarser than what is compared
         return self.dice.choice(
             [
                 "COUNT(*)",
@@ -299,6 +339,12 @@ class Writer:
                 f"COUNT(CASE WHEN {self.condition(columns)} THEN 1 END)",
                 f"AVG({self.numeric(columns)})",
                 f"AVG({self.numeric(columns)})",
+                f"COUNT(*) FILTER (WHERE {self.condition(columns)})",
+                f"COUNT(DISTINCT {unit}) FILTER (WHERE {self.condition(columns)})" if unit else "COUNT(*)",
+                f"COALESCE(sum({self.numeric(columns)}) FILTER (WHERE {self.condition(columns)}), 0)",
+                f"AVG({self.numeric(columns)}) FILTER (WHERE {self.condition(columns)})",
+                f"COUNT(DISTINCT {self.dice.choice(columns).text})",
+                *(f"{name}({number.text})" for name in ("VAR_POP", "STDDEV", "VARIANCE", "STDDEV_POP") if number),
             ]
         )
 
@@ -332,7 +378,7 @@ class Writer:
 
     def question(self) -> Text:
         clause, columns, unit = self.source()
-        where = [self.condition(columns) for _ in range(self.dice.choice([0, 0, 0, 1, 1, 2, 3]))]
+        where = self.where(columns, unit)
         keys = [k for k in (self.key(columns) for _ in range(self.dice.choice([0, 0, 1, 1, 1, 2]))) if k]
         where += [f"{k[4:-1]} IS NOT NULL" for k in keys if k.startswith("bin(")]
         keys = list(dict.fromkeys(keys))
@@ -340,11 +386,12 @@ class Writer:
         measures = [self.aggregate(columns, unit) for _ in range(self.dice.choice([1, 1, 2]))]
         measures += [] if simple else [self.computed(columns, unit) for _ in range(self.dice.choice([1, 2]))]
         having = "" if simple else self._having(columns, unit)
+        measures += self.above(keys) if having and keys else []
         terms = [] if simple or self.dice.random() < 0.3 else self._order(columns, unit, keys)
         items = [f"{k} AS g{i}" for i, k in enumerate(keys)]
         items += [f"{m}{self.dice.choice([' AS ', ' '])}a{i}" for i, m in enumerate(measures)]
         items += ["COUNT(*) AS n"] + [f"{t} AS o{i}" for i, (t, _, _) in enumerate(terms)]
-        grouping = ", ".join(self._group_term(i, k) for i, k in enumerate(keys))
+        grouping = self.grouping([self._group_term(i, k) for i, k in enumerate(keys)])
         select = f"SELECT {', '.join(items)} FROM {clause}"
         select += f" WHERE {' AND '.join(where)}" if where else ""
         select += f" GROUP BY {grouping}" if keys else ""
@@ -352,7 +399,7 @@ class Writer:
         outer = not simple and self.dice.random() < 0.3
         if outer:
             select, terms, keys = self._outer(select, items, terms, keys)
-        means = frozenset(i for i, item in enumerate(items) if item.startswith("AVG("))
+        means = frozenset(i for i, item in enumerate(items) if item.startswith(_OF_NOTHING))
         places = _Places(len(keys), items.index("COUNT(*) AS n"), means)
         return self._finish(select, terms, places, non_empty=bool(having), simple=simple, outer=outer)
 
@@ -366,6 +413,13 @@ class Writer:
             " AND (n > 1 OR NOT n IS NULL)",
         ]
         return f"COUNT(*) > 0{self.dice.choice(more)}"
+
+    def above(self, keys: list[str]) -> list[str]:
+        """What is asked of the rows of the answer."""
+        return []
+
+    def grouping(self, terms: list[str]) -> str:
+        return ", ".join(terms)
 
     def _group_term(self, place: int, key: str) -> str:
         return self.dice.choice([key, f"g{place}", str(place + 1)])
