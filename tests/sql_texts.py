@@ -386,12 +386,13 @@ class Writer:
         measures = [self.aggregate(columns, unit) for _ in range(self.dice.choice([1, 1, 2]))]
         measures += [] if simple else [self.computed(columns, unit) for _ in range(self.dice.choice([1, 2]))]
         having = "" if simple else self._having(columns, unit)
-        measures += self.above(keys) if having and keys else []
+        grouping = self.grouping([self._group_term(i, k) for i, k in enumerate(keys)])
+        rolled = re.search("ROLLUP|CUBE|SETS", grouping)  # a rolled-up key is null, as others are: no order is total
+        measures += self.above(keys) if having and keys and not rolled else []
         terms = [] if simple or self.dice.random() < 0.3 else self._order(columns, unit, keys)
         items = [f"{k} AS g{i}" for i, k in enumerate(keys)]
         items += [f"{m}{self.dice.choice([' AS ', ' '])}a{i}" for i, m in enumerate(measures)]
         items += ["COUNT(*) AS n"] + [f"{t} AS o{i}" for i, (t, _, _) in enumerate(terms)]
-        grouping = self.grouping([self._group_term(i, k) for i, k in enumerate(keys)])
         select = f"SELECT {', '.join(items)} FROM {clause}"
         select += f" WHERE {' AND '.join(where)}" if where else ""
         select += f" GROUP BY {grouping}" if keys else ""

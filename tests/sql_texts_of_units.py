@@ -208,7 +208,7 @@ class Writer(sql_texts.Writer):
 
     def grouping(self, terms: list[str]) -> str:
         plain = ", ".join(terms)
-        if self.dice.random() > 0.15:
+        if self.dice.random() > 0.1:
             return plain
         forms = [f"ROLLUP ({plain})", f"CUBE ({plain})", f"GROUPING SETS (({plain}), ())"]
         forms += [f"{terms[0]}, ROLLUP ({', '.join(terms[1:])})"] if len(terms) > 1 else []

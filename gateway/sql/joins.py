@@ -17,7 +17,7 @@ from gateway.sql.scope import Field, Source, find, fold, named
 from gateway.sql.typed import Typed
 from sandbox.codec import digest
 from sandbox.relational.expressions import Call, Column, Position
-from sandbox.relational.nodes import Filter, Join, JoinKind, Relation
+from sandbox.relational.nodes import Filter, Join, JoinKind, Project, Relation
 
 _ON = "write `JOIN … ON` and the columns that are equal"
 
@@ -76,14 +76,34 @@ def _left_join(reading: Reading, left: Source, right: Source, on: _On, at: Posit
         if not lies_in(condition.expression, right.relation):
             message = "in a LEFT JOIN, ON may only narrow the right table"
             raise Refusal("join_not_allowed", message, hint="move the condition to WHERE", at=condition.at or at)
-    if any(not isinstance(field.typed.expression, Column) for item in right.items for field in item.fields):
-        # Inlined above the join, a computed column would not be null in rows without a partner.
-        message = "a subquery on the right of a LEFT JOIN has plain columns only"
-        raise Refusal("join_not_allowed", message, hint="compute in the outer SELECT", at=at)
     reading.optional |= inside
-    below = filtered(right.relation, right.conditions + on.conditions)
-    relation = Join(left.relation, below, "left", tuple(sorted(set(on.pairs))), at)
+    below, pairs = filtered(right.relation, right.conditions + on.conditions), on.pairs
+    if any(not isinstance(field.typed.expression, Column) for item in right.items for field in item.fields):
+        below, right, pairs = _computed_below(reading, below, right, pairs, at)
+    relation = Join(left.relation, below, "left", tuple(sorted(set(pairs))), at)
     return _joined(left, right, relation, left.conditions, on)
+
+
+def _computed_below(
+    reading: Reading, below: Relation, right: Source, pairs: Sequence[Pair], at: Position | None
+) -> tuple[Relation, Source, tuple[Pair, ...]]:
+    """Inlined above the join, a computed column would not be null in rows without a partner: computed below it."""
+    fields = [field for item in right.items for field in item.fields]
+    columns = [*(field.typed.expression for field in fields), *(Column(name) for _, name in pairs)]
+    offered = sorted(set(columns), key=digest)
+    number = reading.number_made({str(place): (one,) for place, one in enumerate(offered)})
+    reading.optional.add(number)
+    names = {one: f"{number}.{place}" for place, one in enumerate(offered)}
+    items = tuple(
+        replace(item, fields=tuple(_renamed(field, names[field.typed.expression]) for field in item.fields))
+        for item in right.items
+    )
+    renamed = tuple((one, names[Column(other)]) for one, other in pairs)
+    return Project(below, number, tuple(offered), at), replace(right, items=items), renamed
+
+
+def _renamed(field: Field, name: str) -> Field:
+    return replace(field, typed=typed.column(name, field.typed.family, field.typed.at))
 
 
 def _partner_join(left: Source, right: Source, on: _On, kind: JoinKind, at: Position | None) -> Source:

@@ -20,7 +20,7 @@ from policies.types import Value
 from sandbox.codec import digest
 from sandbox.relational.lower import functions, relations, scalars
 from sandbox.relational.nodes import find_release
-from sandbox.release import post
+from sandbox.release import windows
 from tests.exact_world import REFUSED, Exact, exact_release_of, make_exact, ours, plan_of, theirs
 from tests.sql_texts import Text
 from tests.sql_texts_of_units import random_text
@@ -144,8 +144,8 @@ def _inner_for_left(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _nulls_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = post._sort_key
-    monkeypatch.setattr(post, "_sort_key", lambda e, down, first, facts: honest(e, down, not first, facts))
+    honest = windows.sort_key
+    monkeypatch.setattr(windows, "sort_key", lambda e, down, first, facts: honest(e, down, not first, facts))
 
 
 @pytest.mark.parametrize("plant", [_other_signs, _nulls_of_lists, _inner_for_left, _nulls_first])

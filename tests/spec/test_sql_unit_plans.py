@@ -51,6 +51,12 @@ PLANS = [
         " by 0.sex | sex = k0, a = [avg]",
     ),
     (
+        "SELECT sex, AVG(x.m) AS a FROM people p LEFT JOIN (SELECT pid, SUM(cost) / COUNT(*) AS m FROM visits GROUP BY"
+        " pid) x USING (pid) GROUP BY sex",
+        "(people#0) left join (visits#1 | each unit sum(1.cost), rows#2 | project divide(2.m0, 2.m1), 2.unit) on 0.pid"
+        " = 3.1 | release avg(3.0) by 0.sex | sex = k0, a = [avg]",
+    ),
+    (
         "WITH a AS (SELECT pid, COUNT(*) AS n FROM visits GROUP BY pid), b AS (SELECT pid, SUM(price) AS s FROM items"
         " JOIN visits USING (visit_id) GROUP BY pid) SELECT AVG(s / n) AS m FROM a JOIN b USING (pid)",
         "(visits#0 | each unit rows#1) inner join ((items#2) inner join (visits#3) on 2.visit_id ="
