@@ -117,16 +117,19 @@ def _window_column(column: WindowColumn, below: Facts) -> str:
     given = [_term(expression, below, descending, first) for expression, descending, first in column.order]
     match column.function:
         case "row_number":
-            return f"row_number() OVER ({within} ORDER BY {', '.join([*given, *_ties(below)])})"
+            return f"row_number() OVER ({within}{_ordered([*given, *_ties(column, below)])})"
         case "rank" | "dense_rank":
-            order = f" ORDER BY {', '.join(given)}" if given else ""
-            return f"{column.function}() OVER ({within}{order})"
+            return f"{column.function}() OVER ({within}{_ordered(given)})"
         case "lag" | "lead":
             argument = scalar(column.argument, below) if column.argument is not None else "NULL"
-            order = f"ORDER BY {', '.join([*given, *_ties(below)])}"
-            return f"{column.function}({argument}, {column.offset}) OVER ({within} {order})"
+            order = _ordered([*given, *_ties(column, below)])
+            return f"{column.function}({argument}, {column.offset}) OVER ({within}{order})"
         case _:
             return aggregate(column.function, column.argument, below, over=f" OVER ({within})")
+
+
+def _ordered(terms: list[str]) -> str:
+    return f" ORDER BY {', '.join(terms)}" if terms else ""
 
 
 def _term(expression: Expression, below: Facts, descending: bool, nulls_first: bool) -> str:
@@ -134,12 +137,15 @@ def _term(expression: Expression, below: Facts, descending: bool, nulls_first: b
     return f"{scalar(expression, below)} {direction} NULLS {nulls}"
 
 
-def _ties(below: Facts) -> list[str]:
-    """Every column that there is, in one order: rows that still tie are the same, so which comes first is no matter.
+def _ties(column: WindowColumn, below: Facts) -> list[str]:
+    """Every column that may still differ, in one sequence: rows that tie then are the same, whichever is first.
 
-    Where ties were left to the engine, another unit's rows could decide which of two rows comes first.
+    Where ties were left to the engine, another unit's rows could decide which of two rows comes first. What is the
+    same in all rows of a unit cannot break a tie, nor can what is in the order or the partition already.
     """
-    return [f"{identifier(name)} NULLS LAST" for name in sorted(below.columns)] or [UNIT]
+    named = {each.name for each in (*column.partition, *(e for e, _, _ in column.order)) if isinstance(each, Column)}
+    open_ = sorted(name for name, found in below.columns.items() if not found.of_unit and name not in named)
+    return [f"{identifier(name)} NULLS LAST" for name in open_]
 
 
 def _unit(facts: Facts) -> list[str]:
