@@ -101,28 +101,34 @@ def _unit_aggregate(node: UnitAggregate, schema: Schema) -> str:
 def _window(node: Window, schema: Schema) -> str:
     """Guarantee: every window is partitioned by the hidden unit, whatever else by.
 
+    Of several columns that hang on an order each sees those before it, and breaks its ties by them: two rows that are
+    the same may get any number and any neighbour, but not each number with any neighbour.
     Source: docs/explanation/guarantees/window.md
     """
-    below = derive(node.source, schema)
-    columns = [
-        f"{_window_column(column, below)} AS {identifier(f'{node.number}.w{i}')}"
-        for i, column in enumerate(node.columns)
-    ]
-    return f"SELECT {', '.join(['*', *columns])} FROM ({relation(node.source, schema)})"
+    below, sql = derive(node.source, schema), relation(node.source, schema)
+    pending: list[str] = []
+    numbered: list[str] = []
+    for i, column in enumerate(node.columns):
+        name, ordered = identifier(f"{node.number}.w{i}"), column.function in ("row_number", "lag", "lead")
+        if ordered and numbered:
+            sql, pending = f"SELECT {', '.join(['*', *pending])} FROM ({sql})", []
+        pending.append(f"{_window_column(column, below, numbered)} AS {name}")
+        numbered += [name] if ordered else []
+    return f"SELECT {', '.join(['*', *pending])} FROM ({sql})"
 
 
-def _window_column(column: WindowColumn, below: Facts) -> str:
+def _window_column(column: WindowColumn, below: Facts, numbered: list[str]) -> str:
     parts = [UNIT, *(scalar(part, below) for part in partition(column, below))]
     within = f"PARTITION BY {', '.join(parts)}"
     given = [_term(expression, below, descending, first) for expression, descending, first in column.order]
     match column.function:
         case "row_number":
-            return f"row_number() OVER ({within}{_ordered([*given, *_ties(column, below)])})"
+            return f"row_number() OVER ({within}{_ordered([*given, *_ties(column, below), *numbered])})"
         case "rank" | "dense_rank":
             return f"{column.function}() OVER ({within}{_ordered(given)})"
         case "lag" | "lead":
             argument = scalar(column.argument, below) if column.argument is not None else "NULL"
-            order = _ordered([*given, *_ties(column, below)])
+            order = _ordered([*given, *_ties(column, below), *numbered])
             return f"{column.function}({argument}, {column.offset}) OVER ({within}{order})"
         case _:
             return aggregate(column.function, column.argument, below, over=f" OVER ({within})")
