@@ -48,8 +48,7 @@ def query(
     from gateway.cli.client import connect
 
     text = _text(sql)
-    given = {"purpose": purpose, "mode": mode, "epsilon": epsilon, "accuracy": accuracy_asked(accuracy, confidence)}
-    body = {**_body(text, given, param), "wait_s": wait}
+    body = {**_body(text, purpose, mode, epsilon, accuracy_asked(accuracy, confidence), param), "wait_s": wait}
     headers = {} if key is None else {"Idempotency_Key": key}
     reply = connect(url, home, token_file).call("POST", "/v1/queries", body, **headers)
     if as_json:
@@ -79,8 +78,7 @@ def check(
     from gateway.cli.client import connect
 
     text = _text(sql)
-    given = {"purpose": purpose, "mode": mode, "epsilon": epsilon, "accuracy": accuracy_asked(accuracy, confidence)}
-    body = _body(text, given, param)
+    body = _body(text, purpose, mode, epsilon, accuracy_asked(accuracy, confidence), param)
     reply = connect(url, home, token_file).call("POST", "/v1/queries/check", body)
     if as_json:
         print_json(reply.body)
@@ -160,8 +158,28 @@ def _text(sql: str) -> str:
     return sys.stdin.read() if sql == "-" else sql
 
 
-def _body(sql: str, given: dict[str, Any], param: list[str] | None) -> dict[str, Any]:
-    given = {**given, "parameters": _parameters(param)}
+def _body(
+    sql: str,
+    purpose: str | None,
+    mode: str | None,
+    epsilon: str | None,
+    accuracy: dict[str, str] | None,
+    param: list[str] | None,
+) -> dict[str, Any]:
+    """The question as the gateway takes it. Raises BadParameter for what is wrong whatever the policy says."""
+    from typing import get_args
+
+    from policies.model import Mode as Modes
+
+    if mode is not None and mode not in get_args(Modes):
+        raise typer.BadParameter(f"`{mode}` is none of {', '.join(get_args(Modes))}", param_hint="--mode")
+    given = {
+        "purpose": purpose,
+        "mode": mode,
+        "epsilon": None if epsilon is None else _number(epsilon, epsilon, "--epsilon"),
+        "accuracy": accuracy,
+        "parameters": _parameters(param),
+    }
     return {"sql": sql} | {name: value for name, value in given.items() if value is not None}
 
 
@@ -181,17 +199,25 @@ def _part(text: str, option: str) -> str:
     from decimal import Decimal
 
     bare = text.strip()
+    number = Decimal(_number(bare.removesuffix("%"), text, option))
+    return format(number.scaleb(-2) if bare.endswith("%") else number, "f")
+
+
+def _number(bare: str, text: str, option: str) -> str:
+    """A number as the gateway reads it; `text` is what was written. Raises BadParameter."""
+    from decimal import Decimal
+
     try:
-        number = Decimal(bare.removesuffix("%"))
+        number = Decimal(bare.strip())
     except ArithmeticError:
         raise typer.BadParameter(f"`{text}` is no number", param_hint=option) from None
     if not number.is_finite() or abs(number.adjusted()) > MAGNITUDE_MAX:
         raise typer.BadParameter(f"`{text}` is no number", param_hint=option)
-    return format(number.scaleb(-2) if bare.endswith("%") else number, "f")
+    return format(number, "f")
 
 
 def _parameters(given: list[str] | None) -> dict[str, Any] | None:
-    """Whole numbers, decimals, true, false and null as such; everything else is text, as is what stands in quotes."""
+    """Whole numbers, decimals, true and false as such; everything else is text, as is what stands in quotes."""
     import json
 
     found: dict[str, Any] = {}

@@ -26,15 +26,22 @@ def _number(value: object) -> Decimal:
     return number
 
 
+def _seconds(value: object) -> Decimal:
+    """A JSON number alone: nobody needs a duration to more digits than it holds."""
+    if isinstance(value, str):
+        raise ValueError("must be a number")
+    return _number(value)
+
+
 def _literal(value: object) -> object:
-    """A parameter's value: text, whole number, decimal, true, false or null."""
-    if value is None or isinstance(value, bool | str):
+    """A parameter's value: text, whole number, decimal, true or false. A null matches nothing, and is refused."""
+    if isinstance(value, bool | str):
         return value
     if isinstance(value, int) and abs(value) < 10**38:
         return value
     if isinstance(value, Decimal):
         return _number(value)
-    raise ValueError("must be text, a number, true, false or null")
+    raise ValueError("must be text, a number, true or false; for null write IS NULL in the query")
 
 
 _PLAIN: Final = frozenset("0123456789+-.eE")
@@ -45,10 +52,13 @@ Number = Annotated[
         json_schema_extra={"type": ["number", "string"], "description": "A number or a decimal string, taken exactly."}
     ),
 ]
+Seconds = Annotated[
+    Any, BeforeValidator(_seconds), Field(json_schema_extra={"type": "number", "minimum": 0, "maximum": 60})
+]
 Scalar = Annotated[
     Any,
     BeforeValidator(_literal),
-    Field(json_schema_extra={"type": ["string", "number", "boolean", "null"]}),
+    Field(json_schema_extra={"type": ["string", "number", "boolean"]}),
 ]
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from gateway.errors import Refusal
 from gateway.http.accuracy import AccuracyBody, problems_of
-from gateway.http.exact import Body, Number, Scalar
+from gateway.http.exact import Body, Number, Scalar, Seconds
 
 DEPTH_MAX: Final = 20
 _WORDS: Final = {
@@ -42,7 +42,7 @@ class AskBody(Body):
     accuracy: Annotated[
         AccuracyBody | None, Field(description="In place of `epsilon`: the smallest price that is expected to give it.")
     ] = None
-    wait_s: Annotated[Number | None, Field(description="How long to wait for the answer, 0 to 60; 30 by default.")] = (
+    wait_s: Annotated[Seconds | None, Field(description="How long to wait for the answer, 0 to 60; 30 by default.")] = (
         None
     )
 
