@@ -11,6 +11,7 @@ from sandbox.relational.expressions import Position
 
 _NAME_MAX: Final = 100
 _NAME_BEFORE: Final = re.compile(r"\w+\s*\(\s*$")
+_QUERY_BEFORE: Final = re.compile(r"\b(WITH|SELECT(\s+(DISTINCT|ALL))?)\s+$", re.IGNORECASE)
 
 
 def position(text: str, start: int, end: int) -> Position:
@@ -41,13 +42,15 @@ def place(text: str, node: exp.Expr) -> Position | None:
 
 
 def _with_name(text: str, node: exp.Expr) -> tuple[int, int] | None:
-    """The span of `node`; of functions without an offset of their own, from their name before the parenthesis."""
+    """The span of `node`, from words that carry no offset of their own: the name of a function, or what a query begins
+    with.
+    """
     found = span(node)
-    if found is not None and isinstance(node, exp.Func) and "start" not in node.meta:
-        before = _NAME_BEFORE.search(text, max(0, found[0] - _NAME_MAX), found[0])
-        if before is not None:
-            return before.start(), found[1]
-    return found
+    if found is None or not isinstance(node, exp.Func | exp.Query) or "start" in node.meta:
+        return found
+    word = _NAME_BEFORE if isinstance(node, exp.Func) else _QUERY_BEFORE
+    before = word.search(text, max(0, found[0] - _NAME_MAX), found[0])
+    return found if before is None else (before.start(), found[1])
 
 
 def words(text: str, node: exp.Expr, *, most: int = 60) -> str:

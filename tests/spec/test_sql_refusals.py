@@ -42,6 +42,13 @@ REFUSED = [
     ("SELECT COUNT(*) FROM people WHERE «sex = 5»", "type_mismatch", "own type"),
     ("SELECT COUNT(*) FROM visits WHERE visit_date = «'soon'»", "type_mismatch", None),
     ("SELECT COUNT(*) FROM people WHERE «sex» = NULL", "construct_not_allowed", "IS NULL"),
+    ("«SELECT sex FROM people UNION SELECT sex FROM people»", "construct_not_allowed", "two queries"),
+    ("«select distinct  sex FROM people EXCEPT SELECT sex FROM people»", "construct_not_allowed", None),
+    (
+        "WITH t AS («SELECT sex FROM people\nUNION SELECT sex FROM people») SELECT COUNT(*) FROM t",
+        "construct_not_allowed",
+        None,
+    ),
     ("SELECT «regexp_replace(sex, 'a', 'b'») FROM people", "function_not_allowed", "date_trunc"),
     ("SELECT COUNT(*) FROM people WHERE «log(3, age») = 0", "function_not_allowed", "ln(x)"),
     ("SELECT sex, COUNT(*) FROM people GROUP BY sex QUALIFY «1» = 1", "construct_not_allowed", "HAVING"),
