@@ -7,13 +7,13 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gateway.home import Home
+from tests.served_process import serve_command
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Deployment:
 
     def start(self) -> None:
         """Returns at once; the port is bound later."""
-        command = [sys.executable, "-m", "gateway", "serve", "--home", str(self.home.root), "--port", str(self.port)]
+        command = serve_command(self.home.root, self.port)
         with (self.home.root / "serve.log").open("ab") as log:
             self.gateway = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True

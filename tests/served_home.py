@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from gateway.home import Home
 from gateway.identity.roles import Role
 from tests.homes import Files, Licensed, Table, make
 from tests.policy_head import head
+from tests.served_process import serve_command
 
 POLICY = (
     head(count_max=100_000, count_about=400, each="0.1", each_max=2, groups_max=4)
@@ -153,7 +153,7 @@ class Served:
 def serving(home: Home, *, ready: bool = True) -> Iterator[Served]:
     """`home`, served on a free port for as long as the block lasts."""
     with (home.root / "serve.log").open("ab") as log:
-        command = [sys.executable, "-m", "gateway", "serve", "--home", str(home.root), "--port", "0"]
+        command = serve_command(home.root)
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, start_new_session=True)
     assert process.stdout is not None
     try:
