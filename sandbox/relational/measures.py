@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Literal, assert_never
@@ -38,6 +39,7 @@ RANGES_WORTH = 256
 """A range of fewer steps is taken as declared."""
 UNBOUNDED_DOUBLE_STEP = Fraction(1, 2**20)
 """Grid of doubles without a declared range: levels then reach from a millionth to four billion."""
+DAY_S = 86_400
 TYPES_MAX = {"integer": 2**31 - 1, "bigint": 2**63 - 1}
 CELLS_MAX = 2**20
 """Most cells of the grid of a quantile."""
@@ -154,6 +156,8 @@ def figure_type(measure: Measure, facts: Facts) -> Type:
         return DOUBLE
     argument = _argument(measure)
     found = facts_of(argument, facts)
+    if found.type.temporal and measure.function != "sum":
+        return found.type
     if found.type.whole:
         summed = measure.function == "sum" and numeric_bounds(found.bounds)
         return DOUBLE if summed and _bounded(argument, measure, facts).step > 1 else BIGINT
@@ -278,7 +282,7 @@ def _quantiles(measures: Sequence[Measure], facts: Facts, shape: Shape, cells: i
     most = min(CELLS_MAX, max(16, 100_000 // max(1, cells)) ** 2)
     fractions = sorted({f for f in map(fraction_of, measures) if f is not None})
     return quantiles_on(
-        _bounded(_argument(measures[0]), measures[0], facts),
+        _in_order(_argument(measures[0]), measures[0], facts),
         tuple(fractions),
         rows=shape.rows,
         grid=1 if shape.unit_once else COUNT_GRID,
@@ -325,6 +329,23 @@ def _bounded(argument: Expression, measure: Measure, facts: Facts) -> Argument:
         return _widest(argument, found)
     low, high = found.bounds
     return Argument(argument, low, high, _step(found, low, high))
+
+
+def _in_order(argument: Expression, measure: Measure, facts: Facts) -> Argument:
+    """Of a quantile: a number, or a time, which is counted in days or seconds (see `lower.inputs.counted`)."""
+    found = facts_of(argument, facts)
+    if not found.type.temporal:
+        return _bounded(argument, measure, facts)
+    edges = found.bounds if found.bounds is not None else (date.min, date.max)
+    low, high = (elapsed(edge) for edge in edges if not isinstance(edge, Fraction))
+    return Argument(argument, *((low, high) if found.type.kind == "timestamp" else (low // DAY_S, high // DAY_S)))
+
+
+def elapsed(moment: date | datetime) -> Fraction:
+    """Whole seconds since the first day of 1970."""
+    start = datetime(1970, 1, 1)  # noqa: DTZ001  # timestamps of policies carry no zone
+    day = moment if isinstance(moment, datetime) else datetime(moment.year, moment.month, moment.day)  # noqa: DTZ001
+    return Fraction((day - start) // timedelta(seconds=1))
 
 
 def _widest(argument: Expression, found: ColumnFacts) -> Argument:

@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
@@ -114,6 +115,10 @@ def as_value(number: Fraction, type_: Type, *, up: bool | None = None) -> Value:
     """An exact number as a value of `type_`; edges of intervals are rounded outward (`up` or down)."""
     if type_.whole:
         return _whole(number, up)
+    if type_.kind == "date":
+        return date(1970, 1, 1) + timedelta(days=_whole(number, up))
+    if type_.kind == "timestamp":
+        return datetime(1970, 1, 1) + timedelta(seconds=_whole(number, up))  # noqa: DTZ001  # policies' carry no zone
     if type_.kind == "decimal":
         unit = 10 ** (type_.scale or 0)
         return Decimal(_whole(number * unit, up)).scaleb(-(type_.scale or 0))

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import random
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 
 import pytest
 
+from policies.types import DATE
 from sandbox.relational.expressions import Column
 from sandbox.relational.lower.ranges import lower_ranges
 from sandbox.relational.lower.values import lower_values
-from sandbox.relational.nodes import Measure, Release, Scan
+from sandbox.relational.nodes import Measure, Output, Release, Scan
 from sandbox.relational.plan import ReleasePlan, plan_release
 from sandbox.relational.ranges import drawn_in, ends_of
 from sandbox.relational.statistics import Argument, Quantiles, Vector
+from sandbox.release.answer import answer
 from tests.builders import World, load, make_world, policy_text
+from tests.noiseless import exact_release, job_of
 from tests.spec.test_bounding import world_with
 
 PEOPLE = Scan("people", 0)
@@ -120,3 +124,15 @@ def test_the_rows_of_a_unit_that_weigh_in_a_quantile_are_chosen_too() -> None:
     narrow = drawn_in(plan, (end,), [4]).statistics[0]
     assert isinstance(narrow, Quantiles)
     assert narrow.rows == 4
+
+
+def test_the_median_of_dates_is_a_date() -> None:
+    world = world_with([(unit, "in", "1.00") for unit in range(9)])
+    world.connection.execute("UPDATE visits_all SET seen = DATE '2020-03-01' + CAST(__unit AS INTEGER)").fetchall()
+    asked = Release(Scan("visits", 0), (), (Measure("quantile", Column("0.seen"), fraction=Decimal("0.5")),))
+    dp = world.policy.release.dp
+    assert dp is not None
+    plan = Output(asked, (("m", Column("m0")),))
+    found = answer(exact_release(job_of(plan, world.schema, dp), world.rows), "rel", "hash", plan)
+    assert found.rows == ((date(2020, 3, 5),),)
+    assert found.columns[0].type == DATE

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import assert_never
 
+from sandbox.relational.expressions import Expression
 from sandbox.relational.facts import Facts
 from sandbox.relational.lower.integers import integer
 from sandbox.relational.lower.scalars import double, number, scalar
+from sandbox.relational.scalar import facts_of
 from sandbox.relational.statistics import Argument, Component, Vector
 
 
@@ -90,6 +92,22 @@ def _fixed_point(component: Component, argument: Argument, facts: Facts) -> tupl
     written, worth = integer(argument.expression, argument.low, argument.high, argument.step, facts)
     beside = _beside(component, facts)
     return (f"CASE WHEN {beside[0]} THEN {written} END" if beside else written), worth
+
+
+def counted(expression: Expression, facts: Facts) -> str:
+    """A value as a DOUBLE to be ordered by: numbers as they are, dates in days and timestamps in seconds since 1970.
+
+    Null where it is none, or infinite: neither has a place in an order of numbers.
+    """
+    x = scalar(expression, facts)
+    match facts_of(expression, facts).type.kind:
+        case "date":
+            return f"CASE WHEN isfinite({x}) THEN CAST(date_diff('day', DATE '1970-01-01', {x}) AS DOUBLE) END"
+        case "timestamp":
+            return f"CASE WHEN isfinite({x}) THEN floor(epoch({x})) END"
+        case _:
+            as_double = number(expression, facts)
+            return f"CASE WHEN isfinite({as_double}) THEN {as_double} END"
 
 
 def _polynomial(written: str, component: Component, argument: Argument, facts: Facts) -> str:

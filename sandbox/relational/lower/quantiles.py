@@ -13,7 +13,8 @@ from policies.types import BIGINT
 from sandbox.relational.facts import Schema
 from sandbox.relational.lower import cells
 from sandbox.relational.lower.cells import Group
-from sandbox.relational.lower.scalars import double, number
+from sandbox.relational.lower.inputs import counted
+from sandbox.relational.lower.scalars import double
 from sandbox.relational.lower.statement import Lowered, Step
 from sandbox.relational.plan import ReleasePlan
 from sandbox.relational.statistics import Quantiles
@@ -54,8 +55,7 @@ def _placed(
 ) -> tuple[tuple[Step, ...], str]:
     """Steps that end in rows (u, keys, c): the cell of each value that is a number, in groups that are answered."""
     argument = statistic.argument
-    x = number(argument.expression, plan.facts)
-    steps: tuple[Step, ...] = (cells.base(plan, schema, {f"CASE WHEN isfinite({x}) THEN {x} END": "x"}),)
+    steps: tuple[Step, ...] = (cells.base(plan, schema, {counted(argument.expression, plan.facts): "x"}),)
     source, conditions = "base", ["x IS NOT NULL", *cells.admitted(plan)]
     if survivors is not None:
         steps, source, conditions = (*steps, *cells.chosen(plan, "base", survivors)), "chosen", ["x IS NOT NULL"]

@@ -14,7 +14,8 @@ from policies.types import BIGINT
 from sandbox.relational.facts import Schema
 from sandbox.relational.lower import cells
 from sandbox.relational.lower.cells import Group
-from sandbox.relational.lower.scalars import double, number
+from sandbox.relational.lower.inputs import counted
+from sandbox.relational.lower.scalars import double
 from sandbox.relational.lower.statement import Lowered, Step
 from sandbox.relational.plan import ReleasePlan
 from sandbox.relational.ranges import End
@@ -26,8 +27,7 @@ def lower_ranges(
     """Rows (number of the end, level, units). A unit without values is of level 0."""
     columns: dict[str, str] = {}
     for end in ends:
-        x = number(end.argument.expression, plan.facts)
-        columns.setdefault(f"CASE WHEN isfinite({x}) THEN {x} END", f"x{len(columns)}")
+        columns.setdefault(counted(end.argument.expression, plan.facts), f"x{len(columns)}")
     steps: tuple[Step, ...] = (cells.base(plan, schema, columns),)
     source, conditions = "base", cells.admitted(plan)
     if survivors is not None:
@@ -46,8 +46,7 @@ def lower_ranges(
 
 def _furthest(end: End, columns: dict[str, str], plan: ReleasePlan) -> str:
     """The largest distance of a unit's values from the anchor on this side, or the number of its rows with a value."""
-    x = number(end.argument.expression, plan.facts)
-    name, anchor = columns[f"CASE WHEN isfinite({x}) THEN {x} END"], double(end.anchor)
+    name, anchor = columns[counted(end.argument.expression, plan.facts)], double(end.anchor)
     match end.side:
         case "up":
             return f"max({name}) - {anchor}"
