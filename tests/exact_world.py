@@ -21,6 +21,7 @@ from policies.load import load_text
 from policies.model import Policy
 from policies.types import Value
 from sandbox.protocol import Released
+from sandbox.publics import PublicColumn, PublicRows, Publics
 from sandbox.relational.facts import Refuse, Schema
 from sandbox.relational.nodes import Output
 from sandbox.release.answer import answer
@@ -192,7 +193,19 @@ def plan_of(world: Exact, sql: str, parameters: Mapping[str, object]) -> Output:
 def ours(world: Exact, sql: str, parameters: Mapping[str, object]) -> Released:
     """The answer of the whole path but for the noise. Raises Refusal or Refuse."""
     plan = plan_of(world, sql, parameters)
-    return answer(exact_release_of(world, plan), "rel", "hash", plan)
+    return answer(exact_release_of(world, plan), "rel", "hash", plan, publics_of(world))
+
+
+def publics_of(world: Exact) -> Publics:
+    """Rows of the public tables, as a snapshot keeps them beside it."""
+    found = {}
+    for table in world.policy.tables.values():
+        if table.public:
+            columns = tuple(PublicColumn(c.name, c.type) for c in table.columns.values())
+            names = ", ".join(column.name for column in columns)
+            rows = world.plain.execute(f"SELECT {names} FROM {table.name} ORDER BY {names}").fetchall()
+            found[table.name] = PublicRows(table.name, columns, tuple(rows))
+    return found
 
 
 def exact_release_of(world: Exact, plan: Output) -> Release:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from gateway.admission.aggregating import require_aggregate, require_unit_measure
+from gateway.admission.beside import not_shown, require_beside
 from gateway.admission.filtering import require_filterable
 from gateway.admission.grouping import require_groupable
 from gateway.admission.joining import require_joinable
@@ -30,13 +31,14 @@ from sandbox.relational.nodes import (
     UnitAggregate,
     Window,
     WindowColumn,
+    sources,
     walk,
 )
 
 
 def require_roles(plan: Output, policy: Policy) -> None:
     """Raises Refusal with the code of the rule that a column breaks, and its place in the text."""
-    release = _above(plan)
+    release = _above(plan, policy)
     trace = lineage(release, policy)
     for node in walk(release.source):
         _require_node(node, trace)
@@ -79,37 +81,57 @@ def _require_seen(named: Iterable[Expression], trace: Lineage) -> None:
                 trace.declared(column)
 
 
-def _above(plan: Output) -> Release:
-    """The one Release, reached through nodes that touch released columns only."""
+def _above(plan: Output, policy: Policy) -> Release:
+    """The one Release, reached through nodes that touch released columns and public tables only."""
     node: Relation = plan
     used: list[Expression] = []
     offered: set[str] = set()
+    joined_on: set[str] = set()
     while not isinstance(node, Release):
-        match node:
-            case Output(columns=named):
-                used += [expression for _, expression in named]
-            case Filter(conditions=conditions):
-                used += conditions
-            case Sort(by=by):
-                used += [term[0] for term in by]
-            case Project(columns=computed) | Distinct(columns=computed):
-                used += computed
-            case Window(columns=windows, number=number):
-                used += [part for window in windows for part in _inside(window)]
-                offered |= {f"{number}.w{place}" for place in range(len(windows))}
-            case Rollup(source=release):
-                offered |= {f"g{place}" for place in range(len(release.keys))}
-            case Limit():
-                pass
-            case _:
-                raise Refusal("aggregate_required", "rows do not leave: the select list aggregates", at=node.at)
-        node = node.source
+        if isinstance(node, Join):
+            public = require_beside(node, policy)
+            used += public.used
+            offered |= public.offered
+            joined_on |= public.joined_on
+        else:
+            used += _used(node)
+            offered |= _made(node)
+        (node, *_) = sources(node)
     offered |= {f"k{place}" for place in range(len(node.keys))} | {f"m{place}" for place in range(len(node.measures))}
-    for expression in used:
-        for column in columns(expression):
-            if column.name not in offered:
-                raise Refusal("column_not_grouped", "only what is released is shown", at=column.at)
+    for column in (column for expression in used for column in columns(expression)):
+        if column.name in joined_on:
+            raise not_shown(column)
+        if column.name not in offered:
+            raise Refusal("column_not_grouped", "only what is released is shown", at=column.at)
     return node
+
+
+def _used(node: Relation) -> Iterable[Expression]:
+    """What a node above the release reads. Raises Refusal for a node that does not belong there."""
+    match node:
+        case Output(columns=named):
+            return [expression for _, expression in named]
+        case Filter(conditions=expressions) | Project(columns=expressions) | Distinct(columns=expressions):
+            return expressions
+        case Sort(by=by):
+            return [term for term, _, _ in by]
+        case Window(columns=windows):
+            return [part for window in windows for part in _inside(window)]
+        case Rollup() | Limit():
+            return ()
+        case _:
+            raise Refusal("aggregate_required", "rows do not leave: the select list aggregates", at=node.at)
+
+
+def _made(node: Relation) -> set[str]:
+    """Columns that a node above the release adds."""
+    match node:
+        case Window(columns=windows, number=number):
+            return {f"{number}.w{place}" for place in range(len(windows))}
+        case Rollup(source=release):
+            return {f"g{place}" for place in range(len(release.keys))}
+        case _:
+            return set()
 
 
 def _inside(window: WindowColumn) -> Iterator[Expression]:

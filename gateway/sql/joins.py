@@ -19,6 +19,8 @@ from sandbox.codec import digest
 from sandbox.relational.expressions import Call, Column, Position
 from sandbox.relational.nodes import Filter, Join, JoinKind, Project, Relation
 
+Merged = tuple[str, tuple[Field, int]]
+"""A column of USING by its folded name, with the number of columns that become it."""
 _ON = "write `JOIN … ON` and the columns that are equal"
 
 
@@ -28,14 +30,14 @@ class _On:
 
     pairs: tuple[Pair, ...]
     conditions: tuple[Typed, ...]
-    merged: tuple[tuple[str, tuple[Field, int]], ...] = ()
+    merged: tuple[Merged, ...] = ()
 
 
 def join(reading: Reading, left: Source, right: Source, node: exp.Expr) -> Source:
     """`left` joined with `right` as `node` says. Raises Refusal join_not_allowed."""
     at = reading.at(node)
-    _check_sides(left, right, at)
-    kind = _kind(reading, left, right, node)
+    check_names(left, right, at)
+    kind = kind_of(reading, left, right, node)
     if kind != "inner" and private_tables(right.relation) and not private_tables(left.relation):
         hint = "put the private table on the left"
         message = f"a {kind.upper()} JOIN keeps rows of a private table only"
@@ -121,7 +123,7 @@ def _joined(left: Source, right: Source, relation: Relation, conditions: tuple[T
     return Source(relation, left.items + right.items, conditions, merged=merged)
 
 
-def _kind(reading: Reading, left: Source, right: Source, node: exp.Expr) -> JoinKind:
+def kind_of(reading: Reading, left: Source, right: Source, node: exp.Expr) -> JoinKind:
     side, kind = str(node.args.get("side") or "").upper(), str(node.args.get("kind") or "").upper()
     at = reading.at(node)
     if kind == "CROSS" or (not node.args.get("on") and not node.args.get("using")):
@@ -135,10 +137,7 @@ def _kind(reading: Reading, left: Source, right: Source, node: exp.Expr) -> Join
     return "left" if side == "LEFT" else "inner"
 
 
-def _check_sides(left: Source, right: Source, at: Position | None) -> None:
-    if left.released or right.released:
-        message = "an answer is not joined with anything"
-        raise Refusal("construct_not_allowed", message, hint="ask two queries and join their answers", at=at)
+def check_names(left: Source, right: Source, at: Position | None) -> None:
     called = {fold(item.alias) for item in left.items if item.alias}
     for item in right.items:
         if item.alias and fold(item.alias) in called:
@@ -158,24 +157,34 @@ def _possible(reading: Reading, left: Source, right: Source) -> str:
 
 
 def _read_on(reading: Reading, left: Source, right: Source, node: exp.Expr) -> _On:
+    conditions, merged = read_conditions(reading, left, right, node)
+    on = _split(reading, left, right, conditions)
+    return _On(on.pairs, on.conditions, merged)
+
+
+def read_conditions(
+    reading: Reading, left: Source, right: Source, node: exp.Expr
+) -> tuple[Sequence[Typed], tuple[Merged, ...]]:
+    """What ON or USING says, and the columns that become one."""
     if node.args.get("using"):
         return _read_using(reading, left, right, node)
     merged = MappingProxyType({**left.merged, **right.merged})
     both = Source(left.relation, left.items + right.items, merged=merged)
     scalar = Scalar(reading, lambda column: named(both, column, reading.at(column)), no_aggregates(reading, "ON"))
-    return _split(reading, left, right, scalar.condition(node.args["on"]))
+    return scalar.condition(node.args["on"]), ()
 
 
-def _read_using(reading: Reading, left: Source, right: Source, node: exp.Expr) -> _On:
-    conditions, merged = [], []
+def _read_using(
+    reading: Reading, left: Source, right: Source, node: exp.Expr
+) -> tuple[Sequence[Typed], tuple[Merged, ...]]:
+    conditions, merged = [], list[Merged]()
     for identifier in node.args["using"]:
         name, at = str(identifier.args["this"]), reading.at(identifier)
         sides = find(left, None, name, at), find(right, None, name, at)
         conditions.append(typed.call("equal", [typed.at(side.typed, at) for side in sides], at))
         same = sum(source.merged.get(fold(name), (None, 1))[1] for source in (left, right))
         merged.append((fold(name), (sides[0], same)))
-    on = _split(reading, left, right, conditions)
-    return _On(on.pairs, on.conditions, tuple(merged))
+    return conditions, tuple(merged)
 
 
 def _split(reading: Reading, left: Source, right: Source, conditions: Sequence[Typed]) -> _On:

@@ -73,7 +73,9 @@ def _to_public(end: End, public: End) -> bool:
 
 
 def possible(reading: Reading, left: Source, right: Source) -> Iterator[tuple[str, str]]:
-    """The pairs on which the two could be joined, as `alias.column`, for hints."""
+    """The pairs on which the two could be joined, as `alias.column`, for hints; an answer is joined on any."""
+    if left.released or right.released:
+        return
     for one, first in _callable(left):
         for other, second in _callable(right):
             if declared(reading, left.relation, right.relation, (first, second)):

@@ -10,6 +10,7 @@ from sqlglot import exp
 
 from gateway.errors import Refusal
 from gateway.sql import typed
+from gateway.sql.beside import beside
 from gateway.sql.joins import filtered, join
 from gateway.sql.links import number_of, private_tables
 from gateway.sql.reading import Reading
@@ -64,7 +65,9 @@ def read_from(reading: Reading, node: exp.Expr, scope: Scope, ask: Ask) -> Sourc
         raise Refusal("construct_not_allowed", "a query names the table it asks", hint=hint, at=reading.at(node))
     source = _item(reading, clause.args["this"], scope, ask)
     for joined in node.args.get("joins") or []:
-        source = join(reading, source, _item(reading, joined.args["this"], scope, ask), joined)
+        other = _item(reading, joined.args["this"], scope, ask)
+        meet = beside if source.released or other.released else join
+        source = meet(reading, source, other, joined)
     return source
 
 

@@ -151,7 +151,7 @@ class Windows:
         return tuple(found)
 
     def _check_order(self, function: _Function, order: Order, at: Position | None) -> None:
-        if function.name in _AGGREGATES and order:
+        if function.name in _AGGREGATES and order and self.tells_unit is not None:
             message = "running totals are not answered: an aggregate goes over its whole window"
             raise Refusal("construct_not_allowed", message, hint="leave ORDER BY out", at=at)
         if function.name not in _AGGREGATES and not order:

@@ -63,7 +63,8 @@ def is_plain(plan: Output) -> bool:
 def require_small(plan: Output, released: Mapping[str, Type], publics: Publics, groups: int | None) -> None:
     """Raises Refuse where joins could make more rows of `groups` released ones than an answer holds."""
     fan = above(plan.source, Ground(released, publics)).fan
-    if fan > 1 and (groups is None or groups * fan > ROWS_MAX):
+    sets = sum(len(node.sets) for node in walk(plan) if isinstance(node, Rollup)) or 1
+    if fan > 1 and (groups is None or groups * sets * fan > ROWS_MAX):
         detail = f"each released row would meet up to {fan} rows of public tables, and make the answer too large"
         hint = "join on columns whose values are unique in the public table"
         raise Refuse("result_too_large", detail, hint=hint, at=plan.source.at)

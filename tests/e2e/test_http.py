@@ -188,6 +188,25 @@ def test_an_accuracy_costs_what_the_check_says_and_is_had_again_for_nothing(serv
     assert served.ask(sql, accuracy={"absolute": 300, "confidence": "0.9"}).json()["reused"] is False
 
 
+def test_an_answer_beside_a_public_table_costs_what_the_answer_costs(served: Served) -> None:
+    inner = "SELECT h.level, COUNT(*) AS n FROM visits v JOIN hospitals h ON v.hospital = h.id GROUP BY h.level"
+    sql = f"SELECT r.level, r.n, SUM(r.n) OVER () AS whole FROM ({inner}) r JOIN hospitals h ON r.level = h.level"
+    told = served.call("POST", "/v1/queries/check", {"sql": sql}).json()
+    assert told["plan"][-2:] == [
+        "join the released rows with the public table `hospitals`",
+        "look over the released rows around each",
+    ]
+    bare = served.ask(inner).json()
+    found = served.ask(sql).json()
+    assert (bare["reused"], found["reused"]) == (False, True)
+    numbers = dict(bare["rows"])
+    levels = ["city"] * 2 + ["county"] * 3  # one row for each hospital of the level
+    assert [row[:2] for row in found["rows"]] == [[level, numbers[level]] for level in levels]
+    assert {row[2] for row in found["rows"]} == {sum(numbers[level] for level in levels)}
+    assert found["intervals"][0][1] == bare["intervals"][[row[0] for row in bare["rows"]].index("city")][1]
+    assert served.call("GET", f"/v1/queries/{found['id']}").json()["rows"] == found["rows"]
+
+
 def test_an_accuracy_is_part_of_what_a_key_stands_for(served: Served) -> None:
     sql = "SELECT COUNT(*) AS n FROM visits WHERE cost > 78"
     body = {"sql": sql, "accuracy": {"absolute": 500}}

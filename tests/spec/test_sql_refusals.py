@@ -205,8 +205,8 @@ OFFERED = [
         " WHERE r = 1",
     ),
     (
-        "SELECT kind, SUM(COUNT(*)) OVER (ORDER BY kind) FROM visits GROUP BY kind",
-        "SELECT kind, SUM(COUNT(*)) OVER () FROM visits GROUP BY kind",
+        "SELECT COUNT(*) FROM (SELECT SUM(cost) OVER (PARTITION BY pid ORDER BY visit_date) AS s FROM visits) x",
+        "SELECT COUNT(*) FROM (SELECT SUM(cost) OVER (PARTITION BY pid) AS s FROM visits) AS x",
     ),
     (
         "SELECT COUNT(DISTINCT v.pid, v.kind) FROM people p JOIN visits v ON p.pid = v.pid",

@@ -522,6 +522,10 @@ def test_an_answer_that_joins_could_blow_up_is_refused() -> None:
     unique = replace(PLACES, rows=PLACES.rows[2:])
     post.require_small(once, TYPES, PUBLICS, post.ROWS_MAX // 2)
     post.require_small(again, TYPES, {"places": unique}, None)
+    rolled = Output(beside(("k0", "5.name"), source=Rollup(RELEASE, ((0,), ()))), (NAME,))
+    post.require_small(rolled, TYPES, PUBLICS, post.ROWS_MAX // 4)
+    with pytest.raises(Refuse):
+        post.require_small(rolled, TYPES, PUBLICS, post.ROWS_MAX // 4 + 1)
     for plan, groups in ((once, post.ROWS_MAX // 2 + 1), (again, post.ROWS_MAX // 2), (once, None)):
         with pytest.raises(Refuse) as caught:
             post.require_small(plan, TYPES, PUBLICS, groups)
