@@ -17,8 +17,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 STATE = ROOT / ".test-long"
-NEIGHBOUR_SEEDS = (1, 2, 3, 4)
+NEIGHBOUR_SEEDS = range(1, 11)
 NEIGHBOUR_PAIRS = 100_000
+REFERENCE_SEEDS = range(1, 5)
+REFERENCE_INTEGERS = 100_000
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,15 @@ class Slice:
 
 
 def slices() -> list[Slice]:
-    """Every test file that knows a longer form of itself, then the neighbours with other seeds."""
+    """Every test file that knows a longer form of itself, then neighbours and the reference with other seeds."""
     longer = [file for file in sorted(ROOT.glob("tests/**/test_*.py")) if '"BPK_LONG"' in file.read_text("utf-8")]
     found = [Slice(file.stem.removeprefix("test_"), file.relative_to(ROOT).as_posix()) for file in longer]
     for seed in NEIGHBOUR_SEEDS:
         settings = (("BPK_SEED", str(seed)), ("BPK_PAIRS", str(NEIGHBOUR_PAIRS)))
         found.append(Slice(f"neighbours_{seed}", "tests/property/test_neighbours.py", settings))
+    for seed in REFERENCE_SEEDS:
+        settings = (("BPK_SEED", str(seed)), ("BPK_INTEGERS", str(REFERENCE_INTEGERS)))
+        found.append(Slice(f"reference_{seed}", "tests/property/test_engine_agrees_with_reference.py", settings))
     return found
 
 
