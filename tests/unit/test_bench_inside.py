@@ -47,19 +47,24 @@ def here(data: Dataset, kept: None) -> Iterator[inside.Inside]:
 QUESTION = "SELECT COUNT(*) AS n FROM lineitem JOIN orders ON l_orderkey = o_orderkey"
 
 
+def read_tables(statements: list[str]) -> list[str]:
+    """Those that read rows of the snapshot, and not what a job has kept."""
+    return [sql for sql in statements if "lineitem" in sql]
+
+
 def test_every_asking_is_a_release_of_its_own_from_what_was_computed_once(here: inside.Inside) -> None:
     found = [here.ask(QUESTION, "0.01").rows[0][0] for _ in range(12)]
 
     assert len(set(found)) > 1
-    assert here.statements(QUESTION, "0.01") == []
-    assert here.statements(f"{QUESTION} WHERE o_orderdate < DATE '1996-01-01'", "0.01") != []
+    assert not read_tables(here.statements(QUESTION, "0.01"))
+    assert read_tables(here.statements(f"{QUESTION} WHERE o_orderdate < DATE '1996-01-01'", "0.01"))
 
 
 def test_a_door_that_remembers_nothing_does_all_of_the_work_each_time(data: Dataset) -> None:
     with inside.opened(POLICY, data, remember=False) as opened:
         first, second = (opened.statements(QUESTION, "0.01") for _ in range(2))
 
-    assert first == second != []
+    assert read_tables(first) == read_tables(second) != []
 
 
 def test_the_answer_is_the_products_own(here: inside.Inside) -> None:
