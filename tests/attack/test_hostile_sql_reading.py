@@ -9,7 +9,7 @@ import pytest
 
 from gateway.admission import lineage, roles
 from gateway.errors import STATUS, Refusal
-from gateway.sql import grammar, joins, scope, tables
+from gateway.sql import grammar, joins, reading, scope, select, subqueries, tables
 from gateway.sql.limits import SqlLimits
 from tests.sql_world import BOTH, LIMITS, ONLY_CLINIC, admitted, ask, refusal
 
@@ -164,6 +164,32 @@ def _declared_without_roles(trace: lineage.Lineage, column: object) -> lineage.D
     number, name = str(column.name).split(".")
     table = trace.tables[number]
     return lineage.Declared(table, table.columns[name])
+
+
+def test_planted_without_the_rule_of_units_a_window_sees_the_rows_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    attack = "SELECT COUNT(*) FROM (SELECT kind FROM visits QUALIFY rank() OVER (ORDER BY visit_date) = 1) x"
+    assert refusal(attack).code == "construct_not_allowed"
+    monkeypatch.setattr(reading.Reading, "tells_unit", lambda self, name: True)
+    assert refusal(attack).code == "construct_not_allowed"  # no column at all is none that tells
+    assert admitted(attack.replace("OVER (", "OVER (PARTITION BY kind "))
+
+
+def test_planted_a_subquery_that_is_not_tied_to_the_unit_is_met_by_a_second_wall(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    attack = "SELECT COUNT(*) FROM people p WHERE EXISTS (SELECT 1 FROM visits v WHERE v.kind = p.sex)"
+    assert refusal(attack).code == "construct_not_allowed"
+    monkeypatch.setattr(subqueries, "_require_tied", lambda *arguments: None)
+    assert refusal(attack).code == "join_not_allowed"  # admission holds the same rule
+    monkeypatch.setattr(roles, "require_joinable", lambda join, trace: None)
+    assert admitted(attack)
+
+
+def test_planted_a_distinct_that_is_dropped_counts_other_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    attack = "SELECT COUNT(*) FROM (SELECT DISTINCT sex FROM people) x"
+    assert refusal(attack).code == "construct_not_allowed"
+    monkeypatch.setattr(select, "distinct", lambda reading, source, at: source)
+    assert admitted(attack).question.plan == admitted("SELECT COUNT(*) FROM (SELECT sex FROM people) x").question.plan
 
 
 def test_planted_a_reader_that_resolves_any_table_lets_an_unlicensed_one_be_asked() -> None:

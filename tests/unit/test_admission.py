@@ -11,11 +11,28 @@ import pytest
 from gateway.admission import filtering
 from gateway.admission.admit import AdmittedQuery, admit
 from gateway.admission.licences import askable
+from gateway.admission.lineage import Lineage
 from gateway.admission.roles import require_roles
 from gateway.errors import Refusal
 from policies.model import Licence, Mode, Policy, Release
 from sandbox.relational.expressions import Call, Column
-from sandbox.relational.nodes import Filter, Join, Measure, Output, Project, Public, Relation, Scan
+from sandbox.relational.nodes import (
+    Distinct,
+    Filter,
+    Join,
+    Measure,
+    Output,
+    Project,
+    Public,
+    Relation,
+    Rollup,
+    Scan,
+    UnionAll,
+    UnitAggregate,
+    UnitMeasure,
+    Window,
+    WindowColumn,
+)
 from sandbox.relational.nodes import Release as ReleaseNode
 from tests.sql_world import BOTH, DAY, LIMITS, ONLY_CLINIC, admitted, ask, clinic, licence, school
 
@@ -216,7 +233,27 @@ def _refused(plan: Output) -> str:
     return caught.value.code
 
 
+JOIN, TOO_LARGE = "join_not_allowed", "sql_too_large"
 PEOPLE, VISITS, HOSPITALS = Scan("people", 0), Scan("visits", 1), Public("hospitals", 2)
+
+
+RELEASE = ReleaseNode(PEOPLE, (), (Measure("count_rows", None),))
+TOTALS = UnitAggregate(VISITS, (), (UnitMeasure("sum", Column("1.cost")),), 5)
+
+
+def _ranked(order: str, partition: str = "pid") -> WindowColumn:
+    return WindowColumn("row_number", None, (Column(f"0.{partition}"),), ((Column(f"0.{order}"), False, False),))
+
+
+def _lagged(column: str) -> WindowColumn:
+    order = ((Column("0.age"), False, False),)
+    return WindowColumn("lag", Column(f"0.{column}"), (Column("0.pid"),), order)
+
+
+def _union(first: str, second: str) -> UnionAll:
+    """One column of people and one of visits, or two of visits where people have no such."""
+    own = Scan("people", 7) if first in clinic().tables["people"].columns else Scan("visits", 7)
+    return UnionAll((own, Scan("visits", 8)), ((Column(f"7.{first}"),), (Column(f"8.{second}"),)), 5)
 
 
 @pytest.mark.parametrize(
@@ -241,6 +278,45 @@ PEOPLE, VISITS, HOSPITALS = Scan("people", 0), Scan("visits", 1), Public("hospit
             "column_not_filterable",
         ),
         (_plan(ReleaseNode(PEOPLE, (), ())), "construct_not_allowed"),
+        (_plan(UnitAggregate(PEOPLE, (Column("0.name"),), (), 5)), "column_hidden"),
+        (_plan(UnitAggregate(PEOPLE, (), (UnitMeasure("count", Column("0.name")),), 5)), "column_hidden"),
+        (_plan(UnitAggregate(VISITS, (), (UnitMeasure("sum", Column("1.visit_id")),), 5)), "aggregate_not_allowed"),
+        (_plan(UnitAggregate(VISITS, (), (UnitMeasure("max", Column("1.hospital")),), 5)), "aggregate_not_allowed"),
+        (_plan(UnitAggregate(VISITS, (), (), 1)), "table_unknown"),
+        (_plan(TOTALS, Measure("max", Column("5.m0"))), "aggregate_not_allowed"),
+        (_plan(TOTALS, Measure("count_distinct", Column("5.unit"))), "aggregate_not_allowed"),
+        (_plan(TOTALS, Measure("count", Column("5.m1"))), "column_unknown"),
+        (_plan(TOTALS, Measure("count", Column("5.k0"))), "column_unknown"),
+        (_plan(TOTALS, keys=(Column("5.m0"),)), "column_not_groupable"),
+        (_plan(TOTALS, keys=(Column("5.unit"),)), "column_not_groupable"),
+        (_plan(TOTALS, keys=(Call("year", (Column("5.m0"),)),)), "column_not_groupable"),
+        (_plan(TOTALS, keys=(Call("bin", (Column("5.m0"),)),)), "column_not_groupable"),
+        (_plan(Filter(TOTALS, (Call("is_null", (Column("5.m0"),)),))), "column_not_filterable"),
+        (_plan(Window(PEOPLE, (_ranked("name"),), 5)), "column_hidden"),
+        (_plan(Window(PEOPLE, (_ranked("income"),), 5)), "column_not_filterable"),
+        (_plan(Window(PEOPLE, (_ranked("sex", "income"),), 5)), "column_not_filterable"),
+        (_plan(Window(PEOPLE, (_lagged("name"),), 5), Measure("count", Column("5.w0"))), "column_hidden"),
+        (_plan(Window(PEOPLE, (_lagged("income"),), 5), keys=(Column("5.w0"),)), "column_not_groupable"),
+        (_plan(Window(PEOPLE, (WindowColumn("lag", Column("5.w0"), (), ()),), 5), keys=(Column("5.w0"),)), TOO_LARGE),
+        (_plan(_union("name", "kind")), "column_hidden"),
+        (_plan(_union("sex", "hospital"), keys=(Column("5.0"),)), "column_not_groupable"),
+        (_plan(_union("age", "cost"), Measure("avg", Column("5.0")), keys=(Column("5.1"),)), "column_unknown"),
+        (_plan(Filter(_union("age", "cost"), (Call("is_null", (Column("5.0"),)),))), "column_not_filterable"),
+        (_plan(Join(PEOPLE, VISITS, "semi", (("0.age", "1.visit_id"),))), "join_not_allowed"),
+        (_plan(Join(PEOPLE, VISITS, "anti", ())), "join_not_allowed"),
+        (_plan(Join(PEOPLE, VISITS, "anti", (("0.pid", "1.pid"), ("0.income", "1.cost")))), "column_not_filterable"),
+        (_plan(Join(PEOPLE, VISITS, "inner", (("0.pid", "1.pid"), ("0.sex", "1.kind")))), "join_not_allowed"),
+        (_plan(Join(PEOPLE, HOSPITALS, "semi", (("0.income", "2.id"),))), "column_not_filterable"),
+        (_plan(Join(PEOPLE, HOSPITALS, "left", (("0.sex", "2.level"),))), "join_not_allowed"),
+        (_plan(Join(Join(HOSPITALS, VISITS, "semi", (("2.id", "1.hospital"),)), PEOPLE, "inner", ())), JOIN),
+        (_plan(Join(PEOPLE, _union("visit_id", "pid"), "inner", (("0.pid", "5.0"),))), "join_not_allowed"),
+        (_plan(Join(PEOPLE, TOTALS, "inner", (("0.pid", "5.m0"),))), "join_not_allowed"),
+        (
+            Output(Window(RELEASE, (WindowColumn("sum", Column("0.income"), (), ()),), 9), (("x", Column("9.w0")),)),
+            "column_not_grouped",
+        ),
+        (Output(Rollup(RELEASE, ((),)), (("x", Column("g0")),)), "column_not_grouped"),
+        (Output(Distinct(RELEASE, (Column("0.sex"),)), (("x", Column("m0")),)), "column_not_grouped"),
         (Output(PEOPLE, (("sex", Column("0.sex")),)), "aggregate_required"),
         (
             Output(ReleaseNode(PEOPLE, (), (Measure("count_rows", None),)), (("x", Column("0.income")),)),
@@ -270,6 +346,26 @@ def test_planted_a_rule_that_trusts_every_grant_lets_a_measure_filter(monkeypatc
     attack = "SELECT COUNT(*) FROM people WHERE income > 5000"
     assert code(sql=attack) == "column_not_filterable"
     monkeypatch.setattr(filtering, "_require_grant", lambda declared, at, equality: None)
+    assert judged(attack)
+
+
+def test_planted_a_rule_that_sees_one_part_of_a_union_lets_the_other_escape(monkeypatch: pytest.MonkeyPatch) -> None:
+    attack = (
+        "SELECT k, COUNT(*) FROM (SELECT sex AS k FROM people UNION ALL SELECT diagnosis FROM people) x WHERE k > 'a'"
+    )
+    attack += " GROUP BY k"
+    assert code(sql=attack) == "column_not_filterable"
+    honest = Lineage.traced
+    monkeypatch.setattr(Lineage, "traced", lambda trace, expression: honest(trace, expression)[-1:])
+    assert judged(attack)
+
+
+def test_planted_a_rule_that_trusts_what_is_computed_within_a_unit_lets_a_measure_filter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    attack = "SELECT COUNT(*) FROM (SELECT pid, SUM(cost) AS t FROM visits GROUP BY pid) x WHERE t > 5000"
+    assert code(sql=attack) == "column_not_filterable"
+    monkeypatch.setattr(filtering, "_require_computed", lambda computed, lineage: None)
     assert judged(attack)
 
 
