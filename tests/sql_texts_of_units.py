@@ -10,7 +10,8 @@ import random
 from dataclasses import dataclass
 
 from tests import sql_texts
-from tests.sql_texts import TABLES, Named, Text
+from tests.sql_scalars import TABLES, Named
+from tests.sql_texts import Text
 
 Relation = tuple[str, list[Named], str]
 """(FROM clause, columns in sight, the unit column)."""

@@ -350,10 +350,8 @@ def test_planted_a_rule_that_trusts_every_grant_lets_a_measure_filter(monkeypatc
 
 
 def test_planted_a_rule_that_sees_one_part_of_a_union_lets_the_other_escape(monkeypatch: pytest.MonkeyPatch) -> None:
-    attack = (
-        "SELECT k, COUNT(*) FROM (SELECT sex AS k FROM people UNION ALL SELECT diagnosis FROM people) x WHERE k > 'a'"
-    )
-    attack += " GROUP BY k"
+    both = "SELECT sex AS k FROM people UNION ALL SELECT diagnosis FROM people"
+    attack = f"SELECT k, COUNT(*) FROM ({both}) x WHERE k > 'a' GROUP BY k"
     assert code(sql=attack) == "column_not_filterable"
     honest = Lineage.traced
     monkeypatch.setattr(Lineage, "traced", lambda trace, expression: honest(trace, expression)[-1:])
