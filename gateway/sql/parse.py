@@ -28,7 +28,7 @@ def parse(sql: str, limits: SqlLimits) -> exp.Expr:
     """The one statement in `sql`. Raises Refusal sql_too_large or sql_unreadable."""
     _check_text(sql, limits)
     try:
-        tokens = _DIALECT.tokenize(sql)
+        tokens = _DIALECT.tokenize(sql + "\n")  # after `$name`, it reads `''` at the very end as an open quote
     except TokenError as error:
         start = error.start if error.start is not None else 0
         raise _unreadable("the text breaks off inside a quote or a comment", position(sql, start, start + 1)) from None

@@ -72,6 +72,11 @@ def test_dates_are_read_strictly() -> None:
             literals.as_time(literals.text(wrong, None), "date")
 
 
+def test_an_empty_text_may_end_a_query_with_parameters() -> None:
+    assert admitted("SELECT COUNT(*) FROM people WHERE age = $a AND sex = ''", {"a": 1})
+    assert refusal("SELECT COUNT(*) FROM people WHERE age = $a AND sex = '", {"a": 1}).code == "sql_unreadable"
+
+
 def test_the_text_is_limited_in_bytes_not_characters() -> None:
     sql = "SELECT COUNT(*) FROM people WHERE sex = '人人人人人人'"
     assert read(sql, {}, ONLY_CLINIC, SqlLimits(bytes_max=len(sql.encode())))
