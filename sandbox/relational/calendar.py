@@ -5,6 +5,7 @@ from __future__ import annotations
 from calendar import monthrange
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 
 from sandbox.relational.facts import KEYS_MAX
 
@@ -72,6 +73,7 @@ def part_keys(part: str, low: date, high: date) -> tuple[int, ...] | None:
     return keys if len(keys) <= KEYS_MAX else None
 
 
+@lru_cache(maxsize=256)
 def start_keys(part: str, low: date, high: date) -> tuple[date, ...] | None:
     """First days of every `part` between the days, ascending; None when there are more than KEYS_MAX."""
     if (high - low).days // _LONGEST[part] > KEYS_MAX:
@@ -104,6 +106,7 @@ def hour_of(moment: datetime) -> datetime:
     return moment.replace(minute=0, second=0, microsecond=0)
 
 
+@lru_cache(maxsize=256)
 def hour_keys(low: datetime, high: datetime) -> tuple[datetime, ...] | None:
     """Every full hour between the moments, ascending; None when there are more than KEYS_MAX."""
     first = hour_of(low)

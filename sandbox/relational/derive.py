@@ -22,8 +22,12 @@ from sandbox.relational.nodes import (
     UnionAll,
     UnitAggregate,
     Window,
+    sources,
 )
 from sandbox.relational.rules import joins, projections, tables, units, windows
+
+ABOVE = (Release, Rollup, Distinct, Sort, Limit, Output)
+"""What works on released rows, and has no place below a release."""
 
 
 def derive(relation: Relation, schema: Schema) -> Facts:
@@ -31,31 +35,33 @@ def derive(relation: Relation, schema: Schema) -> Facts:
 
     Guarantee: a fact holds for every dataset that passed ingest under the policy, whatever its rows say.
     """
+    below = () if isinstance(relation, ABOVE) else tuple(derive(each, schema) for each in sources(relation))
+    return proved(relation, below, schema)
+
+
+def proved(relation: Relation, below: tuple[Facts, ...], schema: Schema) -> Facts:
+    """Facts of a relation, given those of the relations directly below."""
     match relation:
         case Scan():
             return tables.scan(relation, schema)
         case Public():
             return tables.public(relation, schema)
         case Project():
-            return projections.project(relation, _below(relation, schema))
+            return projections.project(relation, _unused(relation, below[0]))
         case Filter():
-            return narrow.apply(relation.conditions, derive(relation.source, schema))
+            return narrow.apply(relation.conditions, below[0])
         case Join():
-            return joins.join(relation, derive(relation.left, schema), derive(relation.right, schema), schema)
+            return joins.join(relation, below[0], below[1], schema)
         case UnionAll():
-            return projections.union_all(relation, tuple(_unused(relation, derive(r, schema)) for r in relation.inputs))
+            return projections.union_all(relation, tuple(_unused(relation, each) for each in below))
         case UnitAggregate():
-            return units.aggregate(relation, _below(relation, schema))
+            return units.aggregate(relation, _unused(relation, below[0]))
         case Window():
-            return windows.window(relation, _below(relation, schema))
+            return windows.window(relation, _unused(relation, below[0]))
         case Release() | Rollup() | Distinct() | Sort() | Limit() | Output():
             raise Refuse("construct_not_allowed", "a released result cannot be joined or grouped again", at=relation.at)
         case _:
             assert_never(relation)
-
-
-def _below(relation: Project | UnitAggregate | Window, schema: Schema) -> Facts:
-    return _unused(relation, derive(relation.source, schema))
 
 
 def _unused(relation: Project | UnionAll | UnitAggregate | Window, below: Facts) -> Facts:

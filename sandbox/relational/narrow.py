@@ -126,8 +126,8 @@ def _one_of(column: ColumnFacts, values: tuple[Value, ...]) -> ColumnFacts:
 def _compare(column: ColumnFacts, function: str, value: Value) -> ColumnFacts:
     test = _TESTS[function]
     column = _named(column, (value,)) if function == "equal" and value is not None else column
-    kept = _keep(column, lambda key: test(_comparable(key), _comparable(value)))
     edge = _comparable(value)
+    kept = _keep(column, lambda key: test(_comparable(key), edge))
     if column.bounds is None or function == "not_equal" or not isinstance(edge, Fraction | date | datetime):
         return kept
     return replace(kept, bounds=_cut(column.bounds, function, edge))

@@ -22,6 +22,7 @@ from sandbox.relational.derive import derive
 from sandbox.relational.expressions import Call, Column, Literal
 from sandbox.relational.facts import Facts, Schema
 from sandbox.relational.lower import aggregates, relations
+from sandbox.relational.lower import windows as lower_windows
 from sandbox.relational.lower.relations import relation
 from sandbox.relational.nodes import (
     Filter,
@@ -110,14 +111,14 @@ def _without_the_unit(sql: str) -> str:
     return sql.replace('PARTITION BY "__unit", ', "PARTITION BY ").replace('PARTITION BY "__unit"', "PARTITION BY 1")
 
 
-def _changed(m: pytest.MonkeyPatch, name: str, change: Callable[[str], str]) -> None:
-    honest = getattr(relations, name)
-    m.setattr(relations, name, lambda *given, **more: change(honest(*given, **more)))
+def _changed(m: pytest.MonkeyPatch, module: object, name: str, change: Callable[[str], str]) -> None:
+    honest = getattr(module, name)
+    m.setattr(module, name, lambda *given, **more: change(honest(*given, **more)))
 
 
 def _apart(m: pytest.MonkeyPatch) -> None:
-    honest = relations._window_column
-    m.setattr(relations, "_window_column", lambda column, below, numbered: honest(column, below, []))
+    honest = lower_windows._column
+    m.setattr(lower_windows, "_column", lambda column, below, numbered: honest(column, below, []))
 
 
 def _forgets_the_unit(m: pytest.MonkeyPatch) -> None:
@@ -129,7 +130,7 @@ def _forgets_the_unit(m: pytest.MonkeyPatch) -> None:
             + (keys.removeprefix('"__unit", ') if "," in keys else "1 = 1")
         )
 
-    _changed(m, "_unit_aggregate", careless)
+    _changed(m, relations, "_unit_aggregate", careless)
 
 
 def _float_sums(m: pytest.MonkeyPatch) -> None:
@@ -183,8 +184,8 @@ def test_two_windows_over_rows_that_are_the_same_hang_on_no_other_unit() -> None
 
 
 PLANTED: dict[str, tuple[type, str, Callable[[pytest.MonkeyPatch], None]]] = {
-    "a window over all units": (Window, "others", lambda m: _changed(m, "_window_column", _without_the_unit)),
-    "ties left to the engine": (Window, "order", lambda m: m.setattr(relations, "_ties", lambda column, below: [])),
+    "a window over all units": (Window, "others", lambda m: _changed(m, lower_windows, "_column", _without_the_unit)),
+    "ties left to the engine": (Window, "order", lambda m: m.setattr(lower_windows, "_ties", lambda column, below: [])),
     "two windows that break ties apart": (Window, "others", _apart),
     "an aggregate that forgets the unit": (UnitAggregate, "others", _forgets_the_unit),
     "a sum of doubles": (UnitAggregate, "order", _float_sums),

@@ -140,7 +140,7 @@ def _nulls_of_lists(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _inner_for_left(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = relations._join
-    monkeypatch.setattr(relations, "_join", lambda node, schema: honest(replace(node, kind="inner"), schema))
+    monkeypatch.setattr(relations, "_join", lambda node, *sides: honest(replace(node, kind="inner"), *sides))
 
 
 def _nulls_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from policies.types import BIGINT
 from sandbox.relational.derive import derive
 from sandbox.relational.expressions import Call, Column, Expression, Literal
 from sandbox.relational.facts import Refuse
-from sandbox.relational.lower import aggregates, relations
+from sandbox.relational.lower import aggregates, relations, windows
 from sandbox.relational.lower.relations import relation
 from sandbox.relational.nodes import (
     Filter,
@@ -82,8 +82,9 @@ def test_what_is_asked_of_each_unit_runs_to_its_end() -> None:
 
 
 def _changed(m: pytest.MonkeyPatch, change: Callable[[str], str]) -> None:
-    honest = relations.aggregate
-    m.setattr(relations, "aggregate", lambda *given, **more: change(honest(*given, **more)))
+    for module in (relations, windows):
+        honest = module.aggregate
+        m.setattr(module, "aggregate", lambda *given, honest=honest, **more: change(honest(*given, **more)))
 
 
 PLANTED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {

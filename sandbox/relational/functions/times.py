@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from fractions import Fraction
+from functools import lru_cache
 
 from policies.types import BIGINT, DATE, INTEGER, TIMESTAMP, Value
 from sandbox.relational import calendar
 from sandbox.relational.expressions import TIME_STEPS, Call, Expression, Literal
-from sandbox.relational.facts import Bounds, ColumnFacts, Refuse
+from sandbox.relational.facts import Bounds, ColumnFacts, Edge, Refuse
 from sandbox.relational.functions.numbers import whole_keys
 
 STEPS_MAX = 100_000
@@ -74,18 +76,21 @@ def difference(call: Call, parts: list[ColumnFacts]) -> ColumnFacts:
 def addition(call: Call, parts: list[ColumnFacts]) -> ColumnFacts:
     """Null where it leaves the years 1 to 9999."""
     found, unit, count = _time(call, 0, parts), step_name(call, 2), step_count(call)
-
-    def moved(value: Value) -> date | None:
-        return calendar.shifted(value, unit, count) if isinstance(value, date) else None
-
     bounds: Bounds | None = None
     if found.bounds is not None:
-        ends = [moved(edge) for edge in found.bounds if not isinstance(edge, Fraction)]
-        bounds = (ends[0], ends[1]) if ends[0] is not None and ends[1] is not None else None
-    keys = None
-    if found.keys is not None:
-        keys = tuple(dict.fromkeys(key for old in found.keys if (key := moved(old)) is not None))
+        ends = _moved(found.bounds, unit, count)
+        bounds = None if ends[0] is None or ends[-1] is None else (ends[0], ends[-1])
+    keys = None if found.keys is None else _moved_keys(found.keys, unit, count)
     return ColumnFacts(found.type, "the later day", found.nullable or bounds is None, bounds, None, keys)
+
+
+def _moved(values: Sequence[Value | Edge], unit: str, count: int) -> list[date | None]:
+    return [calendar.shifted(value, unit, count) for value in values if isinstance(value, date)]
+
+
+@lru_cache(maxsize=64)
+def _moved_keys(keys: tuple[Value, ...], unit: str, count: int) -> tuple[Value, ...]:
+    return tuple(dict.fromkeys(key for key in _moved(keys, unit, count) if key is not None))
 
 
 def to_date(call: Call, parts: list[ColumnFacts]) -> ColumnFacts:

@@ -13,8 +13,9 @@ from dataclasses import replace
 from policies.types import BIGINT, DOUBLE, Type, Value
 from sandbox.relational.expressions import Literal
 from sandbox.relational.facts import Facts, Schema
+from sandbox.relational.lower.constants import UNIT
 from sandbox.relational.lower.inputs import inputs_of
-from sandbox.relational.lower.relations import UNIT, relation
+from sandbox.relational.lower.relations import relation
 from sandbox.relational.lower.scalars import scalar
 from sandbox.relational.lower.statement import KEPT, Step
 from sandbox.relational.plan import TEXT_KEY_MAX, KeyPlan, ReleasePlan

@@ -17,6 +17,10 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+UNIT = identifier("__unit")
+"""The hidden column that says whose row it is."""
+
+
 def text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
