@@ -21,7 +21,7 @@ from sandbox.relational.nodes import (
     walk,
 )
 from sandbox.relational.plan import KeyPlan
-from sandbox.relational.statistics import DistinctCount, Quantiles, Statistic, Vector
+from sandbox.relational.statistics import LEVELS_WORTH, DistinctCount, Quantiles, Statistic, Vector
 from sandbox.release.make import Job
 
 _MEASURES = {
@@ -101,14 +101,25 @@ def _releasing(job: Job) -> Iterator[str]:
 def _mechanism(job: Job, statistic: Statistic, noise: str) -> str:
     match statistic:
         case Vector():
-            sized = f"with {noise} noise sized for one whole {_unit(job)}"
-            return f"{sized}, whose weight is chosen first, for a part of the price" if statistic.loose else sized
+            said = f"with {noise} noise sized for one whole {_unit(job)}"
         case DistinctCount():
-            return f"with {noise} noise sized for {statistic.pairs} values of one {_unit(job)}"
+            said = f"with {noise} noise sized for {statistic.pairs} values of one {_unit(job)}"
         case Quantiles():
-            return f"chosen among {statistic.cells} candidates in two passes"
+            said = f"chosen among {statistic.cells} candidates in two passes"
         case _:
             assert_never(statistic)
+    chosen = " and ".join(_chosen(job, statistic))
+    return f"{said}; {chosen}, chosen first for a part of the price" if chosen else said
+
+
+def _chosen(job: Job, statistic: Statistic) -> Iterator[str]:
+    """What is chosen from the data, privately, because the declared bounds are wide."""
+    if not isinstance(statistic, DistinctCount) and statistic.ranged:
+        yield "the range of values"
+    if isinstance(statistic, Vector) and statistic.loose:
+        yield f"the most that one {_unit(job)} counts for"
+    if isinstance(statistic, Quantiles) and statistic.rows >= LEVELS_WORTH:
+        yield f"the rows that one {_unit(job)} counts with"
 
 
 _AFTER = {

@@ -7,6 +7,7 @@ evenly over the groups. Wrong by a factor it costs accuracy, never privacy.
 from __future__ import annotations
 
 from fractions import Fraction
+from math import isqrt
 from typing import assert_never
 
 from policies.model import Accountant
@@ -37,11 +38,11 @@ def relative_noise(statistic: Statistic, plan: ReleasePlan, accountant: Accounta
 
     Under zcdp noise falls with the root of its share, so the square is returned: shares go in proportion to it.
     """
-    ratio = _ratio(statistic, plan)
+    ratio = _ratio(statistic, plan, accountant)
     return ratio * ratio if accountant == "zcdp" else ratio
 
 
-def _ratio(statistic: Statistic, plan: ReleasePlan) -> Fraction:
+def _ratio(statistic: Statistic, plan: ReleasePlan, accountant: Accountant) -> Fraction:
     rows, many = rows_expected(plan), units_expected(plan)
     match statistic:
         case DistinctCount():
@@ -49,14 +50,14 @@ def _ratio(statistic: Statistic, plan: ReleasePlan) -> Fraction:
         case Quantiles():
             return statistic.rows * len(statistic.fractions) * 2 / rows
         case Vector():
-            return _vector_ratio(statistic, rows, many)
+            return _vector_ratio(statistic, rows, many, accountant)
         case _:
             assert_never(statistic)
 
 
-def _vector_ratio(vector: Vector, rows: Fraction, units: Fraction) -> Fraction:
+def _vector_ratio(vector: Vector, rows: Fraction, units: Fraction, accountant: Accountant) -> Fraction:
     first = vector.components[0]
-    norm = Fraction(vector.norm.total, first.grid)
+    norm = Fraction(isqrt(vector.norm.squared) if accountant == "zcdp" else vector.norm.total, first.grid)
     if first.part == "units":
         return norm / units
     if first.part != "value" or first.argument is None:
