@@ -6,9 +6,12 @@ with at least 1 - alpha. What has no rule has no interval.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from fractions import Fraction
 
+from policies.types import Value
 from sandbox.relational import intervals
 from sandbox.relational.expressions import Call, Column, Expression, Literal, columns
 
@@ -18,6 +21,15 @@ Band = tuple[Fraction, Fraction]
 def noisy_columns(expression: Expression) -> frozenset[str]:
     """The released measures that `expression` names."""
     return frozenset(column.name for column in columns(expression) if column.name.startswith("m"))
+
+
+def exactly(value: Value) -> Band | None:
+    """A number that has no noise; None where it is none."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return None
+    return Fraction(value), Fraction(value)
 
 
 def band(expression: Expression, known: Mapping[str, Band | None]) -> Band | None:

@@ -54,6 +54,13 @@ def outputs(plan: Output, released: Mapping[str, Type], publics: Publics = NO_PU
     )
 
 
+def public_columns(plan: Output, released: Mapping[str, Type], publics: Publics) -> tuple[str, ...]:
+    """Columns of public tables that stand beside the rows of the answer, as they are called there."""
+    numbers = {node.number for node in walk(plan.source) if isinstance(node, Public)}
+    found = above(plan.source, Ground(released, publics)).facts.columns
+    return tuple(name for name in found if name.partition(".")[0] in map(str, numbers) and "." in name)
+
+
 def is_plain(plan: Output) -> bool:
     """Whether the answer is the released columns themselves, in released order."""
     bottom = isinstance(plan.source, Release | Rollup)

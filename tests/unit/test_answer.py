@@ -12,8 +12,21 @@ import pytest
 
 from policies.types import BIGINT, DOUBLE, TEXT, Type
 from sandbox.protocol import Price
+from sandbox.publics import PublicColumn, PublicRows
 from sandbox.relational.expressions import Call, Column, Expression, Literal
-from sandbox.relational.nodes import Filter, Limit, Measure, Output, Project, Scan, Sort, Window, WindowColumn
+from sandbox.relational.nodes import (
+    Filter,
+    Join,
+    Limit,
+    Measure,
+    Output,
+    Project,
+    Public,
+    Scan,
+    Sort,
+    Window,
+    WindowColumn,
+)
 from sandbox.relational.nodes import Release as Asked
 from sandbox.release import bands, present
 from sandbox.release.answer import answer
@@ -235,3 +248,22 @@ def test_a_window_has_no_interval_and_the_notes_of_what_it_reads() -> None:
     assert all(interval[3] is not None for interval in found.intervals)
     assert found.notes[1] == (("may_be_clipped",), ("may_be_clipped",), None, None)
     assert found.rows[0][0] == Decimal("998.75")
+
+
+def test_a_number_for_each_of_a_public_number_has_an_interval_of_its_own() -> None:
+    """What a public table says beside a row has no noise: counts per head are as sure as the counts."""
+    columns = (PublicColumn("sex", TEXT), PublicColumn("heads", Type("decimal", 10, 1)), PublicColumn("rate", DOUBLE))
+    rows = (("F", Decimal("60.0"), 0.5), ("F", Decimal("15.0"), float("inf")), ("M", None, 2.0))
+    beside = Join(ASKED, Public("heads", 5), "left", (("k0", "5.sex"),))
+    each = ("each", Call("divide", (N, Column("5.heads"))))
+    rated = ("rated", Call("multiply", (N, Column("5.rate"))))
+    plan = Output(beside, (("n", N), each, rated, ("heads", Column("5.heads"))))
+    found = answer(RELEASE, "rel", "hash", plan, {"heads": PublicRows("heads", columns, rows)})
+    assert [column.kind for column in found.columns] == ["noisy", "noisy", "noisy", "key"]
+    assert [row[1] for row in found.rows] == [0.5, 2.0, None, None]
+    assert [(interval[1] is None, interval[2] is None) for interval in found.intervals] == [
+        (False, False), (False, True), (True, False), (True, True),
+    ]  # fmt: skip
+    (low, high), (each_low, each_high) = found.intervals[0][0] or (0, 0), found.intervals[0][1] or (0, 0)
+    assert (float(str(each_low)), float(str(each_high))) == pytest.approx((float(str(low)) / 60, float(str(high)) / 60))
+    assert all(interval[3] is None for interval in found.intervals)
