@@ -21,6 +21,8 @@ NEIGHBOUR_SEEDS = range(1, 11)
 NEIGHBOUR_PAIRS = 100_000
 REFERENCE_SEEDS = range(1, 5)
 REFERENCE_INTEGERS = 100_000
+EPSILON_PARTS = 8
+EPSILON_SAMPLES = 100_000
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Slice:
 
 
 def slices() -> list[Slice]:
-    """Every test file that knows a longer form of itself, then neighbours and the reference with other seeds."""
+    """Every test file that knows a longer form of itself, then those that take a seed, a number or a part."""
     longer = [file for file in sorted(ROOT.glob("tests/**/test_*.py")) if '"BPK_LONG"' in file.read_text("utf-8")]
     found = [Slice(file.stem.removeprefix("test_"), file.relative_to(ROOT).as_posix()) for file in longer]
     for seed in NEIGHBOUR_SEEDS:
@@ -44,6 +46,9 @@ def slices() -> list[Slice]:
     for seed in REFERENCE_SEEDS:
         settings = (("BPK_SEED", str(seed)), ("BPK_INTEGERS", str(REFERENCE_INTEGERS)))
         found.append(Slice(f"reference_{seed}", "tests/property/test_engine_agrees_with_reference.py", settings))
+    for part in range(1, EPSILON_PARTS + 1):
+        settings = (("BPK_PART", f"{part}/{EPSILON_PARTS}"), ("BPK_SAMPLES", str(EPSILON_SAMPLES)))
+        found.append(Slice(f"epsilon_{part}", "tests/statistical/test_empirical_epsilon.py", settings))
     return found
 
 
