@@ -26,7 +26,8 @@ _COUNTS: Final = ("count_rows", "count", "count_distinct")
 
 def groups_units(block: Block, groups: Groups) -> bool:
     """Whether every group of `groups` is of one unit."""
-    return any(isinstance(key, Column) and block.reading.tells_unit(key.name) for key in groups.keys)
+    names = [key.name for key in groups.keys if isinstance(key, Column)]
+    return any(block.reading.is_unit(name) or block.reading.tells_unit(name) for name in names)
 
 
 def each_unit(block: Block, groups: Groups, outer: Outer | None) -> Source:

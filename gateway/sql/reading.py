@@ -37,6 +37,11 @@ class Made:
     unit: End | None = None
 
 
+def _is_link(end: End) -> bool:
+    """Whether rows find their unit through this column: rows where it is null have none, and do not exist."""
+    return end.table.link is not None and end.table.link.column == end.column.name
+
+
 @dataclass(slots=True)
 class Reading:
     """Lives for one call of `read`."""
@@ -129,13 +134,16 @@ class Reading:
         return bool(ends) and all(end.column.role == "unit" for end in ends)
 
     def tells_unit(self, name: str) -> bool:
-        """Whether rows with one value of `name` are of one unit: the unit itself, or either end of a link."""
-        ends = self.ends(name)
-        return bool(ends) and all(end.column.role == "unit" or self._in_link(end) for end in ends)
+        """Whether rows with one value of `name` are of one unit: the unit itself, or either end of a link.
 
-    def _in_link(self, end: End) -> bool:
-        if end.table.link is not None and end.table.link.column == end.column.name:
-            return True
+        Null would be one value for the rows of many units.
+        """
+        ends = self.ends(name)
+        if not ends or self.may_be_null(name):
+            return False
+        return all(end.column.role == "unit" or _is_link(end) or self._is_target(end) for end in ends)
+
+    def _is_target(self, end: End) -> bool:
         links = [table.link for table in self._policy().tables.values() if table.link is not None]
         return any((link.to_table, link.to_column) == (end.table.name, end.column.name) for link in links)
 
@@ -150,7 +158,8 @@ class Reading:
         if int(number) in self.optional:
             return True
         if (table := self.tables.get(int(number))) is not None:
-            return table.columns[column].nullable and table.columns[column].role != "unit"
+            declared = table.columns[column]
+            return declared.nullable and declared.role != "unit" and not _is_link(End(table, declared))
         if column == "unit":
             return False
         behind = self.made[int(number)].columns.get(column, ())
