@@ -26,7 +26,8 @@ from sandbox.relational.facts import ColumnFacts, Facts, Refuse, Schema
 from sandbox.relational.functions import numbers, texts
 from sandbox.relational.lower import functions, scalars
 from sandbox.relational.scalar import facts_of
-from tests.property.test_scalars_are_total import COLUMNS, CONSTANTS, POLICY, SCAN, TYPES, Maker, single
+from tests.made_expressions import Maker, single
+from tests.poisoned_rows import COLUMNS, CONSTANTS, POLICY, SCAN, TYPES
 
 RANDOM = int(os.environ.get("BPK_POISONED", "400"))
 SEED = int(os.environ.get("BPK_SEED", "20261123"))
@@ -96,7 +97,7 @@ def untruth(value: Value, said: ColumnFacts) -> str | None:
 
 
 def test_what_is_said_of_every_function_is_true() -> None:
-    found, seen = untruths(list(single()))
+    found, seen = untruths(list(single(SEED)))
     print(f"\nexpressions: {seen}")
     assert not found, "\n".join(found)
     assert seen > 800
@@ -116,8 +117,8 @@ def test_what_is_said_of_nested_expressions_is_true() -> None:
 
 
 PLANTED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "a remainder that is never negative": lambda m: m.setitem(
-        functions.OPERATORS, "modulo", lambda a, b: f"abs({a} % nullif({b}, 0))"
+    "a remainder that is never positive": lambda m: m.setitem(
+        functions.OPERATORS, "modulo", lambda a, b: f"-abs({a} % nullif({b}, 0))"
     ),
     "a quotient rounded down": lambda m: m.setitem(
         functions.OPERATORS, "int_divide", lambda a, b: f"floor({a} / nullif({b}, 0))"
@@ -136,6 +137,6 @@ PLANTED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
 @pytest.mark.parametrize("fault", PLANTED)
 def test_a_planted_untruth_is_noticed(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     suspects = ("modulo", "int_divide", "day_of_week", "day_of_year", "lower", "upper", "date_add", "subtract")
-    made = [e for e in (*single(), *nested()) if isinstance(e, Call) and e.function in suspects]
+    made = [e for e in (*single(SEED), *nested()) if isinstance(e, Call) and e.function in suspects]
     PLANTED[fault](monkeypatch)
     assert untruths(made, 1)[0], f"{fault} was not noticed"

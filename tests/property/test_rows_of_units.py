@@ -1,7 +1,7 @@
 """Every row below a release belongs to one unit and is made of that unit's rows alone: the ground under all norms.
 
 Looked at directly: a random relation is asked with and without one unit, and over the same rows stored in another
-order. `BPK_RELATIONS` sets the number of relations (default 500), `BPK_SEED` the seed.
+order. `BPK_RELATIONS` sets the number of relations (default 400), `BPK_SEED` the seed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from tests.builders import World
 from tests.property.test_neighbours import worlds
 from tests.questions import random_relation
 
-RELATIONS = int(os.environ.get("BPK_RELATIONS", "500"))
+RELATIONS = int(os.environ.get("BPK_RELATIONS", "400"))
 SEED = int(os.environ.get("BPK_SEED", "20261123"))
 RELATIONS_PER_WORLD = 20
 Row = tuple[Value, ...]

@@ -28,7 +28,7 @@ from tests.builders import World, load, make_true_world, policy_text
 from tests.property.test_facts_of_functions import untruth
 from tests.questions import random_relation
 
-RELATIONS = int(os.environ.get("BPK_RELATIONS", "500"))
+RELATIONS = int(os.environ.get("BPK_RELATIONS", "400"))
 SEED = int(os.environ.get("BPK_SEED", "20261123"))
 RELATIONS_PER_WORLD = 25
 

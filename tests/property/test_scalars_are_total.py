@@ -9,282 +9,32 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 
 import duckdb
 import pytest
 
-from policies.load import load_text
-from policies.types import BIGINT, BOOLEAN, DATE, DOUBLE, TEXT, TIMESTAMP, Type, Value
+from policies.types import BIGINT, BOOLEAN, DATE, DOUBLE, TEXT, Type, Value
 from sandbox.relational import calendar, expressions
-from sandbox.relational.expressions import Call, Case, Column, Expression, Literal
-from sandbox.relational.facts import Refuse, Schema
+from sandbox.relational.expressions import Call, Column, Expression
+from sandbox.relational.facts import Refuse
 from sandbox.relational.lower import cells, functions, inputs, scalars
 from sandbox.relational.lower.statement import Lowered
-from sandbox.relational.nodes import Filter, Measure, Output, Relation, Release, Scan, Sort
+from sandbox.relational.nodes import Filter, Measure, Output, Relation, Release, Sort
 from sandbox.relational.plan import plan_release
 from sandbox.release import post
 from sandbox.release.intake import BadIntake
+from tests.made_expressions import FORMS, Maker, single
 from tests.noiseless import exact_release, job_of
-from tests.policy_head import head
+from tests.poisoned_rows import CONSTANTS, SCAN, Poisoned, poisoned
 
 RANDOM = int(os.environ.get("BPK_POISONED", "400"))
 SEED = int(os.environ.get("BPK_SEED", "20261123"))
-POLICY = (
-    head("odd", unit="rows.pid", epsilon=100, each="1", each_max=50)
-    + """
-[tables.rows]
-rows_per_unit_max = 3
-[tables.rows.columns]
-pid = { type = "integer", role = "unit" }
-"""
-)
-COLUMNS: dict[str, tuple[str, str]] = {
-    "small": ("integer", 'range = [0, 9], role = "dimension"'),
-    "open": ("integer", 'role = "dimension"'),
-    "big": ("bigint", 'range = [-5, 1000000], role = "dimension", bins = [0, 10, 100]'),
-    "real": ("double", 'range = [-1, 1.5], role = "measure", bins = [-1, 0, 1.5]'),
-    "fixed": ("decimal(12,3)", 'range = [0, 99.5], role = "measure", bins = [0, 0.001, 99.5]'),
-    "wide": ("decimal(38,0)", 'range = [0, 1000], role = "measure"'),
-    "word": ("text", 'role = "dimension"'),
-    "letter": ("text", 'role = "dimension", values = ["a", "b"], nullable = true'),
-    "flag": ("boolean", 'role = "dimension", nullable = true'),
-    "day": ("date", 'role = "dimension", range = [2000-01-01, 2001-12-31], nullable = true'),
-    "any_day": ("date", 'role = "dimension"'),
-    "moment": ("timestamp", 'role = "dimension", range = [2000-01-01T00:00:00, 2000-03-31T00:00:00]'),
-    "any_moment": ("timestamp", 'role = "dimension"'),
-}
-TYPES = {name: Type.parse(kind) for name, (kind, _) in COLUMNS.items()}
-POISON: dict[str, tuple[str | None, ...]] = {
-    "integer": (None, "0", "-1", "3", "9", "10", "2147483647", "-2147483648"),
-    "bigint": (None, "0", "1", "-9223372036854775808", "9223372036854775807", "9007199254740993"),
-    "double": (None, "nan", "inf", "-inf", "0", "-0.0", "1e308", "-1e308", "5e-324", "0.5", "9.3e18", "1e19"),
-    "decimal(12,3)": (None, "0", "-0.001", "999999999.999", "-999999999.999", "0.001", "50"),
-    "decimal(38,0)": (None, "0", "9" * 38, "-" + "9" * 38, "500"),
-    "text": (None, "", "a", "b", "%", "_", "\\", "a\\", "'", '"', "é" * 300, "x" * 20_000, "a\x00b", "\U0001f600"),
-    "boolean": (None, "true", "false"),
-    "date": (
-        None, "0001-01-01", "9999-12-31", "2000-02-29", "2001-12-31", "infinity", "-infinity", "5881580-07-10",
-        "10000-01-01", "0001-01-01 (BC)", "5877642-06-25 (BC)", "0005-06-07", "1582-10-10", "294247-01-11",
-    ),
-    "timestamp": (
-        None, "0001-01-01 00:00:00", "9999-12-31 23:59:59.999999", "2000-02-29 12:30:00.5", "infinity", "-infinity",
-        "294247-01-10 04:00:54.775806", "10000-01-01 00:00:00", "290309-12-22 (BC) 00:00:00", "0005-06-07 01:02:03",
-    ),
-}  # fmt: skip
-PATTERNS = ("", "%", "_", "\\", "a\\", "%\\%", "%%%%a%%%b", "[", "x" * 300, "é%", "'")
-CONSTANTS: dict[str, tuple[Literal, ...]] = {
-    "number": (
-        Literal(0, BIGINT),
-        Literal(-1, BIGINT),
-        Literal(2**63 - 1, BIGINT),
-        Literal(Decimal("0.5"), Type("decimal", 1, 1)),
-        Literal(Decimal("9" * 38), Type("decimal", 38, 0)),
-        Literal(Decimal("1e-38"), Type("decimal", 38, 38)),
-    ),
-    "text": (Literal("", TEXT), Literal("a", TEXT), Literal("'", TEXT), Literal("x" * 300, TEXT)),
-    "boolean": (Literal(value=True, type=BOOLEAN), Literal(value=False, type=BOOLEAN)),
-    "date": tuple(Literal(d, DATE) for d in (date(1, 1, 1), date(9999, 12, 31), date(2000, 2, 29))),
-    "timestamp": tuple(Literal(d, TIMESTAMP) for d in (datetime.min, datetime.max, datetime(2000, 1, 1))),  # noqa: DTZ001, DTZ901  # timestamps of policies carry no zone
-}
-SCAN = Scan("rows", 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Poisoned:
-    schema: Schema
-    engine: duckdb.DuckDBPyConnection
-    units: int
-
-
-def poisoned(dice: random.Random, rows: int = 90, *, strict: bool = True) -> Poisoned:
-    """A table in which every poison of every column stands in some row; some units have too many rows.
-
-    A strict engine raises where others make NaN; the worker's does not, but nothing here shall hang on that.
-    """
-    columns = "\n".join(f'{name} = {{ type = "{kind}", {more} }}' for name, (kind, more) in COLUMNS.items())
-    engine = duckdb.connect(":memory:", config={"threads": "1"})
-    engine.execute(f"SET ieee_floating_point_ops = {not strict}").fetchall()
-    names = ", ".join(f"{name} {scalars.sql_type(TYPES[name])}" for name in COLUMNS)
-    engine.execute(f"CREATE TABLE rows (__unit BIGINT, {names})").fetchall()
-    stored = ", ".join(_as_ingested(TYPES[name], place) for place, name in enumerate(COLUMNS, start=1))
-    for i in range(rows):
-        cells = [
-            POISON[kind][i] if i < len(POISON[kind]) else dice.choice(POISON[kind]) for kind, _ in COLUMNS.values()
-        ]
-        engine.execute(f"INSERT INTO rows VALUES ({i % (rows // 3)}, {stored})", cells).fetchall()
-    return Poisoned(Schema(load_text(POLICY + columns, "policy.toml"), {}), engine, rows // 3)
-
-
-def _as_ingested(type_: Type, place: int) -> str:
-    """Ingest stores no day beyond the years 1 to 9999, and no double that is not finite; here such doubles stay in."""
-    cast = f"CAST(${place} AS {scalars.sql_type(type_)})"
-    if not type_.temporal:
-        return cast
-    first, last = CONSTANTS[type_.kind][0].value, CONSTANTS[type_.kind][1].value
-    return f"CASE WHEN {cast} BETWEEN {type_} '{first}' AND {type_} '{last}' THEN {cast} END"
-
-
-def kind_of(name: str) -> str:
-    return "number" if TYPES[name].numeric else TYPES[name].kind
-
-
-@dataclass(frozen=True, slots=True)
-class Maker:
-    """Expressions by kind. With `depth` 0 a column or a constant."""
-
-    dice: random.Random
-
-    def leaf(self, kind: str) -> Expression:
-        if self.dice.random() < 0.2:
-            return self.dice.choice(CONSTANTS[kind])
-        return Column("0." + self.dice.choice([name for name in COLUMNS if kind_of(name) == kind]))
-
-    def make(self, kind: str, depth: int) -> Expression:
-        if depth == 0:
-            return self.leaf(kind)
-        names = [name for name, (result, _) in FORMS.items() if kind in (result, "any") or result == "any"]
-        name = self.dice.choice(names)
-        arguments = FORMS[name][1]
-        count = self.dice.choice((1, 2, 3)) if name in ("coalesce", "in") else 0
-        inner = [self.make(kind if k == "any" else k, self.dice.randint(0, depth - 1)) for k in arguments]
-        match name:
-            case "case":
-                return Case(
-                    ((self.make("boolean", depth - 1), self.make(kind, depth - 1)),), self.make(kind, depth - 1)
-                )
-            case "coalesce":
-                return Call(name, tuple(self.make(kind, depth - 1) for _ in range(count)))
-            case "in":
-                subject = self.dice.choice(list(CONSTANTS))
-                return Call(name, (self.make(subject, depth - 1), *CONSTANTS[subject][:count]))
-            case "like" | "ilike" | "starts_with" | "contains" | "ends_with":
-                return Call(name, (inner[0], Literal(self.dice.choice(PATTERNS), TEXT)))
-            case "left" | "right" | "substring" | "power" | "date_diff" | "date_add":
-                return self.dice.choice(list(_with_constants(name, inner[0], inner[-1])))
-            case "round":
-                return Call(name, (inner[0], Literal(self.dice.choice((0, 1, 12)), BIGINT)))
-            case "bin":
-                return Call(name, (Column("0." + self.dice.choice(("big", "real", "fixed"))),))
-        if name in expressions.COMPARISONS:
-            both = self.dice.choice([*[(k, k) for k in CONSTANTS], ("date", "timestamp"), ("timestamp", "date")])
-            return Call(name, tuple(self.make(k, self.dice.randint(0, depth - 1)) for k in both))
-        if name in ONE_OF:
-            return Call(name, (self.make(self.dice.choice(ONE_OF[name]), depth - 1),))
-        return Call(name, tuple(inner))
-
-
-ONE_OF: dict[str, tuple[str, ...]] = {
-    "is_null": tuple(CONSTANTS),
-    **dict.fromkeys(("to_integer", "to_double"), ("number", "text", "boolean")),
-    **dict.fromkeys((*expressions.DATE_PARTS, *expressions.DATE_TRUNCATIONS), ("date", "timestamp")),
-    **dict.fromkeys((*expressions.DAY_PARTS, "to_date"), ("date", "timestamp")),
-}
-"""Kinds of the one argument."""
-FORMS: dict[str, tuple[str, tuple[str, ...]]] = {
-    **dict.fromkeys(("add", "subtract", "multiply", "divide"), ("number", ("number", "number"))),
-    **dict.fromkeys(("negate", "abs", "floor", "ceil", "round"), ("number", ("number",))),
-    **dict.fromkeys(("least", "greatest"), ("number", ("number", "number"))),
-    **dict.fromkeys(expressions.COMPARISONS, ("boolean", ())),
-    **dict.fromkeys(("and", "or"), ("boolean", ("boolean", "boolean"))),
-    "not": ("boolean", ("boolean",)),
-    "in": ("boolean", ()),
-    "is_null": ("boolean", ()),
-    **dict.fromkeys(expressions.TEXT_TESTS, ("boolean", ("text",))),
-    **dict.fromkeys(expressions.WHOLE_DIVISION, ("number", ("number", "number"))),
-    **dict.fromkeys((*expressions.ROOTS, "sign"), ("number", ("number",))),
-    **dict.fromkeys(expressions.TEXT_TO_TEXT, ("text", ("text",))),
-    "concat": ("text", ("text", "text")),
-    "length": ("number", ("text",)),
-    **dict.fromkeys(expressions.DAY_PARTS, ("number", ())),
-    **dict.fromkeys(expressions.CLOCK_PARTS, ("number", ("timestamp",))),
-    "trunc_hour": ("timestamp", ("timestamp",)),
-    "date_diff": ("number", ("timestamp", "date")),
-    "date_add": ("date", ("date",)),
-    **dict.fromkeys(("to_integer", "to_double"), ("number", ())),
-    "to_date": ("date", ()),
-    "coalesce": ("any", ()),
-    "case": ("any", ()),
-    "bin": ("number", ()),
-    **dict.fromkeys(expressions.DATE_PARTS, ("number", ())),
-    **dict.fromkeys(expressions.DATE_TRUNCATIONS, ("date", ())),
-}
-
-
-COUNTS = (0, 1, 3, 10_000)
-STEPS = (0, 1, -1, 13, 100_000, -100_000)
-EXPONENTS = (0, 2, -3, 16, -16, Decimal("0.5"), Decimal("-1.5"))
-
-
-def _with_constants(name: str, subject: Expression, other: Expression) -> Iterator[Expression]:
-    """A function that takes constants besides, with odd ones."""
-    match name:
-        case "left" | "right":
-            yield from (Call(name, (subject, Literal(count, BIGINT))) for count in COUNTS)
-        case "substring":
-            for start in COUNTS[1:]:
-                yield Call(name, (subject, Literal(start, BIGINT)))
-                yield from (Call(name, (subject, Literal(start, BIGINT), Literal(count, BIGINT))) for count in COUNTS)
-        case "power":
-            yield from (Call(name, (subject, _number(exponent))) for exponent in EXPONENTS)
-        case "date_diff":
-            yield from (Call(name, (Literal(unit, TEXT), subject, other)) for unit in expressions.TIME_STEPS)
-        case "date_add":
-            for unit in expressions.TIME_STEPS:
-                yield from (Call(name, (subject, Literal(count, BIGINT), Literal(unit, TEXT))) for count in STEPS)
-
-
-def _number(value: int | Decimal) -> Literal:
-    return Literal(value, BIGINT if isinstance(value, int) else Type("decimal", 4, 2))
 
 
 def test_every_function_is_tried() -> None:
     assert set(FORMS) - {"case"} == set(expressions.FUNCTIONS)
-
-
-def single() -> Iterator[Expression]:
-    """Every function over every column that it takes, beside each constant of its kind."""
-    maker = Maker(random.Random(SEED))
-    for name in COLUMNS:
-        column, kind = Column(f"0.{name}"), kind_of(name)
-        yield column
-        yield Call("is_null", (column,))
-        yield from (Call("coalesce", (column, constant)) for constant in CONSTANTS[kind])
-        yield Call("in", (column, *CONSTANTS[kind]))
-        partners = [*CONSTANTS[kind], *(Column(f"0.{n}") for n in COLUMNS if kind_of(n) == kind)]
-        partners += [Column("0.any_moment"), Column("0.any_day")] if kind in ("date", "timestamp") else []
-        yield from (Call(sign, (column, other)) for other in partners for sign in ("equal", "less"))
-        match kind:
-            case "number":
-                two = ("add", "subtract", "multiply", "divide", "least", "greatest", *expressions.WHOLE_DIVISION)
-                yield from (Call(f, (column, other)) for f in two for other in partners)
-                yield from (Call(f, (column,)) for f in ("negate", "abs", "floor", "ceil", "round", "sign"))
-                yield from (Call(f, (column,)) for f in (*expressions.ROOTS[:-1], *expressions.CASTS[:-1]))
-                yield from _with_constants("power", column, column)
-                yield Call("round", (column, Literal(12, BIGINT)))
-                yield Call("bin", (column,))
-            case "text":
-                yield from (Call(f, (column, Literal(p, TEXT))) for p in PATTERNS for f in expressions.TEXT_TESTS)
-                yield from (Call(f, (column,)) for f in ("lower", "upper", "trim", "trim_start", "trim_end", "length"))
-                yield from (Call(f, (column,)) for f in expressions.CASTS[:-1])
-                yield from (Call("concat", (column, other)) for other in partners)
-                yield from (
-                    piece for f in ("left", "right", "substring") for piece in _with_constants(f, column, column)
-                )
-            case "boolean":
-                yield Call("not", (column,))
-                yield from (Call(f, (column,)) for f in expressions.CASTS[:-1])
-            case "date" | "timestamp":
-                parts = (*expressions.DATE_PARTS, *expressions.DATE_TRUNCATIONS, *expressions.DAY_PARTS, "to_date")
-                yield from (Call(f, (column,)) for f in parts)
-                yield from _with_constants("date_add", column, column)
-                for other in partners:
-                    yield from _with_constants("date_diff", column, other)
-                if kind == "timestamp":
-                    yield from (Call(f, (column,)) for f in (*expressions.CLOCK_PARTS, "trunc_hour"))
-        yield Case(((maker.make("boolean", 1), column),), maker.leaf(kind))
 
 
 def statements(expression: Expression) -> Iterator[Release]:
@@ -338,7 +88,7 @@ def troubles(world: Poisoned, made: Sequence[Expression], most: int = 5) -> tupl
 
 def test_every_function_over_poisoned_rows_runs_to_its_end() -> None:
     world = poisoned(random.Random(SEED))
-    found, seen = troubles(world, list(single()))
+    found, seen = troubles(world, list(single(SEED)))
     print(f"\nstatements: {seen}")
     assert not found, "\n".join(found)
 
@@ -398,7 +148,7 @@ SUSPECTS = {
 
 @pytest.mark.parametrize("fault", PLANTED)
 def test_a_planted_partial_function_is_noticed(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    world, made = poisoned(random.Random(SEED)), list(single())
+    world, made = poisoned(random.Random(SEED)), list(single(SEED))
     if fault in SUSPECTS:
         made = [each for each in made if isinstance(each, Call) and each.function in SUSPECTS[fault]]
     PLANTED[fault](monkeypatch)

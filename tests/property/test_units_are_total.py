@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Iterator
 from typing import get_args
@@ -28,9 +29,11 @@ from sandbox.relational.nodes import (
     WindowColumn,
     WindowFunction,
 )
-from tests.property.test_scalars_are_total import COLUMNS, CONSTANTS, SCAN, SEED, Maker, Poisoned, poisoned
+from tests.made_expressions import Maker
+from tests.poisoned_rows import COLUMNS, CONSTANTS, SCAN, Poisoned, poisoned
 
-NESTED = 80
+NESTED = 40
+SEED = int(os.environ.get("BPK_SEED", "20261123"))
 
 
 def arguments() -> Iterator[Expression]:
