@@ -16,10 +16,8 @@ Note = Literal[
     "near_threshold",
     "quantile_grid",
     "labelled_quantile",
-    "approximate",
     "rolled_up",
     "units_without_id_dropped",
-    "withheld",
 ]
 
 
@@ -44,19 +42,14 @@ WORDS: Final[Mapping[Note, Words]] = MappingProxyType(
             "kept the group back. Groups that are not shown may be as large.",
         ),
         "quantile_grid": Words(
-            "the edge of a grid: the quantile is chosen among fixed candidates, and lies between two of them",
-            "The number is one of finitely many candidates that the policy fixes. The interval does not cover the "
-            "distance to the next one.",
+            "on a grid: the quantile is the middle of a cell, and may be anywhere in it",
+            "A quantile is chosen among cells of fixed width, and the column has finer steps than there are cells. The "
+            "number is the middle of its cell.",
         ),
         "labelled_quantile": Words(
             "a quantile near the end: MIN and MAX themselves hang on one unit and are never shown",
             "MIN and MAX are answered as a quantile close to the end, where the policy grants it. Single values beyond "
             "it are meant to stay out of sight.",
-        ),
-        "approximate": Words(
-            "the interval is approximate: it was found by resampling",
-            "The number has no exact interval; this one comes from drawing the noise again around the released "
-            "numbers, and may cover less often than it says.",
         ),
         "rolled_up": Words(
             "rolled up: added up from the released groups, so it agrees with them",
@@ -67,9 +60,6 @@ WORDS: Final[Mapping[Note, Words]] = MappingProxyType(
             "rows that belong to nobody are left out: those whose unit is null, or that lead to none",
             "The policy allows rows without a unit, and no such row counts in any answer. How many there are is not "
             "said.",
-        ),
-        "withheld": Words(
-            "withheld", "A disclosure rule of the mode `aggregate` keeps this number back; the value is null."
         ),
     }
 )

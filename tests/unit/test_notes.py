@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 
 from sandbox import notes
 
-PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "notes.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "reference" / "notes.md").read_text("utf-8")
 
 
 def rows(page: str) -> list[tuple[str, str, str]]:
@@ -18,6 +20,18 @@ def rows(page: str) -> list[tuple[str, str, str]]:
 
 def test_every_note_has_its_words_and_there_are_no_words_without_a_note() -> None:
     assert tuple(notes.WORDS) == notes.NAMES
+
+
+def said() -> set[str]:
+    """Words in the code of the data domain that are notes."""
+    files = [path for path in (ROOT / "sandbox").rglob("*.py") if path.name != "notes.py"]
+    nodes = [node for path in files for node in ast.walk(ast.parse(path.read_text("utf-8")))]
+    return {str(node.value) for node in nodes if isinstance(node, ast.Constant)} & set(notes.NAMES)
+
+
+def test_every_note_is_one_that_the_data_domain_says() -> None:
+    """The other way round is held by the types: what is no note of the registry cannot be said."""
+    assert said() == set(notes.NAMES)
 
 
 def test_the_reference_says_the_very_words() -> None:
