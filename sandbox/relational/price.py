@@ -64,8 +64,17 @@ def price(plan: ReleasePlan, dp: Dp, epsilon: int) -> Budget:
             privacy_loss.units_down(dp.epsilon_per_query_max, privacy_loss.EPSILON_UNIT), privacy_loss.EPSILON_UNIT
         )
         raise Refuse("epsilon_too_large", f"a query of this dataset may cost an epsilon of at most {most}")
-    half = privacy_loss.units_down(dp.delta, privacy_loss.DELTA_UNIT) // 2
-    rho = privacy_loss.rho_for(epsilon, half) if dp.accountant == "zcdp" else 0
+    rho = privacy_loss.rho_for(epsilon, half_delta(dp)) if dp.accountant == "zcdp" else 0
+    return shared(plan, dp, epsilon, rho)
+
+
+def half_delta(dp: Dp) -> int:
+    """What turns epsilon into rho, in 1e-24; the other half pays for private keys."""
+    return privacy_loss.units_down(dp.delta, privacy_loss.DELTA_UNIT) // 2
+
+
+def shared(plan: ReleasePlan, dp: Dp, epsilon: int, rho: int) -> Budget:
+    """How a loss is shared: `rho` under zcdp, `epsilon` under pure. Raises Refuse."""
     loss = rho if dp.accountant == "zcdp" else epsilon
     delta = privacy_loss.units_up(dp.delta_per_query, privacy_loss.DELTA_UNIT) if plan.private_keys else 0
     for_keys = (loss // 4 if plan.statistics else loss) if plan.private_keys else 0

@@ -26,6 +26,9 @@ def smallest_epsilon(job: Job, shown: Sequence[post.Shown], asked: Accuracy) -> 
 
     Raises Refuse (`accuracy_unknown`, `accuracy_unaffordable`).
 
+    Under zcdp the search goes over rho, and the epsilon is the first whose rho is no less: turning each candidate into
+    its rho would take most of the time.
+
     Guarantee: a function of question, policy and public metadata, as every price is.
     Source: docs/explanation/guarantees/accounting.md
     """
@@ -39,14 +42,16 @@ def smallest_epsilon(job: Job, shown: Sequence[post.Shown], asked: Accuracy) -> 
     if at_most > 1:
         raise _unaffordable(asked, at_most, most)
 
-    def suffices(epsilon: int) -> bool:
+    def suffices(loss: int) -> bool:
         try:
-            budget = pricing.price(job.plan, job.dp, epsilon)
+            budget = pricing.shared(job.plan, job.dp, loss, loss)
             return _distance(replace(job, budget=budget), noisy, asked) <= 1
         except Refuse:  # too small to be shared by the parts of the answer, or for a ratio to have an interval at all
             return False
 
-    return _least(suffices, most)
+    if job.dp.accountant == "pure":
+        return _least(suffices, most)
+    return _epsilon_for(_least(suffices, job.budget.price.rho), most, pricing.half_delta(job.dp))
 
 
 _HINT = "name `epsilon` instead; a check tells what it buys"
@@ -70,6 +75,14 @@ def _least(suffices: Callable[[int], bool], most: int) -> int:
         middle = (low + high) // 2
         low, high = (low, middle) if suffices(middle) else (middle, high)
     return high
+
+
+def _epsilon_for(rho: int, most: int, half_delta: int) -> int:
+    """The least epsilon, up to `most`, that is worth `rho`."""
+    epsilon = min(most, privacy_loss.epsilon_left(rho - 1, half_delta) + 1)
+    if privacy_loss.rho_for(epsilon, half_delta) >= rho:
+        return epsilon
+    return _least(lambda each: privacy_loss.rho_for(each, half_delta) >= rho, most)
 
 
 def _distance(job: Job, noisy: Sequence[post.Shown], asked: Accuracy) -> Fraction:

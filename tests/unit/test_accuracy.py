@@ -101,6 +101,15 @@ def test_an_absolute_accuracy_is_in_the_numbers_own_unit() -> None:
     assert expected.half_widths(at(found, epsilon - 1), shown(found, N)) == (21,)
 
 
+@pytest.mark.parametrize("accountant", ["zcdp", "pure"])
+def test_an_accuracy_that_is_hardly_one_costs_hardly_anything(accountant: str) -> None:
+    found = job(accountant)
+    wanted = asked(absolute="1e90")
+    epsilon = accuracy.smallest_epsilon(found, shown(found, N), wanted)
+    assert met(found, shown(found, N), wanted, epsilon)
+    assert epsilon < EPSILON_UNIT // 1000
+
+
 def test_more_confidence_costs_more() -> None:
     found = job()
     prices = [
