@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from policies.model import Accountant
 from policies.privacy_loss import DELTA_UNIT, EPSILON_UNIT, rho_for
@@ -17,12 +17,10 @@ from sandbox.relational.expressions import Column, Expression
 from sandbox.relational.nodes import Measure, Output, Relation, Release, Scan
 from sandbox.relational.plan import plan_release
 from sandbox.release.make import Job
-from sandbox.release.released import Release as Released
 from sandbox.release.released import ReleasedStatistic
 from tests.builders import World, load, make_world, policy_text
 from tests.empirical import Outcome
-from tests.noiseless import exact_release
-from tests.release_samples import Releases
+from tests.release_samples import Cells, Drawn, Releases
 
 PEOPLE, VISITS, ITEMS = Scan("people", 0), Scan("visits", 0), Scan("items", 0)
 KIND, SEX, DIAGNOSIS, COST, INCOME, WEIGHT, AGE = (
@@ -86,50 +84,64 @@ def epsilon_of(rho: int) -> float:
 
 def outcomes(pair: Pair, world: World, job: Job, count: int) -> tuple[list[Outcome], list[Outcome]]:
     """What `count` releases show, with unit 0 and without it."""
-    exact = [exact_release(job, lambda lowered, gone=gone: world.rows(lowered, gone)) for gone in (None, 0)]
-    score = _Score(*exact)
-    whole, less = (
-        Releases(job, lambda lowered, gone=gone: world.rows(lowered, gone)).draw(count) for gone in (None, 0)
-    )
-    return [score(release) for release in whole], [score(release) for release in less]
+    whole, less = (_Side(job, world, gone, count) for gone in (None, 0))
+    return whole.beside(less, 1), less.beside(whole, -1)
 
 
-class _Score:
-    """Turns a release into an outcome in which the two datasets look as different as they can.
+class _Side:
+    """Samples of one dataset, turned into outcomes in which it looks as different from the other as it can.
 
-    The word says which groups are there, which norms were chosen, and on which side chosen cells lie; the number is the
-    log of the odds of noisy numbers under fixed norms, and grows with it under chosen ones.
+    The word says which groups are there, which norms and ranges were chosen, and which cells; the number is the log of
+    the odds of the noisy numbers under what the two datasets add up to then.
     """
 
-    def __init__(self, whole: Released, less: Released) -> None:
-        self._exact = [dict(zip(release.groups, _by_group(release), strict=True)) for release in (whole, less)]
+    def __init__(self, job: Job, world: World, gone: int | None, count: int) -> None:
+        self.exact: dict[Hashable, list[Numbers]] = {}
+        self._noisy: list[tuple[Hashable, list[Numbers]]] = []
+        for drawn in Releases(job, lambda lowered: world.rows(lowered, gone)).draw(count):
+            word = _word(drawn)
+            self.exact.setdefault(word, [_of(s, exact) for s, exact in zip(*_noised(drawn), strict=True)])
+            self._noisy.append((word, [_of(s, s.noisy) for s in _noised(drawn)[0]]))
 
-    def __call__(self, release: Released) -> Outcome:
-        words: list[object] = [release.groups]
-        number = cell = 0.0
-        for i, statistic in enumerate(release.statistics):
-            words.append(statistic.norm)
-            for group, noisy in zip(release.groups, statistic.noisy, strict=True):
-                for j, value in enumerate(noisy):
-                    a, b = (found[group][i][j] if group in found else 0 for found in self._exact)
-                    if statistic.mechanism in ("gaussian", "laplace"):
-                        number += _odds(statistic, value, a, b)
-                    else:
-                        words.append((2 * value > a + b) - (2 * value < a + b))
-                        cell += value
-        return tuple(words), number or cell
+    def beside(self, other: _Side, sign: int) -> list[Outcome]:
+        return [(word, sign * self._odds(word, noisy, other)) for word, noisy in self._noisy]
+
+    def _odds(self, word: Hashable, noisy: list[Numbers], other: _Side) -> float:
+        """Of this side to the other; 0 where the word alone tells them apart."""
+        if word not in other.exact:
+            return 0.0
+        return sum(
+            _odds(mine.mechanism, (value - a) / mine.scale, (value - b) / mine.scale)
+            for mine, its, seen in zip(self.exact[word], other.exact[word], noisy, strict=True)
+            for value, a, b in zip(seen.values, mine.values, its.values, strict=True)
+        )
 
 
-def _by_group(release: Released) -> Iterable[list[tuple[int, ...]]]:
-    return ([s.noisy[i] for s in release.statistics] for i in range(len(release.groups)))
+class Numbers(NamedTuple):
+    mechanism: str
+    scale: float
+    values: tuple[int, ...]
 
 
-def _odds(statistic: ReleasedStatistic, value: int, a: int, b: int) -> float:
-    """Log of the odds of a noisy number between the exact ones."""
-    apart, beyond = (a - b) / statistic.scale, (value - (a + b) / 2) / statistic.scale
-    if statistic.mechanism == "gaussian" or statistic.norm is not None:
-        return apart * beyond
-    return min(max(2 * beyond * ((apart > 0) - (apart < 0)), -abs(apart)), abs(apart))
+def _noised(drawn: Drawn) -> tuple[list[ReleasedStatistic], list[Cells]]:
+    both = [(s, exact) for s, exact in zip(drawn.release.statistics, drawn.exact, strict=True) if exact is not None]
+    return [statistic for statistic, _ in both], [exact for _, exact in both]
+
+
+def _of(statistic: ReleasedStatistic, cells: Cells) -> Numbers:
+    return Numbers(statistic.mechanism, statistic.scale, tuple(number for cell in cells for number in cell))
+
+
+def _word(drawn: Drawn) -> Hashable:
+    statistics = drawn.release.statistics
+    chosen = tuple(s.noisy for s, exact in zip(statistics, drawn.exact, strict=True) if exact is None)
+    return drawn.release.groups, chosen, tuple((s.norm, s.arguments) for s in statistics)
+
+
+def _odds(mechanism: str, from_first: float, from_second: float) -> float:
+    if mechanism == "gaussian":
+        return (from_second**2 - from_first**2) / 2
+    return abs(from_second) - abs(from_first)
 
 
 def _person(unit: int, **given: Value) -> Row:
@@ -160,6 +172,7 @@ def _pairs(accountant: Accountant) -> dict[str, Pair]:
         *(_of_people(accountant, *each) for each in _PEOPLE),
         *(_of_visits(accountant, *each) for each in _VISITS),
         _by_levels(accountant),
+        _heavy_mean(accountant),
         _over_groups(accountant),
         _distinct_of_many(accountant),
         *(_PRIVATE_KEYS if accountant == "zcdp" else ()),
@@ -177,15 +190,16 @@ def _of_people(accountant: Accountant, name: str, measures: Measures, rows: list
 
 _PEOPLE: list[tuple[str, Measures, list[Row]] | tuple[str, Measures, list[Row], int]] = [
     ("sum", (Measure("sum", INCOME),), [_person(0, income=1), *_crowd(2, income=1)], 1),
-    ("mean", (Measure("avg", WEIGHT),), [_person(0, weight=250.5), *_crowd(2)]),
-    ("variance", (Measure("var_pop", WEIGHT),), [_person(0, weight=-10.0), *_crowd(2, weight=120.0)]),
-    ("correlation", (Measure("corr", WEIGHT, AGE),), [_person(0, weight=250.5, age=99), *_crowd(2, age=1)]),
+    ("mean", (Measure("avg", AGE),), [_person(0, age=99), *_crowd(2, age=50)]),
+    ("mean in a chosen range", (Measure("avg", WEIGHT),), [_person(0, weight=250.5), *_crowd(2)]),
+    ("variance", (Measure("var_pop", AGE),), [_person(0, age=0), *_crowd(2, age=50)]),
+    ("correlation", (Measure("corr", AGE, INCOME),), [_person(0, age=99, income=9), *_crowd(2, age=1)], 9),
     ("distinct", (Measure("count_distinct", DIAGNOSIS),), [_person(0, diagnosis="gout"), *_crowd(2)]),
     ("median", (Measure("quantile", INCOME, fraction=HALF),), [_person(0, income=1), *_crowd(1)], 1),
     (
         "all together",
-        (COUNT, Measure("sum", INCOME), Measure("avg", WEIGHT), Measure("quantile", INCOME, fraction=HALF)),
-        [_person(0, income=5, weight=250.5), *_crowd(3)],
+        (COUNT, Measure("sum", INCOME), Measure("avg", AGE), Measure("quantile", INCOME, fraction=HALF)),
+        [_person(0, income=5, age=99), *_crowd(3)],
         5,
     ),
 ]
@@ -212,8 +226,13 @@ _VISITS: list[tuple[str, Measures, tuple[Expression, ...], list[Row]]] = [
     ("count of a heavy unit", (COUNT,), (), _HEAVY),
     ("count over groups", (COUNT,), (KIND,), _HEAVY),
     ("units over groups", (Measure("count_units"),), (KIND,), _HEAVY),
-    ("mean of a heavy unit", (Measure("avg", COST),), (), _HEAVY),
 ]
+
+
+def _heavy_mean(accountant: Accountant) -> Pair:
+    rows = [*(_person(0, age=99) for _ in range(48)), _person(1, age=50)]
+    policy = {"people_max": 3, "groups_max": 3}
+    return Pair("mean of a heavy unit", accountant, PEOPLE, (Measure("avg", AGE),), {"people": rows}, policy=policy)
 
 
 def _over_groups(accountant: Accountant) -> Pair:
@@ -241,8 +260,8 @@ _PRIVATE_KEYS = [
         "several private keys",
         "zcdp",
         PEOPLE,
-        (Measure("avg", WEIGHT),),
-        {"people": [*(_person(0, diagnosis=word, weight=250.5) for word in _WORDS), *_crowd(8)]},
+        (Measure("avg", AGE),),
+        {"people": [*(_person(0, diagnosis=word, age=99) for word in _WORDS), *_crowd(8)]},
         (DIAGNOSIS,),
         policy={"people_max": 3, "groups_max": 2},
     ),

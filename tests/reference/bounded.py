@@ -13,7 +13,7 @@ from policies.model import Accountant
 from sandbox.relational.facts import Facts
 from sandbox.relational.plan import ReleasePlan
 from sandbox.relational.statistics import Argument, Component, Vector
-from tests.reference.doubles import HALF_UNIT, Close, Double, Undecided, double, total
+from tests.reference.doubles import HALF_UNIT, Close, Double, Undecided, double, first_level, total
 from tests.reference.groups import Group, by_unit_and_group
 from tests.reference.relations import Rows
 from tests.reference.rows import counted, counting, finite
@@ -23,8 +23,8 @@ Part = dict[Group, list[Close]]
 """What one unit adds: per group, the components of a vector."""
 SHRINK = 1 - Fraction(1, 2**40)
 """A scaled part is made this much shorter (bounding.md)."""
-DOUBLES = 128 * HALF_UNIT
-"""More than the relative error of a root, a quotient and two products of doubles, or of a logarithm."""
+DOUBLES = 32 * HALF_UNIT
+"""More than the relative error of a root, a quotient and two products of doubles."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,10 @@ def level_counts(plan: ReleasePlan, raw: Raw, accountant: Accountant) -> dict[tu
 def level_of(part: Part, vector: Vector, accountant: Accountant) -> int:
     """The first level whose norm holds the part: each is the root of two times the one before."""
     power = 2 if accountant == "pure" else 1  # under zcdp sizes are squares already
+    first = Fraction(vector.first_level(accountant))
     found = {
-        min(_first_above((size * factor / vector.first_level(accountant)) ** power), vector.levels(accountant))
+        min(first_level(double(size) / double(first), power), vector.levels(accountant))
         for size in _sizes(part, accountant)
-        for factor in (1 - DOUBLES, Fraction(1), 1 + DOUBLES)
-        if factor == 1 or not _power_of_two(size / vector.first_level(accountant))
     }
     if len(found) != 1:
         raise Undecided
@@ -96,17 +95,6 @@ def _sizes(part: Part, accountant: Accountant) -> set[Fraction]:
         [abs(n.value) + n.slack for n in flat],
     ]
     return {Fraction(_size(numbers, accountant)) for numbers in each}
-
-
-def _first_above(ratio: Fraction) -> int:
-    level = 0
-    while ratio > 2**level:
-        level += 1
-    return level
-
-
-def _power_of_two(ratio: Fraction) -> bool:
-    return ratio.denominator == 1 and ratio.numerator.bit_count() == 1
 
 
 def clamped(part: Part, vector: Vector, accountant: Accountant) -> Part:

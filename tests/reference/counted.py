@@ -6,16 +6,19 @@ import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
+from sandbox.relational.expressions import Expression
+from sandbox.relational.facts import Facts
 from sandbox.relational.plan import ReleasePlan
+from sandbox.relational.ranges import End
 from sandbox.relational.statistics import DistinctCount, Quantiles
-from tests.reference.doubles import Undecided, double
+from tests.reference.doubles import Close, Undecided, double, first_level
 from tests.reference.groups import Group, Unit, by_unit_and_group
 from tests.reference.relations import Rows
-from tests.reference.scalars import canonical, evaluate, number
+from tests.reference.scalars import Row, canonical, evaluate
 
 Pair = tuple[Any, ...]
 
@@ -96,7 +99,7 @@ def _weights(plan, statistic, rows, survivors, place) -> dict[Pair, int]:
     for groups in by_unit_and_group(plan, rows, survivors).values():
         own = Counter[Pair]()
         for group, members in groups.items():
-            cells = (_cell(statistic, number(statistic.argument.expression, row, plan.facts)) for row in members)
+            cells = (_cell(statistic, placed(statistic.argument.expression, row, plan.facts)) for row in members)
             own.update((*group, place(group, cell)) for cell in cells if cell is not None)
         many = max(own.total(), statistic.rows)
         for pair, count in own.items():
@@ -104,13 +107,49 @@ def _weights(plan, statistic, rows, survivors, place) -> dict[Pair, int]:
     return dict(found)
 
 
+def level_counts(
+    plan: ReleasePlan, ends: Sequence[End], rows: Rows, survivors: Sequence[Group] | None
+) -> dict[tuple[int, int, int], Sequence[Close]]:
+    """(number of the end, level, units): each unit by the furthest of its own values, of level 0 where it has none."""
+    found = Counter(
+        (i, _reached(end, [row for members in groups.values() for row in members], plan.facts))
+        for groups in by_unit_and_group(plan, rows, survivors).values()
+        for i, end in enumerate(ends)
+    )
+    return {(*level, units): () for level, units in found.items()}
+
+
+def _reached(end: End, rows: Rows, facts: Facts) -> int:
+    """The first level that holds the furthest value: each is the root of two times the one before."""
+    values = [x for row in rows if (x := placed(end.argument.expression, row, facts)) is not None]
+    if not values:
+        return 0
+    if end.side == "rows":
+        distance = double(len(values))
+    elif end.side == "up":
+        distance = double(max(values)) - double(end.anchor)
+    else:
+        distance = double(end.anchor) - double(min(values))
+    return min(first_level(distance / double(end.step), 2), end.levels)
+
+
+def placed(expression: Expression, row: Row, facts: Facts) -> float | None:
+    """A value in the order of numbers: dates in days and timestamps in seconds since 1970; None where it has none."""
+    value = evaluate(expression, row, facts)
+    if isinstance(value, datetime):
+        return float((value - datetime(1970, 1, 1)) // timedelta(seconds=1))  # noqa: DTZ001  # policies carry no zone
+    if isinstance(value, date):
+        return float((value - date(1970, 1, 1)).days)
+    return float(value) if value is not None and math.isfinite(float(value)) else None
+
+
 def _cell(statistic: Quantiles, x: float | None) -> int | None:
     """The cell of the grid; what lies a billionth of a cell below an edge counts as on it."""
-    if x is None or not math.isfinite(x):
+    if x is None:
         return None
     argument = statistic.argument
     low, high = Fraction(float(argument.low)), Fraction(float(argument.high))
-    steps = (double(min(max(Fraction(x), low), high)) - double(low)) / double(argument.step) + double(Fraction(1e-9))
+    steps = (double(min(max(Fraction(x), low), high)) - double(low)) / double(statistic.cell) + double(Fraction(1e-9))
     found = steps.floor()
     if found.slack:
         raise Undecided

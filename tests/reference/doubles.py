@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 HALF_UNIT = Fraction(1, 2**53)
+LOGARITHM = 128 * HALF_UNIT
+"""More than rounding of a logarithm of up to a hundred is worth."""
 SMALLEST = Fraction(1, 2**1074)
 
 
@@ -94,3 +96,26 @@ def _rounded(exact: Fraction, off: Fraction) -> Double:
 
 def _is_double(exact: Fraction) -> bool:
     return exact.denominator.bit_count() == 1 and abs(exact.numerator) < 2**53 and exact.denominator < 2**1000
+
+
+def first_level(ratio: Double, power: int) -> int:
+    """The least level j with ratio ** power <= 2 ** j; 0 for what is below. Undecided where a logarithm may err."""
+    if ratio.exact <= 0:
+        return 0
+    found = {_first_level(exact**power) for exact in (ratio.exact - ratio.off, ratio.exact, ratio.exact + ratio.off)}
+    if not _power_of_two(ratio.exact**power):
+        found |= {_first_level(ratio.exact**power * (1 + LOGARITHM * sign)) for sign in (-1, 1)}
+    if len(found) > 1:
+        raise Undecided
+    return found.pop()
+
+
+def _first_level(ratio: Fraction) -> int:
+    level = 0
+    while ratio > 2**level:
+        level += 1
+    return level
+
+
+def _power_of_two(ratio: Fraction) -> bool:
+    return ratio.denominator == 1 and ratio.numerator.bit_count() == 1

@@ -10,9 +10,8 @@ import os
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
-from unittest.mock import patch
 
 import pytest
 
@@ -23,14 +22,12 @@ from sandbox.relational import price
 from sandbox.relational.expressions import Column, Expression
 from sandbox.relational.nodes import Measure, Output, Relation, Release, Rollup, Scan, find_release
 from sandbox.relational.plan import plan_release
-from sandbox.relational.statistics import Vector
-from sandbox.release import choices, noise
+from sandbox.release import noise
 from sandbox.release.answer import answer
-from sandbox.release.make import Job, make
+from sandbox.release.make import Job
 from sandbox.release.released import Release as Stored
 from tests.builders import World, load, make_world, policy_text
-from tests.noiseless import noiseless
-from tests.release_samples import Releases
+from tests.release_samples import Drawn, Releases
 
 RUNS = int(os.environ.get("BPK_RUNS", "2000"))
 UNITS = 4_000
@@ -59,39 +56,25 @@ class Asked:
         return Output(rows, tuple((f"m{i}", Column(f"m{i}")) for i in range(len(self.measures))))
 
 
-class _Answers:
-    """Answers to one question, each beside what it would be without noise at the norms that it chose."""
+def answers(asked: Asked, world: World, runs: int) -> Iterator[tuple[Released, Released]]:
+    """Each answer beside the one that has the same norms and ranges, and no noise."""
+    dp = world.policy.release.dp
+    assert dp is not None
+    shown = asked.plan
+    planned = plan_release(find_release(shown), world.schema)
+    question = Question("clinic", world.policy.digest, "dp", asked.epsilon, shown)
+    budget = price.price(planned, dp, asked.epsilon)
+    truths: dict[tuple[object, ...], Released] = {}
+    for drawn in Releases(Job(question, planned, budget, world.schema, dp, 10**6, "5a" * 32), world.rows).draw(runs):
+        chosen = tuple((statistic.norm, statistic.arguments) for statistic in drawn.release.statistics)
+        if chosen not in truths:
+            truths[chosen] = answer(_exact(drawn), "rel", "hash", shown)
+        yield answer(drawn.release, "rel", "hash", shown), truths[chosen]
 
-    def __init__(self, asked: Asked, world: World) -> None:
-        dp = world.policy.release.dp
-        assert dp is not None
-        self._world, self._plan = world, asked.plan
-        planned = plan_release(find_release(self._plan), world.schema)
-        question = Question("clinic", world.policy.digest, "dp", asked.epsilon, self._plan)
-        budget = price.price(planned, dp, asked.epsilon)
-        self._job = Job(question, planned, budget, world.schema, dp, 10**6, "5a" * 32)
-        self._truths: dict[tuple[str | None, ...], Released] = {}
 
-    def draw(self, runs: int) -> Iterator[tuple[Released, Released]]:
-        for stored in Releases(self._job, self._world.rows).draw(runs):
-            yield self._answer(stored), self._truth(tuple(statistic.norm for statistic in stored.statistics))
-
-    def _answer(self, stored: Stored) -> Released:
-        return answer(stored, "rel", "hash", self._plan)
-
-    def _truth(self, chosen: tuple[str | None, ...]) -> Released:
-        if chosen not in self._truths:
-            levels = iter([self._level(i, norm) for i, norm in enumerate(chosen) if norm is not None])
-            with noiseless(), patch.object(choices, "choose_level", lambda *_: next(levels)):
-                stored = make(self._job, lambda lowered, _: self._world.rows(lowered), b"seed")
-            self._truths[chosen] = self._answer(stored)
-        return self._truths[chosen]
-
-    def _level(self, number: int, norm: str) -> int:
-        vector, accountant = self._job.plan.statistics[number], self._job.dp.accountant
-        assert isinstance(vector, Vector)
-        limits = [vector.at_level(j, accountant).limit(accountant) for j in range(vector.levels(accountant) + 1)]
-        return limits.index(int(norm.split("/", maxsplit=1)[0]))
+def _exact(drawn: Drawn) -> Stored:
+    both = zip(drawn.release.statistics, drawn.exact, strict=True)
+    return replace(drawn.release, statistics=tuple(replace(s, noisy=exact) for s, exact in both if exact is not None))
 
 
 def covered(name: str, runs: int) -> list[float]:
@@ -99,7 +82,7 @@ def covered(name: str, runs: int) -> list[float]:
     asked, hits, seen = ASKED[name], Counter[int](), 0
     world = world_of(asked)
     with world.connection:
-        for released, truth in _Answers(asked, world).draw(runs):
+        for released, truth in answers(asked, world, runs):
             for bands, exact in zip(released.intervals, truth.rows, strict=True):
                 seen += 1
                 for i, (band, value) in enumerate(zip(bands, exact, strict=True)):
@@ -127,13 +110,14 @@ COUNTS = (
 )
 LEVELS = (("sum, norm by levels", Measure("sum", INCOME), EXACT),)
 MOMENTS = tuple(
-    (function, Measure(function, WEIGHT), CONSERVATIVE)  # type: ignore[arg-type]
+    (function, Measure(function, AGE), CONSERVATIVE)  # type: ignore[arg-type]
     for function in ("avg", "var_pop", "stddev_samp")
 )
 PAIRS = tuple(
-    (function, Measure(function, WEIGHT, AGE), CONSERVATIVE)  # type: ignore[arg-type]
+    (function, Measure(function, AGE, INCOME), CONSERVATIVE)  # type: ignore[arg-type]
     for function in ("covar_pop", "corr", "regr_slope")
 )
+RANGES = (("avg, range chosen", Measure("avg", WEIGHT), CONSERVATIVE),)
 SMALL = (0, 3)
 """An income range whose norm is too small to be worth choosing."""
 
@@ -148,10 +132,11 @@ ASKED: Mapping[str, Asked] = {
     "counts, pure": Asked("pure", COUNTS, SMALL, epsilon=EPSILON_UNIT // 4),
     "levels, zcdp": Asked("zcdp", LEVELS),
     "levels, pure": Asked("pure", LEVELS),
+    "ranges, zcdp": Asked("zcdp", RANGES),
     "mean alone, zcdp": Asked("zcdp", MOMENTS[:1]),
     "moments, zcdp": Asked("zcdp", MOMENTS),
     "moments, pure": Asked("pure", MOMENTS),
-    "pairs, zcdp": Asked("zcdp", PAIRS),
+    "pairs, zcdp": Asked("zcdp", PAIRS, SMALL),
     "roll-up, zcdp": Asked("zcdp", _rolled(EXACT), SMALL, (SEX,), ((),)),
     "roll-up, pure": Asked("pure", _rolled(CONSERVATIVE), SMALL, (SEX,), ((),), epsilon=EPSILON_UNIT // 4),
 }
