@@ -45,6 +45,8 @@ def aggregate_facts(
     rows = rows_max(facts)
     match function:
         case "count_rows":
+            if argument is not None:
+                raise Refuse("aggregate_not_allowed", "rows are counted without an argument", at=at)
             return _count(1, rows)
         case "count":
             found = _counted(argument, facts, at)

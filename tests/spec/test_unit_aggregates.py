@@ -131,7 +131,8 @@ def test_what_cannot_be_added_exactly_is_refused() -> None:
         with pytest.raises(Refuse) as caught:
             facts(world, per_unit(UnitMeasure(function, halves)))  # type: ignore[arg-type]
         assert caught.value.refused.code == "bound_missing"
-    for asked in (per_unit(UnitMeasure("sum", KIND)), per_unit(UnitMeasure("sum", None))):
+    hidden = UnitMeasure("count_rows", Column("__unit"))
+    for asked in (per_unit(UnitMeasure("sum", KIND)), per_unit(UnitMeasure("sum", None)), per_unit(hidden)):
         with pytest.raises(Refuse):
             facts(world, asked)
 
