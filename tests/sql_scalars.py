@@ -123,8 +123,6 @@ class Scalars:
                 f"{whole.text} // 4",
                 f"CAST({whole.text} AS BIGINT)",
             ]
-        word = self.pick(columns, "text")
-        forms += [f"length({word.text})"] if word else []
         forms += [self.part(day)] if day else []
         return self.dice.choice(forms)
 

@@ -33,13 +33,23 @@ class Writer(sql_texts.Writer):
             [self._each_unit, self._each_unit, self._distinct, self._ranked, self._beside, self._union]
         )
         clause, columns, unit = shape()
-        return self._joined(clause, columns, unit) if self.dice.random() < 0.4 else (clause, columns, unit)
+        beside = clause.startswith("(") and self.dice.random() < 0.4
+        return self._joined(clause, columns, unit) if beside else (clause, columns, unit)
 
     def _joined(self, clause: str, columns: list[Named], unit: str) -> Relation:
         """People beside the subquery: all of them, or those that it has rows of."""
         kind = self.dice.choice(["JOIN", "LEFT JOIN"])
         people = [Named(f"p.{column.text}", column.kind, column.bins) for column in TABLES["people"]]
         return f"people p {kind} {clause} ON p.pid = {unit}", people + columns, "p.pid"
+
+    def _twice(self) -> Relation:
+        """A table with itself: on the unit, or on a link that both lead along."""
+        table, on, unit = self.dice.choice(
+            [("visits", "pid", "a.pid"), ("items", "vid", ""), ("people", "pid", "b.pid")]
+        )
+        columns = [Named(f"{alias}.{column.text}", column.kind) for alias in "ab" for column in TABLES[table]]
+        narrow = self.dice.choice(["", f" AND {self.condition(columns, 0)}"])
+        return f"{table} a JOIN {table} b ON a.{on} = b.{on}{narrow}", columns, unit
 
     def _table(self) -> tuple[str, list[Named], str]:
         """A table of rows of units, the columns of it, and its WHERE."""

@@ -42,7 +42,7 @@ def _is_declared(pair: tuple[str, str], join: Join, lineage: Lineage) -> bool:
         return False
     both = [(left, right) for left in lefts for right in rights]
     if _private(join.left) and _private(join.right):
-        return all(_one_unit(left, right) for left, right in both)
+        return all(_one_unit(left, right, lineage) for left, right in both)
     if _private(join.right):
         return all(_reaches(right.column, left.table, left.column) for left, right in both)
     return all(_reaches(left.column, right.table, right.column) for left, right in both)
@@ -79,18 +79,13 @@ def _private(relation: Relation) -> bool:
     return any(isinstance(node, Scan) for node in walk(relation))
 
 
-def _one_unit(left: Declared, right: Declared) -> bool:
+def _one_unit(left: Declared, right: Declared, lineage: Lineage) -> bool:
     if left.table.public or right.table.public:
         return False
     if left.column.role == "unit" and right.column.role == "unit":
         return True
-    return _links(left, right) or _links(right, left)
-
-
-def _links(child: Declared, target: Declared) -> bool:
-    link = child.table.link
-    wanted = (child.column.name, target.table.name, target.column.name)
-    return link is not None and (link.column, link.to_table, link.to_column) == wanted
+    target = lineage.target_of(left)
+    return target is not None and target == lineage.target_of(right)
 
 
 def _reaches(column: Column, public: Table, key: Column) -> bool:

@@ -52,8 +52,8 @@ class Lineage:
     made: Mapping[str, Made]
     unit: Declared | None
     """The policy's own column of the unit, for what stands for it."""
-    link_ends: frozenset[tuple[str, str]]
-    """(table, column) on either side of a link: a value of it is of one unit."""
+    targets: Mapping[tuple[str, str], tuple[str, str]]
+    """(table, column) at either end of a link -> where it leads: a value there is of one row."""
 
     def declared(self, column: expressions.Column) -> Declared:
         """The policy's column behind `column`. Raises Refusal column_unknown, column_hidden.
@@ -76,7 +76,10 @@ class Lineage:
         if not isinstance(expression, expressions.Column) or self.computed(expression) is not None:
             return False
         declared = self.declared(expression)
-        return declared.column.role == "unit" or (declared.table.name, declared.column.name) in self.link_ends
+        return declared.column.role == "unit" or self.target_of(declared) is not None
+
+    def target_of(self, declared: Declared) -> tuple[str, str] | None:
+        return self.targets.get((declared.table.name, declared.column.name))
 
     def computed(self, column: expressions.Column) -> Computed | None:
         """How `column` is computed within one unit; None for any other. Raises Refusal column_unknown."""
@@ -169,14 +172,15 @@ def lineage(plan: nodes.Relation, policy: Policy) -> Lineage:
             if _taken(node.number, tables, made):
                 raise Refusal("column_unknown", "two parts of the plan have one number", at=node.at)
             made[str(node.number)] = node
-    return Lineage(tables, made, _unit(policy), frozenset(_link_ends(policy)))
+    return Lineage(tables, made, _unit(policy), dict(_targets(policy)))
 
 
-def _link_ends(policy: Policy) -> Iterator[tuple[str, str]]:
-    for table in policy.tables.values():
-        if table.link is not None:
-            yield table.name, table.link.column
-            yield table.link.to_table, table.link.to_column
+def _targets(policy: Policy) -> Iterator[tuple[tuple[str, str], tuple[str, str]]]:
+    links = [(table.name, table.link) for table in policy.tables.values() if table.link is not None]
+    for _, link in links:
+        yield (link.to_table, link.to_column), (link.to_table, link.to_column)
+    for name, link in links:
+        yield (name, link.column), (link.to_table, link.to_column)
 
 
 def _taken(number: int, tables: Mapping[str, Table], made: Mapping[str, Made]) -> bool:

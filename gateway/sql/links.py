@@ -48,23 +48,19 @@ def declared(reading: Reading, left: Relation, right: Relation, pair: Pair) -> b
     if not first or not second:
         return False
     if left_private and right_private:
-        return all(_same_unit(one, other) for one in first for other in second)
+        return all(_same_unit(reading, one, other) for one in first for other in second)
     if right_private:
         return all(_to_public(other, one) for one in first for other in second)
     return all(_to_public(one, other) for one in first for other in second)
 
 
-def _same_unit(one: End, other: End) -> bool:
+def _same_unit(reading: Reading, one: End, other: End) -> bool:
     if one.table.public or other.table.public:
         return False
     if one.column.role == "unit" and other.column.role == "unit":
         return True
-    return _links(one, other) or _links(other, one)
-
-
-def _links(child: End, target: End) -> bool:
-    link, wanted = child.table.link, (child.column.name, target.table.name, target.column.name)
-    return link is not None and (link.column, link.to_table, link.to_column) == wanted
+    target = reading.target_of(one)
+    return target is not None and target == reading.target_of(other)
 
 
 def _to_public(end: End, public: End) -> bool:

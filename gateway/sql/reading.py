@@ -141,11 +141,15 @@ class Reading:
         ends = self.ends(name)
         if not ends or self.may_be_null(name):
             return False
-        return all(end.column.role == "unit" or _is_link(end) or self._is_target(end) for end in ends)
+        return all(end.column.role == "unit" or self.target_of(end) is not None for end in ends)
 
-    def _is_target(self, end: End) -> bool:
+    def target_of(self, end: End) -> tuple[str, str] | None:
+        """The (table, column) that a link leads to, for the column at either end of it: its values are of one row."""
+        if end.table.link is not None and end.table.link.column == end.column.name:
+            return end.table.link.to_table, end.table.link.to_column
+        own = (end.table.name, end.column.name)
         links = [table.link for table in self._policy().tables.values() if table.link is not None]
-        return any((link.to_table, link.to_column) == (end.table.name, end.column.name) for link in links)
+        return own if any((link.to_table, link.to_column) == own for link in links) else None
 
     def _policy(self) -> Policy:
         if self.policy is None:

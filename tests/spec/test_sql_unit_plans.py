@@ -14,6 +14,11 @@ PLANS = [
         "(visits#0) inner join (visits#1) on 0.pid = 1.pid | where greater(1.visit_date, 0.visit_date)"
         " | release rows | n = [rows]",
     ),
+    (
+        "SELECT SUM(i.price * j.price) AS s FROM items i JOIN items j USING (visit_id)",
+        "(items#0) inner join (items#1) on 0.visit_id = 1.visit_id | release sum(multiply(0.price, 1.price)) |"
+        " s = [sum]",
+    ),
     # one row for each unit
     (
         "SELECT AVG(n) AS a FROM (SELECT pid, COUNT(*) AS n FROM visits GROUP BY pid) x",

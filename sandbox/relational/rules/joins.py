@@ -122,12 +122,17 @@ def _equates_unit(pair: tuple[str, str], left: Facts, right: Facts, schema: Sche
     first, second = left.columns.get(pair[0]), right.columns.get(pair[1])
     if first is None or second is None or first.source is None or second.source is None:
         return False
-    return _linked(first.source, second.source, schema) or _linked(second.source, first.source, schema)
+    target = _target(first.source, schema)
+    return target is not None and target == _target(second.source, schema)
 
 
-def _linked(child: tuple[str, str], parent: tuple[str, str], schema: Schema) -> bool:
-    link = schema.policy.tables[child[0]].link
-    return link is not None and link.column == child[1] and (link.to_table, link.to_column) == parent
+def _target(source: tuple[str, str], schema: Schema) -> tuple[str, str] | None:
+    """Where a link leads, for the column at either end of it: the same value is the same row, and so of one unit."""
+    link = schema.policy.tables[source[0]].link
+    if link is not None and link.column == source[1]:
+        return link.to_table, link.to_column
+    links = [table.link for table in schema.policy.tables.values() if table.link is not None]
+    return source if any((each.to_table, each.to_column) == source for each in links) else None
 
 
 def _with_public(join: Join, left: Facts, right: Facts) -> Facts:
