@@ -13,13 +13,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from policies.types import Value
 from sandbox.codec import digest
 from sandbox.relational.lower import functions, relations, scalars
-from sandbox.relational.nodes import find_release
+from sandbox.relational.lower import windows as ranked
+from sandbox.relational.nodes import UnitAggregate, Window, find_release
 from sandbox.release import windows
 from tests.exact_world import REFUSED, Exact, exact_release_of, make_exact, ours, plan_of, theirs
 from tests.sql_texts import Text
@@ -148,7 +150,42 @@ def _nulls_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(windows, "sort_key", lambda e, down, first, facts: honest(e, down, not first, facts))
 
 
-@pytest.mark.parametrize("plant", [_other_signs, _nulls_of_lists, _inner_for_left, _nulls_first])
+def _in_for_not_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(relations._JOINS, "anti", relations._JOINS["semi"])
+
+
+def _one_part_of_unions(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = relations._union_all
+    monkeypatch.setattr(relations, "_union_all", lambda *given: honest(*given).rpartition(" UNION ALL ")[0])
+
+
+def _values_counted_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest, plain = relations._unit_aggregate, {"count_distinct": "count"}
+
+    def lowered(node: UnitAggregate, *below: Any) -> str:
+        measures = tuple(replace(one, function=plain.get(one.function, one.function)) for one in node.measures)
+        return honest(replace(node, measures=measures), *below)
+
+    monkeypatch.setattr(relations, "_unit_aggregate", lowered)
+
+
+def _latest_for_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = ranked.window
+
+    def lowered(node: Window, *below: Any) -> str:
+        upside_down = (
+            replace(one, order=tuple((term, not down, first) for term, down, first in one.order))
+            for one in node.columns
+        )
+        return honest(replace(node, columns=tuple(upside_down)), *below)
+
+    monkeypatch.setattr(ranked, "window", lowered)
+
+
+PLANTS = (_other_signs, _nulls_of_lists, _inner_for_left, _nulls_first, _in_for_not_in, _one_part_of_unions)
+
+
+@pytest.mark.parametrize("plant", [*PLANTS, _values_counted_twice, _latest_for_first])
 def test_a_planted_change_of_meaning_is_noticed(
     plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
