@@ -28,7 +28,8 @@ def answer(
     table = cells.table_of(release, plan)
     values = [table.values(row) for row in table.rows]
     shown = post.outputs(plan, table.types, publics)
-    known = post.public_columns(plan, table.types, publics)
+    reckoned = {c.name for s in shown if bands.noisy_columns(s.expression) for c in columns(s.expression)}
+    known = [name for name in post.public_columns(plan, table.types, publics) if name in reckoned]
     if post.is_plain(plan):
         names = list(table.types)
         places = [names.index(e.name) for _, e in plan.columns if isinstance(e, Column)]
