@@ -16,7 +16,7 @@ FailureClass = Literal["data", "resource", "timeout", "denied", "internal", "too
 FAILURE_CLASSES: Final[tuple[FailureClass, ...]] = get_args(FailureClass)
 
 ROWS, FAILED, READY, REPORT = b"R", b"E", b"Y", b"S"
-CONTROL_BYTES_MAX: Final = 1 << 20
+CONTROL_BYTES_MAX: Final = 8 << 20
 """Of every frame but a worker's rows, SQL included."""
 
 
@@ -64,7 +64,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """`keep`, where it is set, is the SELECT of a table `kept` that `sql` reads: made once in a worker's life."""
+    """`keep`, where it is set, is the SELECT of a table `__kept` that `sql` reads: made once in a worker's life."""
 
     sql: str
     shape: tuple[Type, ...]

@@ -41,6 +41,8 @@ UNBOUNDED_DOUBLE_STEP = Fraction(1, 2**20)
 """Grid of doubles without a declared range: levels then reach from a millionth to four billion."""
 DAY_S = 86_400
 TYPES_MAX = {"integer": 2**31 - 1, "bigint": 2**63 - 1}
+QUANTILE_CELLS_MAX = 5_000
+"""Most quantiles of one answer: each costs two choices among up to a thousand cells."""
 CELLS_MAX = 2**20
 """Most cells of the grid of a quantile."""
 DENOMINATOR_MAX = 10_000
@@ -279,15 +281,25 @@ def _distinct(measure: Measure, facts: Facts, shape: Shape) -> DistinctCount:
 
 def _quantiles(measures: Sequence[Measure], facts: Facts, shape: Shape, cells: int) -> Quantiles:
     """A grid of the column's own steps where they are few, else as fine as two passes can carry."""
-    most = min(CELLS_MAX, max(16, 100_000 // max(1, cells)) ** 2)
     fractions = sorted({f for f in map(fraction_of, measures) if f is not None})
+    if cells * len(fractions) > QUANTILE_CELLS_MAX:
+        detail = f"quantiles are answered for at most {QUANTILE_CELLS_MAX} groups"
+        raise Refuse("result_too_large", detail, hint="group by fewer or coarser keys", at=measures[0].at)
+    if DENOMINATOR_MAX * shape.rows * COUNT_GRID > NORM_MAX:
+        detail = "a unit may have too many rows here for a quantile to be sized"
+        raise Refuse("bound_missing", detail, hint="ask for one table at a time", at=measures[0].at)
     return quantiles_on(
         _in_order(_argument(measures[0]), measures[0], facts),
         tuple(fractions),
         rows=shape.rows,
         grid=1 if shape.unit_once else COUNT_GRID,
-        cells_max=most,
+        cells_max=cells_max_of(cells),
     )
+
+
+def cells_max_of(groups: int) -> int:
+    """So many cells that one pass over all `groups` returns about as many rows as an answer has numbers at most."""
+    return min(CELLS_MAX, max(16, 100_000 // max(1, groups)) ** 2)
 
 
 def quantiles_on(

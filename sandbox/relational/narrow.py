@@ -58,10 +58,15 @@ def _keeps_one(condition: Expression, facts: Facts) -> bool:
     """Whether it holds for one row of a unit at most, whatever the rows say: a row number counts from 1 on."""
     match condition:
         case Call(function=test, arguments=(Column(name=name), Literal(value=int() | Decimal() as value))):
-            numbering = facts.numbered.get(name)
-            first = test == "equal" or (test == "less_equal" and value < 2) or (test == "less" and value <= 2)
+            numbering, seen = facts.numbered.get(name), _seen(value)
+            first = test == "equal" or (test == "less_equal" and seen < 2) or (test == "less" and seen <= 2)
             return numbering is not None and numbering.alone and first
     return False
+
+
+def _seen(value: int | Decimal) -> Fraction:
+    """The constant that the engine compares with, the nearest DOUBLE: 1.99999999999999999999 is 2 there."""
+    return Fraction(float(value))
 
 
 def _rows(columns: Mapping[str, ColumnFacts], facts: Facts, *, once: bool) -> int | None:

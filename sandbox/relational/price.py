@@ -19,7 +19,7 @@ from sandbox.relational.expectation import relative_noise
 from sandbox.relational.facts import Refuse
 from sandbox.relational.plan import ReleasePlan
 from sandbox.relational.ranges import ends_of
-from sandbox.relational.statistics import Statistic, Vector
+from sandbox.relational.statistics import Quantiles, Statistic, Vector
 
 UNEVEN_MAX = 9
 """Most times that one statistic's share is another's: declared counts are rough, and shall starve nobody."""
@@ -27,6 +27,8 @@ LEVELS_SHARE: dict[Accountant, Fraction] = {"zcdp": Fraction(3, 20), "pure": Fra
 """What choosing a norm costs, of the share of its vector: measured, see docs/explanation/guarantees/levels.md."""
 
 
+PASSES = 2
+"""Of a quantile: a coarse cell, then a cell within it; both cost the same."""
 RANGES_SHARE = Fraction(3, 20)
 """What choosing ranges costs, of the share of their statistic; all ends together."""
 
@@ -39,6 +41,10 @@ class Share:
     values: int
     levels: int = 0
     ends: int = 0
+
+    def of_choice(self, statistic: Quantiles) -> int:
+        """What one pass costs for one fraction of a quantile."""
+        return self.values // (PASSES * len(statistic.fractions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +85,8 @@ def shared(plan: ReleasePlan, dp: Dp, epsilon: int, rho: int) -> Budget:
     delta = privacy_loss.units_up(dp.delta_per_query, privacy_loss.DELTA_UNIT) if plan.private_keys else 0
     for_keys = (loss // 4 if plan.statistics else loss) if plan.private_keys else 0
     shares = _shares(plan, loss - for_keys, dp.accountant)
-    if any(share.values <= 0 for share in shares) or (plan.private_keys and for_keys <= 0):
+    enough = all(map(_enough, plan.statistics, shares, _ends(plan)))
+    if not enough or (plan.private_keys and for_keys <= 0):
         raise Refuse("epsilon_invalid", "this epsilon is too small to be shared by the parts of the answer")
     return Budget(Price(epsilon, delta, rho), for_keys, delta, shares)
 
@@ -89,11 +96,24 @@ def _shares(plan: ReleasePlan, loss: int, accountant: Accountant) -> tuple[Share
     weights = [relative_noise(statistic, plan, accountant) for statistic in plan.statistics]
     least = max(weights, default=Fraction(0)) / UNEVEN_MAX
     weights = [max(weight, least) for weight in weights]
-    ends = Counter(end.statistic for end in ends_of(plan))
     return tuple(
-        _share(statistic, int(loss * weight / sum(weights)), accountant, ends[i])
-        for i, (statistic, weight) in enumerate(zip(plan.statistics, weights, strict=True))
+        _share(statistic, int(loss * weight / sum(weights)), accountant, ends)
+        for statistic, weight, ends in zip(plan.statistics, weights, _ends(plan), strict=True)
     )
+
+
+def _ends(plan: ReleasePlan) -> list[int]:
+    """How many ends of ranges are chosen for each statistic."""
+    found = Counter(end.statistic for end in ends_of(plan))
+    return [found[i] for i in range(len(plan.statistics))]
+
+
+def _enough(statistic: Statistic, share: Share, ends: int) -> bool:
+    """Whether every mechanism that runs for the statistic has something to spend."""
+    if isinstance(statistic, Quantiles):
+        return share.of_choice(statistic) > 0 and (not ends or share.ends > 0)
+    loose = isinstance(statistic, Vector) and statistic.loose
+    return share.values > 0 and (not loose or share.levels > 0) and (not ends or share.ends > 0)
 
 
 def _share(statistic: Statistic, whole: int, accountant: Accountant, ends: int) -> Share:

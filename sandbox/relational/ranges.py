@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal, assert_never
 
-from sandbox.relational.measures import quantiles_on
+from sandbox.relational.measures import cells_max_of, quantiles_on
 from sandbox.relational.plan import ReleasePlan
 from sandbox.relational.statistics import LEVELS_WORTH, Argument, Component, DistinctCount, Quantiles, Statistic, Vector
 
@@ -82,6 +82,21 @@ def drawn_in(plan: ReleasePlan, ends: Sequence[End], levels: Sequence[int]) -> R
     return replace(plan, statistics=tuple(statistics))
 
 
+def fitted(plan: ReleasePlan, groups: int) -> ReleasePlan:
+    """`plan` with grids of quantiles that fit the number of released private groups, which was not known before."""
+    return replace(plan, statistics=tuple(_fitted(statistic, groups) for statistic in plan.statistics))
+
+
+def _fitted(statistic: Statistic, groups: int) -> Statistic:
+    if not isinstance(statistic, Quantiles):
+        return statistic
+    return _on(statistic, statistic.argument, min(statistic.cells_max, cells_max_of(groups)))
+
+
+def _on(statistic: Quantiles, argument: Argument, cells_max: int) -> Quantiles:
+    return quantiles_on(argument, statistic.fractions, rows=statistic.rows, grid=statistic.grid, cells_max=cells_max)
+
+
 def _within(statistic: Statistic, narrower: Mapping[Argument, Argument]) -> Statistic:
     match statistic:
         case Vector():
@@ -89,9 +104,7 @@ def _within(statistic: Statistic, narrower: Mapping[Argument, Argument]) -> Stat
             return replace(statistic, components=components)
         case Quantiles():
             argument = narrower.get(statistic.argument, statistic.argument)
-            return quantiles_on(
-                argument, statistic.fractions, rows=statistic.rows, grid=statistic.grid, cells_max=statistic.cells_max
-            )
+            return _on(statistic, argument, statistic.cells_max)
         case DistinctCount():
             return statistic
         case _:

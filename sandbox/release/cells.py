@@ -87,6 +87,9 @@ def require_rollup(plan: Output, planned: ReleasePlan) -> None:
         return
     if any(not 0 <= key < len(planned.keys) for kept in rollup.sets for key in kept):
         raise Refuse("construct_not_allowed", "a grouping set names a key that is not there", at=rollup.at)
+    if planned.cells == 0:
+        detail = "the conditions leave no group, so there is nothing to add up"
+        raise Refuse("construct_not_allowed", detail, hint="leave the roll-up out", at=rollup.at)
     private = [key for key in planned.keys if key.keys is None]
     if private:
         detail = f"the groups of {private[0].label} are not public, so sums over those shown would leave some out"

@@ -18,6 +18,7 @@ from sandbox.relational.ranges import End
 from sandbox.relational.statistics import Quantiles, Vector
 from sandbox.release import noise
 
+SCORE_MAX: Final = 2**62
 LEANING: Final[Mapping[Accountant, float]] = {"zcdp": 2.0, "pure": 1.0}
 """How much a level has to be better than the one below, in scales of the choice: ties go to the smaller norm."""
 
@@ -76,7 +77,8 @@ def choose_cell(  # noqa: PLR0913, PLR0917  # what was counted, what is wanted, 
     before, total = outside[0], sum(outside) + sum(inside)
     scores = []
     for count in inside:
-        scores.append(max(a * total - d * (before + count), d * before - a * total, 0))
+        score = max(a * total - d * (before + count), d * before - a * total, 0)
+        scores.append(min(score, SCORE_MAX))  # no larger than what the mechanism counts in; saturating is 1-Lipschitz
         before += count
     sensitivity = max(a, d - a) * statistic.weight
     return noise.choose_least(scores, sensitivity, accountant, share, monotonic=False)

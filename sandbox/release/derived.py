@@ -39,7 +39,8 @@ def measures_for(stored: Release, wanted: nodes.Release) -> tuple[ReleasedMeasur
 
 def _adds_up(stored: Release, wanted: nodes.Release) -> bool:
     """A row in no answered group is in no sum of groups either: the note `rolled_up` says so."""
-    return all(key.public for key in stored.keys) and all(m.function in ADDED_UP for m in wanted.measures)
+    public = bool(stored.groups) and all(key.public for key in stored.keys)
+    return public and all(m.function in ADDED_UP for m in wanted.measures)
 
 
 def places_of(stored: Release, keys: Sequence[Expression]) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ from sandbox.relational.lower.values import lower_values
 from sandbox.relational.measures import Figure
 from sandbox.relational.plan import CELLS_MAX, ReleasePlan
 from sandbox.relational.price import Budget, Share
-from sandbox.relational.ranges import drawn_in, ends_of
+from sandbox.relational.ranges import drawn_in, ends_of, fitted
 from sandbox.relational.statistics import DistinctCount, Quantiles, Vector
 from sandbox.release import choices, noise
 from sandbox.release.intake import (
@@ -39,8 +39,6 @@ from sandbox.release.released import Release, ReleasedGrid, ReleasedKey, Release
 Query = Callable[[Lowered, int], list[tuple[Value, ...]]]
 """Runs one statement in the worker: (SQL and shape, most rows) -> exact rows."""
 NEAR_SCALES = 2
-PASSES = 2
-"""Of a quantile: a coarse cell, then a cell within it; both cost the same."""
 Cells = tuple[tuple[int, ...], ...]
 
 
@@ -115,10 +113,11 @@ class _Stages:
     survivors: tuple[Group, ...] | None
 
     def in_chosen_ranges(self) -> _Stages:
-        """The same stages over a plan whose wide ranges were narrowed."""
-        job, ends = self.job, ends_of(self.job.plan)
+        """The same stages over a plan whose wide ranges were narrowed, and whose grids fit the groups."""
+        job = self.job if self.survivors is None else replace(self.job, plan=fitted(self.job.plan, len(self.survivors)))
+        ends = ends_of(job.plan)
         if not ends:
-            return self
+            return replace(self, job=job)
         lowered = lower_ranges(job.plan, ends, job.schema, self.survivors)
         highest = {i: end.levels for i, end in enumerate(ends)}
         rows = self._run(lowered, sum(highest.values()) + len(ends))
@@ -205,7 +204,7 @@ class _Stages:
             case DistinctCount():
                 return self._distinct(statistic, groups, share.values)
             case Quantiles():
-                return self._quantiles(statistic, groups, share.values)
+                return self._quantiles(statistic, groups, share)
             case Vector():
                 raise AssertionError("vectors are read together")
             case _:
@@ -219,12 +218,13 @@ class _Stages:
         noisy = _noisy(exact, statistic, accountant, share)
         return ReleasedStatistic(scale.mechanism, scale.value, 1, (), None, noisy)
 
-    def _quantiles(self, statistic: Quantiles, groups: Groups, share: int) -> ReleasedStatistic:
+    def _quantiles(self, statistic: Quantiles, groups: Groups, share: Share) -> ReleasedStatistic:
         """Every fraction pays for two passes: which coarse cell, then which of its cells."""
         job, accountant = self.job, self.job.dp.accountant
-        each = share // (PASSES * len(statistic.fractions))
+        each = share.of_choice(statistic)
         limit = min(job.count_max * statistic.weight, 2**62)
-        coarse = self._run(lower_coarse(job.plan, statistic, job.schema, self.survivors), CELLS_MAX)
+        rows_max = len(groups.all) * statistic.coarse
+        coarse = self._run(lower_coarse(job.plan, statistic, job.schema, self.survivors), rows_max)
         where = histograms(coarse, groups, 0, statistic.coarse - 1, limit)
         columns = []
         for fraction in statistic.fractions:
@@ -233,7 +233,8 @@ class _Stages:
                 for counts in where
             ]
             picked = tuple(zip(groups.all, outer, strict=True))
-            fine = self._run(lower_fine(job.plan, statistic, job.schema, picked, self.survivors), CELLS_MAX)
+            rows_max = len(groups.all) * (statistic.inner + len(("below", "above")))
+            fine = self._run(lower_fine(job.plan, statistic, job.schema, picked, self.survivors), rows_max)
             inside = histograms(fine, groups, -1, statistic.inner, limit)
             columns.append(
                 [

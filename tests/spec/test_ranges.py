@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from datetime import date
 from decimal import Decimal
@@ -10,12 +11,14 @@ from fractions import Fraction
 import pytest
 
 from policies.types import DATE
-from sandbox.relational.expressions import Column
+from sandbox.relational import price as pricing
+from sandbox.relational.expressions import Call, Column
+from sandbox.relational.facts import Refuse
 from sandbox.relational.lower.ranges import lower_ranges
 from sandbox.relational.lower.values import lower_values
 from sandbox.relational.nodes import Measure, Output, Release, Scan
 from sandbox.relational.plan import ReleasePlan, plan_release
-from sandbox.relational.ranges import drawn_in, ends_of
+from sandbox.relational.ranges import drawn_in, ends_of, fitted
 from sandbox.relational.statistics import Argument, Quantiles, Vector
 from sandbox.release.answer import answer
 from tests.builders import World, load, make_world, policy_text
@@ -136,3 +139,47 @@ def test_the_median_of_dates_is_a_date() -> None:
     found = answer(exact_release(job_of(plan, world.schema, dp), world.rows), "rel", "hash", plan)
     assert found.rows == ((date(2020, 3, 5),),)
     assert found.columns[0].type == DATE
+
+
+def unpaid_choices() -> list[int]:
+    """The epsilons at which a price is named although some choice has nothing to spend."""
+    world, found = world_of([], 0, 100_000), []
+    dp = world.policy.release.dp
+    assert dp is not None
+    for measure in (MEAN, Measure("quantile", INCOME, fraction=Decimal("0.5"))):
+        plan = plan_of(world, measure)
+        for epsilon in (10**9 // 2**i for i in range(30)):
+            with contextlib.suppress(Refuse):
+                (share,) = pricing.price(plan, dp, epsilon).shares
+                statistic = plan.statistics[0]
+                spent = share.of_choice(statistic) if isinstance(statistic, Quantiles) else share.values
+                found += [] if spent > 0 and (share.ends > 0 or not ends_of(plan)) else [epsilon]
+    return found
+
+
+def test_an_epsilon_that_leaves_nothing_for_a_choice_is_refused() -> None:
+    assert unpaid_choices() == []
+
+
+def test_a_price_that_looks_at_the_values_alone_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pricing, "_enough", lambda statistic, share, ends: share.values > 0)
+    assert unpaid_choices()
+
+
+def test_quantiles_of_too_many_groups_are_refused_beforehand() -> None:
+    world = world_of([], 0, 100_000)
+    keys = (Column("0.age"), Call("trunc_month", (Column("0.born"),)))
+    with pytest.raises(Refuse) as caught:
+        plan_release(Release(PEOPLE, keys, (Measure("quantile", INCOME, fraction=Decimal("0.5")),)), world.schema)
+    assert caught.value.refused.code == "result_too_large"
+
+
+def test_the_grid_of_a_quantile_fits_the_groups_that_were_released() -> None:
+    world = world_of([], 0, 10**9)
+    asked = Release(PEOPLE, (Column("0.diagnosis"),), (Measure("quantile", INCOME, fraction=Decimal("0.5")),))
+    plan = plan_release(asked, world.schema)
+    few, many = fitted(plan, 10).statistics[0], fitted(plan, 6_000).statistics[0]
+    assert isinstance(few, Quantiles)
+    assert isinstance(many, Quantiles)
+    assert few == plan.statistics[0]
+    assert many.coarse <= 17

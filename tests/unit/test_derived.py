@@ -141,3 +141,9 @@ def test_a_roll_up_adds_its_groups_and_marks_what_it_left_out() -> None:
     )
     assert found.notes[0][4] is None
     assert found.notes[4][4] == ("rolled_up",)
+
+
+def test_a_release_without_groups_tells_nothing_of_coarser_ones() -> None:
+    empty = replace(stored(ROWS), groups=(), near_threshold=(), statistics=(numbers(),))
+    assert measures_for(empty, Release(PEOPLE, (), (ROWS,))) is None
+    assert measures_for(empty, Release(PEOPLE, KEYS, (ROWS,))) is not None

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import assert_never
 
+from policies.types import Type
 from sandbox.relational.derive import ABOVE, proved
 from sandbox.relational.expressions import Column
 from sandbox.relational.facts import Facts, Refuse, Schema
 from sandbox.relational.lower import windows
 from sandbox.relational.lower.aggregates import aggregate
-from sandbox.relational.lower.constants import UNIT, identifier
+from sandbox.relational.lower.constants import UNIT, identifier, sql_type
 from sandbox.relational.lower.scalars import scalar, together
 from sandbox.relational.nodes import (
     Distinct,
@@ -158,4 +159,13 @@ def _conditions(node: Join, left: Facts, right: Facts) -> Iterator[str]:
         if one.type != other.type and not (one.type.whole and other.type.whole):
             detail = f"{one.label} and {other.label} have different types"
             raise Refuse("type_mismatch", detail, at=node.at)
-        yield f"l.{identifier(first)} = r.{identifier(second)}"
+        yield _equal(one.type, f"l.{identifier(first)}", f"r.{identifier(second)}")
+
+
+def _equal(type_: Type, left: str, right: str) -> str:
+    """Equality in the type of a table's key. A computed number is a DOUBLE to the engine, which would compare a key
+    of a table as one too: where keys are larger than 2^53 a row would meet many, though the key is unique."""
+    if not type_.numeric:
+        return f"{left} = {right}"
+    kind = "BIGINT" if type_.whole else sql_type(type_)
+    return f"TRY_CAST({left} AS {kind}) = TRY_CAST({right} AS {kind})"

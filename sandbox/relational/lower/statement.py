@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from policies.types import Type
 
-KEPT = "kept"
+KEPT = "__kept"
 """The one table that a job may keep between its statements, in the worker's memory."""
 
 
@@ -20,7 +20,7 @@ class Step:
 class Lowered:
     """`shape` is the type of each column that comes back: the keys, then integers.
 
-    Where `keep` is set, it is the SQL of the table `kept`, made once before the job's first statement that reads it.
+    Where `keep` is set, it is the SQL of the table `__kept`, made once before the job's first statement that reads it.
     """
 
     steps: tuple[Step, ...]
