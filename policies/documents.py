@@ -13,11 +13,14 @@ from pydantic import Field
 from policies.fields import (
     LIST_MAX,
     ColumnName,
+    ColumnNameOrNames,
     Day,
     Document,
     Edge,
     Line,
     Name,
+    NameOrNames,
+    Names,
     Number,
     Scalar,
     Share,
@@ -185,17 +188,24 @@ class ColumnDocument(Document):
 class LinkDocument(Document):
     """How rows of this table lead to their unit."""
 
-    column: Name = Field(description="The column of this table.")
-    to: ColumnName = Field(description="The column it equals, as `table.column`; its values must be unique there.")
+    column: Name | None = Field(
+        default=None, description="The column of this table. A link has it, or `columns`, and never both."
+    )
+    columns: Names | None = Field(default=None, description="Instead of `column`: several columns of this table.")
+    to: ColumnNameOrNames = Field(
+        description="The column it equals, as `table.column`, whose values must be unique there; for `columns` a list "
+        "of as many columns of one table, together unique."
+    )
 
 
 class TableDocument(Document):
     """A private table (the unit's own, or linked to the unit) or a public one."""
 
     public: bool = Field(default=False, description="Whether its rows are not about units: reference data.")
-    key: Name | None = Field(
+    key: NameOrNames | None = Field(
         default=None,
-        description="Public tables: the unique column. Default: the only column of role `key`.",
+        description="Public tables: the unique column, or a list of columns that are unique together. "
+        "Default: the only column of role `key`.",
     )
     link: LinkDocument | None = Field(default=None, description="Private tables: the step towards the unit.")
     rows_per_unit_max: int | None = Field(
@@ -207,7 +217,7 @@ class TableDocument(Document):
     )
     fan_out: dict[Name, Annotated[int, Field(ge=1, le=ROWS_PER_UNIT_MAX)]] | None = Field(
         default=None,
-        description="Public tables: the most rows per value of a column that is not the key, to join on it.",
+        description="Public tables: the most rows per value of a column that is not by itself the key, to join on it.",
     )
     columns: dict[Name, ColumnDocument] = Field(
         min_length=1, max_length=COLUMNS_MAX, description="The columns, by name. What is not listed does not exist."

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
@@ -16,6 +18,8 @@ from policies.types import Type
 NAME_LENGTH_MAX = 63
 DIGITS_MAX = 38
 LIST_MAX = 10_000
+KEY_COLUMNS_MAX = 16
+"""Most columns of one key or link."""
 RESERVED_PREFIX = "__"
 """Names that begin so are the data domain's own, as the column of unit ids is."""
 
@@ -100,6 +104,27 @@ def scalar(raw: object) -> Any:
     raise ValueError("a number, a text in quotes, a date or `true`/`false` is expected")
 
 
+def _one_or_several(check: Callable[[str], str], raw: object) -> tuple[str, ...]:
+    """A name in quotes, or a list of at least two: a list of one would be a second spelling of the same."""
+    if isinstance(raw, str):
+        return (check(raw),)
+    if not isinstance(raw, list) or not all(isinstance(name, str) for name in raw):
+        raise ValueError("a name in quotes is expected, or a list of names in square brackets")
+    return _several(check, raw)
+
+
+def _several(check: Callable[[str], str], raw: object) -> tuple[str, ...]:
+    if not isinstance(raw, list) or not all(isinstance(name, str) for name in raw):
+        raise ValueError("a list of names in square brackets is expected")
+    if not 2 <= len(raw) <= KEY_COLUMNS_MAX:
+        raise ValueError(f"a list names 2 to {KEY_COLUMNS_MAX} columns; write one column without brackets")
+    for name in raw:
+        check(name)
+        if raw.count(name) > 1:
+            raise ValueError(f"{shown(name)} is listed twice")
+    return tuple(raw)
+
+
 def _plain(name: str) -> str:
     return unicodedata.normalize("NFKC", name)
 
@@ -110,9 +135,37 @@ def _type(raw: object) -> Type:
     return Type.parse(raw)
 
 
+def _list_schema(pattern: str) -> dict[str, Any]:
+    items = {"type": "string", "pattern": pattern}
+    return {"type": "array", "items": items, "minItems": 2, "maxItems": KEY_COLUMNS_MAX, "uniqueItems": True}
+
+
 Name = Annotated[str, AfterValidator(identifier), WithJsonSchema({"type": "string", "pattern": f"^{_NAME}$"})]
 ColumnName = Annotated[
     str, AfterValidator(qualified), WithJsonSchema({"type": "string", "pattern": rf"^{_NAME}\.{_NAME}$"})
+]
+Names = Annotated[
+    tuple[str, ...],
+    PlainValidator(partial(_several, identifier)),
+    WithJsonSchema(_list_schema(f"^{_NAME}$")),
+]
+NameOrNames = Annotated[
+    tuple[str, ...],
+    PlainValidator(partial(_one_or_several, identifier)),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": f"^{_NAME}$"}, _list_schema(f"^{_NAME}$")]}),
+]
+"""One name, or several in a list, which are read alike."""
+ColumnNameOrNames = Annotated[
+    tuple[str, ...],
+    PlainValidator(partial(_one_or_several, qualified)),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": rf"^{_NAME}\.{_NAME}$"},
+                _list_schema(rf"^{_NAME}\.{_NAME}$"),
+            ]
+        }
+    ),
 ]
 Line = Annotated[str, Field(max_length=500), AfterValidator(line)]
 Number = Annotated[Decimal, PlainValidator(finite), WithJsonSchema({"type": "number"})]

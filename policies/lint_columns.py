@@ -9,7 +9,7 @@ from decimal import Context, Decimal
 
 from policies.findings import Finding
 from policies.model import Column, Policy, Table
-from policies.problems import join, shown
+from policies.problems import join, listed, shown
 
 STEPS_MAX = 2**52
 """Beyond this a clamped value has no exact place on its grid in double precision."""
@@ -40,6 +40,7 @@ def lint_column(policy: Policy, table: Table, column: Column) -> Iterator[Findin
     if column.role == "key" and column.filter != "none":
         message = "a key often names one row, and questions may pick rows by it"
         yield Finding("warning", "key_filterable", join(place, "filter"), message, "leave out `filter`")
+    yield from _parts_of_keys(policy, table, column, place)
 
 
 def has_public_keys(column: Column) -> bool:
@@ -97,6 +98,20 @@ def _dimension(policy: Policy, column: Column, place: str) -> Iterator[Finding]:
     else:
         message = "its groups are not known beforehand: they cost extra, and small ones do not show"
         yield Finding("note", "keys_private", place, message, "where the values are public knowledge, list them")
+
+
+def _parts_of_keys(policy: Policy, table: Table, column: Column, place: str) -> Iterator[Finding]:
+    """A key of several columns is joined on all of them, which are most often in one table."""
+    joined = {target for each in table.columns.values() for target in each.joins}
+    for name, part in column.joins:
+        public = policy.tables[name]
+        missing = [other for other in public.key if (name, other) not in joined]
+        if part in public.key and missing and part not in public.fan_out:
+            message = (
+                f"{shown(f'{name}.{part}')} is a part of a key, and no column of this table joins {listed(missing)}"
+            )
+            hint = "say which columns join the rest of the key, or give the part a `fan_out`"
+            yield Finding("warning", "key_in_part", join(place, "joins"), message, hint)
 
 
 def _full_dates(policy: Policy, table: Table, column: Column, place: str) -> Iterator[Finding]:

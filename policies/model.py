@@ -6,7 +6,7 @@ consistent: every link resolves, every table leads to the unit or is public, eve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -46,16 +46,41 @@ class Column:
     nullable: bool = False
     total_per_unit_max: Decimal | None = None
     joins: tuple[tuple[str, str], ...] = ()
-    """(table, column) pairs of public tables that a `key` column may be joined to."""
+    """(table, column) pairs of public tables that a `key` column may be joined to: keys, parts of keys, fan-outs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """`column` of the linked table equals `to_column` of `to_table`, whose values are then declared unique."""
+    """`columns` of the linked table equal `to_columns` of `to_table`, one by one, which are together unique there."""
 
-    column: str
+    columns: tuple[str, ...]
     to_table: str
-    to_column: str
+    to_columns: tuple[str, ...]
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """(column, the column of `to_table` that it equals)."""
+        return tuple(zip(self.columns, self.to_columns, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class LinkEnd:
+    """Columns of a table that are together one end of a link: rows that agree in all of them are of one unit."""
+
+    to_table: str
+    columns: frozenset[tuple[str, str]]
+    """(column of `to_table`, the table's own column that holds its values)."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(own for _, own in self.columns)
+
+    def meets(self, other: LinkEnd) -> frozenset[tuple[str, str]]:
+        """(own column, column of the other's table): equal in all of them, rows belong to one row of `to_table`."""
+        first, second = dict(self.columns), dict(other.columns)
+        if self.to_table != other.to_table or first.keys() != second.keys():
+            return frozenset()
+        return frozenset((first[target], second[target]) for target in first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +90,13 @@ class Table:
     name: str
     public: bool
     columns: Mapping[str, Column]
-    key: str | None = None
-    """The unique key of a public table, checked at ingest."""
+    key: tuple[str, ...] = ()
+    """The columns of a public table that are together its unique key, checked at ingest; () where it has none."""
     link: Link | None = None
     rows_per_unit_max: int | None = None
     """Most rows of one unit; None for public tables."""
     fan_out: Mapping[str, int] = field(default_factory=dict)
-    """Public tables: most rows per value of a column that is not the key."""
+    """Public tables: most rows per value of a column that is not by itself the key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +169,14 @@ class Policy:
     def own_table(self, name: str) -> bool:
         """Whether `name` is the unit's own table."""
         return self.unit is not None and self.unit.table == name
+
+    def link_ends(self, name: str) -> Iterator[LinkEnd]:
+        """Both ends of links that table `name` is: where it leads, and where others lead to it."""
+        for table in self.tables.values():
+            if table.link is not None and table.name == name:
+                yield LinkEnd(table.link.to_table, frozenset((target, own) for own, target in table.link.pairs))
+            if table.link is not None and table.link.to_table == name:
+                yield LinkEnd(name, frozenset((target, target) for target in table.link.to_columns))
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,8 @@ def _meaning(key: dict[str, Any], *, required: bool) -> tuple[str, str]:
 def _kind(key: dict[str, Any]) -> str:
     if "$ref" in key:
         return "table"
+    if "anyOf" in key:
+        return " or ".join(map(_kind, key["anyOf"]))
     if "enum" in key:
         return " or ".join(f"`{word}`" for word in key["enum"])
     if "const" in key:

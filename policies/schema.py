@@ -48,6 +48,8 @@ def _for_editors(schema: Any) -> Any:
     if "patternProperties" in kept:
         kept["additionalProperties"] = False
     options = [option for option in kept.get("anyOf", ()) if option != {"type": "null"}]
+    if "anyOf" in kept:
+        kept["anyOf"] = options
     if len(options) == 1:
         del kept["anyOf"]
         return options[0] | kept

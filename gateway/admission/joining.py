@@ -6,8 +6,11 @@ would be caught here; the domain holds the same rule a third time.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from gateway.admission.filtering import require_decides
-from gateway.admission.lineage import Declared, Lineage
+from gateway.admission.lineage import Lineage
 from gateway.errors import Refusal
 from policies.model import Column, Table
 from sandbox.relational.expressions import Column as Name
@@ -25,7 +28,8 @@ def require_joinable(join: Join, lineage: Lineage) -> None:
         raise Refusal("join_not_allowed", "rows of a public table do not hang on rows of units", at=join.at)
     if not join.on:
         raise Refusal("join_not_allowed", "a join needs columns that are equal", at=join.at)
-    tied = [pair for pair in join.on if _is_declared(pair, join, lineage)]
+    ends = {pair: (_ends(pair[0], join, lineage), _ends(pair[1], join, lineage)) for pair in join.on}
+    tied = [pair for pair in join.on if _is_tied(ends[pair], ends, join, lineage)]
     public_set = join.kind in ("semi", "anti") and not right_private
     for pair in join.on:
         if pair in tied:
@@ -36,31 +40,54 @@ def require_joinable(join: Join, lineage: Lineage) -> None:
         _require_filterable(pair, join, lineage, public=public_set)
 
 
-def _is_declared(pair: tuple[str, str], join: Join, lineage: Lineage) -> bool:
-    lefts, rights = (_declared(name, join, lineage) for name in pair)
-    if not lefts or not rights:
-        return False
-    both = [(left, right) for left in lefts for right in rights]
+@dataclass(frozen=True, slots=True)
+class _End:
+    """A column of the policy at one side of a pair, and the number of the table's occurrence."""
+
+    number: str
+    table: Table
+    column: Column
+
+
+_Ends = tuple[list[_End], list[_End]]
+_Met = list[tuple[_End, _End]]
+
+
+def _is_tied(ends: _Ends, beside: Mapping[tuple[str, str], _Ends], join: Join, lineage: Lineage) -> bool:
+    """Whether a pair is declared, and with it all other pairs of its link or key, for every input of a union."""
+    lefts, rights = ends
+    both = [(i, j) for i in range(len(lefts)) for j in range(len(rights))]
+    others = [two for two in beside.values() if (len(two[0]), len(two[1])) == (len(lefts), len(rights))]
+    for i, j in both:
+        met = [(first[i], second[j]) for first, second in others]
+        if not _meet(lefts[i], rights[j], met, join, lineage):
+            return False
+    return bool(both)
+
+
+def _meet(left: _End, right: _End, met: _Met, join: Join, lineage: Lineage) -> bool:
     if _private(join.left) and _private(join.right):
-        return all(_one_unit(left, right, lineage) for left, right in both)
+        return _one_unit(left, right, met, lineage)
+    flipped = [(second, first) for first, second in met]
     if _private(join.right):
-        return all(_reaches(right.column, left.table, left.column) for left, right in both)
-    return all(_reaches(left.column, right.table, right.column) for left, right in both)
+        return _reaches(right, left, flipped)
+    return _reaches(left, right, met)
 
 
-def _declared(name: str, join: Join, lineage: Lineage) -> list[Declared]:
+def _ends(name: str, join: Join, lineage: Lineage) -> list[_End]:
     """The policy's columns behind one side of a pair, one for each input of a union; none where it is computed."""
     found = []
     for way in lineage.traced(Name(name, join.at)):
         if not isinstance(way, Name) or lineage.computed(way) is not None:
             return []
-        found.append(lineage.declared(way))
+        declared = lineage.declared(way)
+        found.append(_End(way.name.partition(".")[0], declared.table, declared.column))
     return found
 
 
 def _words(name: str, join: Join, lineage: Lineage) -> str:
-    declared = _declared(name, join, lineage)
-    return declared[0].words if declared else "a computed value"
+    ends = _ends(name, join, lineage)
+    return f"`{ends[0].table.name}.{ends[0].column.name}`" if ends else "a computed value"
 
 
 def _require_filterable(pair: tuple[str, str], join: Join, lineage: Lineage, *, public: bool) -> None:
@@ -79,15 +106,27 @@ def _private(relation: Relation) -> bool:
     return any(isinstance(node, Scan) for node in walk(relation))
 
 
-def _one_unit(left: Declared, right: Declared, lineage: Lineage) -> bool:
+def _one_unit(left: _End, right: _End, met: _Met, lineage: Lineage) -> bool:
+    """Whether the unit is equated, or ends of links that lead to one row: in all pairs, of the same two occurrences."""
     if left.table.public or right.table.public:
         return False
     if left.column.role == "unit" and right.column.role == "unit":
         return True
-    target = lineage.target_of(left)
-    return target is not None and target == lineage.target_of(right)
+    here = {(a.column.name, b.column.name) for a, b in met if (a.number, b.number) == (left.number, right.number)}
+    ends = [(one, other) for one in lineage.link_ends[left.table.name] for other in lineage.link_ends[right.table.name]]
+    ways = [one.meets(other) for one, other in ends]
+    return any((left.column.name, right.column.name) in way and way <= here for way in ways)
 
 
-def _reaches(column: Column, public: Table, key: Column) -> bool:
-    once = key.name == public.key or key.name in public.fan_out
-    return public.public and once and (public.name, key.name) in column.joins
+def _reaches(end: _End, public: _End, met: _Met) -> bool:
+    """Whether `public` has a fan-out, or is of a key that is equated as a whole with columns that may be."""
+    if not _may_join(end, public):
+        return False
+    if public.column.name in public.table.fan_out:
+        return True
+    here = {b.column.name for a, b in met if b.number == public.number and _may_join(a, b)}
+    return public.column.name in public.table.key and set(public.table.key) <= here
+
+
+def _may_join(end: _End, public: _End) -> bool:
+    return public.table.public and (public.table.name, public.column.name) in end.column.joins

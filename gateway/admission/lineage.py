@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from gateway.errors import Refusal
-from policies.model import Column, Policy, Table
+from policies.model import Column, LinkEnd, Policy, Table
 from sandbox.relational import expressions, nodes
 from sandbox.relational.expressions import Call, Case, Expression, Literal, Position
 
@@ -52,8 +52,8 @@ class Lineage:
     made: Mapping[str, Made]
     unit: Declared | None
     """The policy's own column of the unit, for what stands for it."""
-    targets: Mapping[tuple[str, str], tuple[str, str]]
-    """(table, column) at either end of a link -> where it leads: a value there is of one row."""
+    link_ends: Mapping[str, tuple[LinkEnd, ...]]
+    """Table -> both ends of links that it is: rows that agree in all columns of one are of one unit."""
 
     def declared(self, column: expressions.Column) -> Declared:
         """The policy's column behind `column`. Raises Refusal column_unknown, column_hidden.
@@ -71,15 +71,20 @@ class Lineage:
             raise Refusal("column_hidden", f"`{name}` is hidden: it cannot be asked for", at=column.at)
         return Declared(table, found)
 
-    def tells_unit(self, expression: Expression) -> bool:
-        """Whether rows with one value of the traced `expression` are of one unit."""
+    def tells_unit(self, expression: Expression, beside: Iterable[Expression] = ()) -> bool:
+        """Whether rows that agree in the traced `expression`, and in those `beside` it, are of one unit.
+
+        `expression` has a part in that: it is the unit, or one column of an end of a link that is there as a whole.
+        """
         if not isinstance(expression, expressions.Column) or self.computed(expression) is not None:
             return False
-        declared = self.declared(expression)
-        return declared.column.role == "unit" or self.target_of(declared) is not None
-
-    def target_of(self, declared: Declared) -> tuple[str, str] | None:
-        return self.targets.get((declared.table.name, declared.column.name))
+        declared, number = self.declared(expression), expression.name.partition(".")[0]
+        if declared.column.role == "unit":
+            return True
+        names = [one.name for one in (expression, *beside) if isinstance(one, expressions.Column)]
+        here = {name.partition(".")[2] for name in names if name.partition(".")[0] == number}
+        ends = [end.names for end in self.link_ends[declared.table.name]]
+        return any(declared.column.name in end and end <= here for end in ends)
 
     def computed(self, column: expressions.Column) -> Computed | None:
         """How `column` is computed within one unit; None for any other. Raises Refusal column_unknown."""
@@ -172,15 +177,7 @@ def lineage(plan: nodes.Relation, policy: Policy) -> Lineage:
             if _taken(node.number, tables, made):
                 raise Refusal("column_unknown", "two parts of the plan have one number", at=node.at)
             made[str(node.number)] = node
-    return Lineage(tables, made, _unit(policy), dict(_targets(policy)))
-
-
-def _targets(policy: Policy) -> Iterator[tuple[tuple[str, str], tuple[str, str]]]:
-    links = [(table.name, table.link) for table in policy.tables.values() if table.link is not None]
-    for _, link in links:
-        yield (link.to_table, link.to_column), (link.to_table, link.to_column)
-    for name, link in links:
-        yield (name, link.column), (link.to_table, link.to_column)
+    return Lineage(tables, made, _unit(policy), {name: tuple(policy.link_ends(name)) for name in policy.tables})
 
 
 def _taken(number: int, tables: Mapping[str, Table], made: Mapping[str, Made]) -> bool:

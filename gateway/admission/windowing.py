@@ -13,9 +13,11 @@ from sandbox.relational.nodes import UnitMeasure, WindowColumn
 
 def require_window(column: WindowColumn, lineage: Lineage) -> None:
     """Raises Refusal column_not_filterable, aggregate_not_allowed. A shifted column is judged where it is used."""
-    for part in lineage.ways(*column.partition):
-        if not lineage.tells_unit(part):
-            _require_decides(part, lineage)
+    traced = [lineage.traced(part) for part in column.partition]
+    for ways in traced:
+        for i, part in enumerate(ways):
+            if not lineage.tells_unit(part, [each[i] for each in traced if len(each) == len(ways)]):
+                _require_decides(part, lineage)
     for term in lineage.ways(*(term for term, _, _ in column.order)):
         _require_decides(term, lineage)
     match column.function:

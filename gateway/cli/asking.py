@@ -236,7 +236,8 @@ def _parameters(given: list[str] | None) -> dict[str, Any] | None:
 def _heading(table: dict[str, Any], unit: dict[str, Any] | None) -> str:
     """A table's name, how it hangs together with the others, and how many rows of one unit count in full."""
     if table["public"] or unit is None:
-        return f"{table['name']} (public)"
+        key = table.get("key")
+        return f"{table['name']} (public" + (f", key {' AND '.join(key)})" if isinstance(key, list) else ")")
     link = f", {table['link']}" if table["link"] else ""
     most = table["rows_per_unit_max"]
     return f"{table['name']} (at most {most} {'row' if most == 1 else 'rows'} per {unit['name']}{link})"

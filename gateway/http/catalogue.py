@@ -67,12 +67,13 @@ def _release(policy: Policy) -> dict[str, Any]:
 
 
 def _table(table: Table) -> dict[str, Any]:
-    link = None if table.link is None else f"{table.link.column} = {table.link.to_table}.{table.link.to_column}"
+    pairs = () if table.link is None else table.link.pairs
+    to_table = None if table.link is None else table.link.to_table
     return {
         "name": table.name,
         "public": table.public,
-        "key": table.key,
-        "link": link,
+        "key": (table.key[0] if len(table.key) == 1 else list(table.key)) or None,
+        "link": " AND ".join(f"{column} = {to_table}.{to_column}" for column, to_column in pairs) or None,
         "rows_per_unit_max": table.rows_per_unit_max,
         "columns": [_column(column) for column in table.columns.values()],
     }

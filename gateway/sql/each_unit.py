@@ -27,7 +27,7 @@ _COUNTS: Final = ("count_rows", "count", "count_distinct")
 def groups_units(block: Block, groups: Groups) -> bool:
     """Whether every group of `groups` is of one unit."""
     names = [key.name for key in groups.keys if isinstance(key, Column)]
-    return any(block.reading.is_unit(name) or block.reading.tells_unit(name) for name in names)
+    return any(map(block.reading.is_unit, names)) or block.reading.tells_unit(names)
 
 
 def each_unit(block: Block, groups: Groups, outer: Outer | None) -> Source:
@@ -88,7 +88,7 @@ def distinct(reading: Reading, source: Source, at: Position | None) -> Source:
     """SELECT DISTINCT below an aggregate: each unit with each combination of the other columns once."""
     values = [field.typed for item in source.items for field in item.fields]
     keys = [value.expression for value in values if not value.is_literal]
-    if not any(isinstance(key, Column) and reading.tells_unit(key.name) for key in keys):
+    if not reading.tells_unit(key.name for key in keys if isinstance(key, Column)):
         message = "DISTINCT below an aggregate is answered within each unit only: one unit could hide another's rows"
         hint = "COUNT(DISTINCT x) of the table itself, or add the unit to the select list"
         raise Refusal("construct_not_allowed", message, hint=hint, at=at)
@@ -109,7 +109,7 @@ def _each_once(reading: Reading, relation: Relation, shown: list[Expression]) ->
         return False
     bare = {key.name for key in shown if isinstance(key, Column)}
     keys = {f"{relation.number}.k{place}" for place in range(len(relation.keys))}
-    return keys <= bare and any(map(reading.tells_unit, bare & (keys | {f"{relation.number}.unit"})))
+    return keys <= bare and reading.tells_unit(bare & (keys | {f"{relation.number}.unit"}))
 
 
 def _name(expression: Expression) -> str:

@@ -10,7 +10,7 @@ from sqlglot import exp
 
 from gateway.errors import Refusal
 from gateway.sql import typed
-from gateway.sql.links import Pair, declared, lies_in, occurrences, possible, private_tables
+from gateway.sql.links import Pair, lies_in, occurrences, possible, private_tables, tied
 from gateway.sql.reading import Reading
 from gateway.sql.scalar import Scalar, no_aggregates
 from gateway.sql.scope import Field, Source, find, fold, named
@@ -147,8 +147,8 @@ def check_names(left: Source, right: Source, at: Position | None) -> None:
 
 def possible_pairs(reading: Reading, left: Source, right: Source) -> str | None:
     """Pairs of columns that the two could be joined on, in words."""
-    pairs = [f"`{one} = {other}`" for one, other in possible(reading, left, right)]
-    return " or ".join(pairs[:3]) or None
+    ways = [" AND ".join(f"{one} = {other}" for one, other in pairs) for pairs in possible(reading, left, right)]
+    return " or ".join(f"`{way}`" for way in ways[:3]) or None
 
 
 def _possible(reading: Reading, left: Source, right: Source) -> str:
@@ -188,15 +188,10 @@ def _read_using(
 
 
 def _split(reading: Reading, left: Source, right: Source, conditions: Sequence[Typed]) -> _On:
-    pairs: list[Pair] = []
-    others: list[Typed] = []
-    for condition in conditions:
-        pair = _pair(left, right, condition)
-        if pair is not None and declared(reading, left.relation, right.relation, pair):
-            pairs.append(pair)
-        else:
-            others.append(condition)
-    return _On(tuple(pairs), tuple(others))
+    read = [(condition, _pair(left, right, condition)) for condition in conditions]
+    equated = [pair for _, pair in read if pair is not None]
+    pairs = tied(reading, left.relation, right.relation, equated)
+    return _On(pairs, tuple(condition for condition, pair in read if pair not in pairs))
 
 
 def _pair(left: Source, right: Source, condition: Typed) -> Pair | None:

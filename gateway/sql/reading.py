@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -13,17 +13,22 @@ from gateway.sql import literals
 from gateway.sql.limits import SqlLimits
 from gateway.sql.position import place
 from gateway.sql.scope import fold
-from policies.model import Column, Policy, Table
+from policies.model import Column, LinkEnd, Policy, Table
 from sandbox.relational import expressions
 from sandbox.relational.expressions import Expression, Literal, Position
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """A column of the policy behind a column of a plan."""
+    """A column of the policy behind a column of a plan. `number` is its occurrence's, or of what offers the unit."""
 
+    number: int
     table: Table
     column: Column
+
+    @property
+    def place(self) -> tuple[int, str]:
+        return self.number, self.column.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +43,8 @@ class Made:
 
 
 def _is_link(end: End) -> bool:
-    """Whether rows find their unit through this column: rows where it is null have none, and do not exist."""
-    return end.table.link is not None and end.table.link.column == end.column.name
+    """Whether rows find their unit through this column, or with it: where it is null there is no row."""
+    return end.table.link is not None and end.column.name in end.table.link.columns
 
 
 @dataclass(slots=True)
@@ -84,17 +89,17 @@ class Reading:
     def number_made(self, columns: Mapping[str, tuple[Expression, ...]], *, unit: bool = False) -> int:
         """Numbers a node that is no table. With `unit` it offers `unit`, the unit of its rows."""
         number = self._next()
-        self.made[number] = Made(columns, self._unit() if unit else None)
+        self.made[number] = Made(columns, self._unit(number) if unit else None)
         return number
 
     def _next(self) -> int:
         return len(self.tables) + len(self.made)
 
-    def _unit(self) -> End:
+    def _unit(self, number: int) -> End:
         if self.policy is None or self.policy.unit is None:
             raise AssertionError("a private table without a unit")
         table = self.policy.tables[self.policy.unit.table]
-        return End(table, table.columns[self.policy.unit.column])
+        return End(number, table, table.columns[self.policy.unit.column])
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -116,7 +121,7 @@ class Reading:
         """The policy's columns behind a model column such as `0.sex`: one for each input of a union. () if computed."""
         number, _, column = name.partition(".")
         if (table := self.tables.get(int(number))) is not None:
-            return (End(table, table.columns[column]),)
+            return (End(int(number), table, table.columns[column]),)
         made = self.made[int(number)]
         if column == "unit" and made.unit is not None:
             return (made.unit,)
@@ -133,23 +138,28 @@ class Reading:
         ends = self.ends(name)
         return bool(ends) and all(end.column.role == "unit" for end in ends)
 
-    def tells_unit(self, name: str) -> bool:
-        """Whether rows with one value of `name` are of one unit: the unit itself, or either end of a link.
+    def tells_unit(self, names: Iterable[str]) -> bool:
+        """Whether rows that agree in `names` are of one unit: it is among them, or all columns of an end of a link.
 
         Null would be one value for the rows of many units.
         """
-        ends = self.ends(name)
-        if not ends or self.may_be_null(name):
-            return False
-        return all(end.column.role == "unit" or self.target_of(end) is not None for end in ends)
+        found = [ends for name in names if (ends := self.ends(name)) and not self.may_be_null(name)]
+        return any(
+            all(
+                end.column.role == "unit" or self._in_link(end, [one[i] for one in found if len(one) == len(ends)])
+                for i, end in enumerate(ends)
+            )
+            for ends in found
+        )
 
-    def target_of(self, end: End) -> tuple[str, str] | None:
-        """The (table, column) that a link leads to, for the column at either end of it: its values are of one row."""
-        if end.table.link is not None and end.table.link.column == end.column.name:
-            return end.table.link.to_table, end.table.link.to_column
-        own = (end.table.name, end.column.name)
-        links = [table.link for table in self._policy().tables.values() if table.link is not None]
-        return own if any((link.to_table, link.to_column) == own for link in links) else None
+    def _in_link(self, end: End, beside: list[End]) -> bool:
+        """Whether an end of a link with the column of `end` stands `beside` it, of one occurrence."""
+        named = {one.column.name for one in beside if one.number == end.number}
+        ends = (one.names for one in self.link_ends(end.table))
+        return any(end.column.name in names and names <= named for names in ends)
+
+    def link_ends(self, table: Table) -> Iterator[LinkEnd]:
+        return self._policy().link_ends(table.name)
 
     def _policy(self) -> Policy:
         if self.policy is None:
@@ -163,7 +173,7 @@ class Reading:
             return True
         if (table := self.tables.get(int(number))) is not None:
             declared = table.columns[column]
-            return declared.nullable and declared.role != "unit" and not _is_link(End(table, declared))
+            return declared.nullable and declared.role != "unit" and not _is_link(End(int(number), table, declared))
         if column == "unit":
             return False
         behind = self.made[int(number)].columns.get(column, ())

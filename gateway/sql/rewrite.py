@@ -138,7 +138,7 @@ def _join_on_links(tree: exp.Select, refusal: Refusal, sql: str, policies: Mappi
         loose = not joined.args.get("on") and not joined.args.get("using")
         if loose and not joined.args.get("method") and type(right) is exp.Table:
             equal = [part for part in rest if _equates(part, left, right)]
-            equal = equal or _declared_pair(left, right, policies)
+            equal = equal or _declared_pairs(left, right, policies)
             if not equal:
                 return
             rest = [part for part in rest if not any(part is one for one in equal)]
@@ -252,29 +252,35 @@ def _equates(part: exp.Expr, left: list[exp.Expr], right: exp.Expr) -> bool:
     return fold(str(right.alias_or_name)) in sides and bool(sides & names)
 
 
-def _declared_pair(left: list[exp.Expr], right: exp.Expr, policies: Mapping[str, Policy]) -> list[exp.Expr]:
+def _declared_pairs(left: list[exp.Expr], right: exp.Expr, policies: Mapping[str, Policy]) -> list[exp.Expr]:
     for one in left:
         for policy in policies.values():
             for child, target in ((one, right), (right, one)):
-                pair = _pair(policy, str(child.name), str(target.name))
-                if pair is not None:
-                    names = (str(child.alias_or_name), str(target.alias_or_name))
-                    sides = [exp.column(column, table=table) for column, table in zip(pair, names, strict=True)]
-                    return [exp.EQ(this=sides[0], expression=sides[1])]
+                names = (str(child.alias_or_name), str(target.alias_or_name))
+                found = [
+                    exp.EQ(this=exp.column(one, table=names[0]), expression=exp.column(other, table=names[1]))
+                    for one, other in _pairs(policy, str(child.name), str(target.name))
+                ]
+                if found:
+                    return list(found)
     return []
 
 
-def _pair(policy: Policy, child: str, target: str) -> tuple[str, str] | None:
+def _pairs(policy: Policy, child: str, target: str) -> tuple[tuple[str, str], ...]:
+    """The pairs of one link, or of one key: all of them, or none."""
     first, second = policy.tables.get(child), policy.tables.get(target)
     if first is None or second is None:
-        return None
+        return ()
     if first.link is not None and first.link.to_table == second.name:
-        return first.link.column, first.link.to_column
+        return first.link.pairs
+    joined: dict[str, str] = {}
     for column in first.columns.values():
         for table, key in column.joins:
             if table == second.name and column.role != "hidden":
-                return column.name, key
-    return None
+                joined.setdefault(key, column.name)
+    if second.key and set(second.key) <= joined.keys():
+        return tuple((joined[key], key) for key in second.key)
+    return tuple((column, key) for key, column in joined.items() if key in second.fan_out)[:1]
 
 
 _RULES: Final[Mapping[str, tuple[Rule, ...]]] = {

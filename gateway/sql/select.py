@@ -102,7 +102,7 @@ class _Select:
         if self.outer is None:
             return
         at = self.reading.at(self.node.args["expressions"][0])
-        tied = any(self.reading.tells_unit(inner) for _, inner in self.outer.pairs)
+        tied = self.reading.tells_unit(inner for _, inner in self.outer.pairs)
         if not tied and not groups_units(block, groups):
             message = "this subquery aggregates the rows of many units: one unit could change its answer for all"
             hint = "tie it to the unit: WHERE inner.unit = outer.unit; or ask for the figure first"

@@ -16,7 +16,7 @@ from gateway.errors import Refusal
 from gateway.sql import literals, typed
 from gateway.sql.each_unit import per_unit
 from gateway.sql.joins import filtered, possible_pairs
-from gateway.sql.links import Pair, declared, number_of, private_tables
+from gateway.sql.links import Pair, number_of, private_tables, tied
 from gateway.sql.outer import Outer
 from gateway.sql.reading import Reading
 from gateway.sql.scalar import Scalar, no_aggregates
@@ -164,7 +164,7 @@ def _require_tied(reading: Reading, source: Source, inner: Source, outer: Outer,
     if not private_tables(inner.relation):
         return
     kept = [pair for pair in outer.pairs if number_of(pair[0]) not in reading.optional]
-    if private_tables(source.relation) and any(declared(reading, source.relation, inner.relation, one) for one in kept):
+    if private_tables(source.relation) and tied(reading, source.relation, inner.relation, kept):
         return
     message = "a subquery on private rows is tied to the query around it by the unit: one unit could change all rows"
     hint = "WHERE inner.unit = outer.unit, or unit IN (SELECT unit …)"
@@ -190,10 +190,10 @@ def _value(reading: Reading, inner: Source, right: Relation, on: tuple[Pair, ...
 def _one_row(reading: Reading, relation: Relation, names: set[str], on: tuple[Pair, ...]) -> bool:
     if isinstance(relation, UnitAggregate):
         keys = {f"{relation.number}.k{place}" for place in range(len(relation.keys))}
-        return keys <= names and any(map(reading.tells_unit, names))
-    if isinstance(relation, Public) and len(names) == 1:
-        (end,) = reading.ends(on[0][1])
-        return end.column.name == end.table.key
+        return keys <= names and reading.tells_unit(names)
+    if isinstance(relation, Public):
+        ends = [end for name in names for end in reading.ends(name)]
+        return {end.column.name for end in ends} == set(ends[0].table.key)
     return False
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -43,13 +43,13 @@ _AGGREGATES: Final[dict[str, WindowFunction]] = {
 class Windows:
     """Window functions of one SELECT, each once. `scalar` reads what is inside them.
 
-    Below a release `tells_unit` says which columns keep a window within one unit; above it is None.
+    Below a release `tells_unit` says whether columns keep a window within one unit; above it is None.
     """
 
     reading: Reading
     scalar: Scalar
     definitions: Mapping[str, exp.Expr]
-    tells_unit: Callable[[str], bool] | None = None
+    tells_unit: Callable[[Iterable[str]], bool] | None = None
     found: dict[WindowColumn, int] = field(default_factory=dict)
     named: set[str] = field(default_factory=set)
     """Names of the WINDOW clause that are used."""
@@ -132,9 +132,7 @@ class Windows:
 
     def _partition(self, over: exp.Expr, at: Position | None) -> tuple[Expression, ...]:
         parts = [self.scalar.read(part).expression for part in over.args.get("partition_by") or []]
-        if self.tells_unit is not None and not any(
-            isinstance(part, Column) and self.tells_unit(part.name) for part in parts
-        ):
+        if self.tells_unit is not None and not self.tells_unit(part.name for part in parts if isinstance(part, Column)):
             message = "a window over rows of many units is not answered: one unit could change everybody's rows"
             hint = "put the column of the unit into PARTITION BY"
             raise Refusal("construct_not_allowed", message, hint=hint, at=at)

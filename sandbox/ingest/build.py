@@ -80,8 +80,8 @@ def _stage_all(con: duckdb.DuckDBPyConnection, job: Job) -> dict[str, Staged]:
         needed[job.unit_table].add(str(job.unit_column))
     for table in job.tables:
         if table.link is not None:
-            needed[table.name].add(table.link.column)
-            needed[table.link.to_table].add(table.link.to_column)
+            needed[table.name].update(table.link.columns)
+            needed[table.link.to_table].update(table.link.to_columns)
     return {
         table.name: stage(con, table, number, frozenset(needed[table.name])) for number, table in enumerate(job.tables)
     }

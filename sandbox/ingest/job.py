@@ -32,9 +32,9 @@ class IngestColumn:
 
 @dataclass(frozen=True, slots=True)
 class IngestLink:
-    column: str
+    columns: tuple[str, ...]
     to_table: str
-    to_column: str
+    to_columns: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class IngestTable:
     name: str
     public: bool
     columns: tuple[IngestColumn, ...]
-    key: str | None
+    key: tuple[str, ...]
     link: IngestLink | None
     rows_per_unit_max: int | None
     fan_out: tuple[tuple[str, int], ...]
@@ -94,7 +94,7 @@ class TableReport:
     rows_read: int
     rows_kept: int
     rows_without_unit: int
-    """The link (or the unit itself) is null."""
+    """The link (or the unit itself) is null, wholly or in part."""
     rows_without_partner: int
     units: int | None
     units_above_rows_per_unit_max: int | None
@@ -152,7 +152,7 @@ def tables_of(policy: Policy, files: Mapping[str, tuple[IngestFile, ...]]) -> tu
 def _table(table: Table, files: tuple[IngestFile, ...]) -> IngestTable:
     if UNIT_COLUMN in (name.lower() for name in table.columns):
         raise IngestRefused(f"table `{table.name}` lists a column `{UNIT_COLUMN}`; that name is taken")
-    link = IngestLink(table.link.column, table.link.to_table, table.link.to_column) if table.link else None
+    link = IngestLink(table.link.columns, table.link.to_table, table.link.to_columns) if table.link else None
     columns = tuple(_column(column) for column in table.columns.values())
     fan_out = tuple(sorted(table.fan_out.items()))
     return IngestTable(table.name, table.public, columns, table.key, link, table.rows_per_unit_max, fan_out, files)
@@ -174,6 +174,12 @@ def schema_digest(policy: Policy) -> str:
 
 def _shape(policy: Policy, table: Table) -> tuple[object, ...]:
     columns = tuple((column.name, column.type, column.role) for _, column in sorted(table.columns.items()))
-    link = table.link and (table.link.column, table.link.to_table, table.link.to_column)
+    link = table.link and (_short(table.link.columns), table.link.to_table, _short(table.link.to_columns))
+    key = _short(table.key) if table.key else None
     one_row_per_unit = policy.own_table(table.name) and table.rows_per_unit_max == 1
-    return (table.name, table.public, columns, table.key, link, one_row_per_unit, tuple(sorted(table.fan_out.items())))
+    return (table.name, table.public, columns, key, link, one_row_per_unit, tuple(sorted(table.fan_out.items())))
+
+
+def _short(names: tuple[str, ...]) -> str | tuple[str, ...]:
+    """One name as it stood before there could be several, so that snapshots of then serve on."""
+    return names[0] if len(names) == 1 else names

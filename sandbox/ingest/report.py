@@ -14,11 +14,12 @@ from sandbox.ingest.refused import IngestRefused
 from sandbox.ingest.stage import Staged
 
 
-def report_table(con: duckdb.DuckDBPyConnection, staged: Staged, out: str, link: str | None) -> TableReport:
-    """The report on the finished table `out`. `link` is the column that led to the unit; None for public tables."""
+def report_table(con: duckdb.DuckDBPyConnection, staged: Staged, out: str, link: tuple[str, ...] | None) -> TableReport:
+    """The report on the finished table `out`. `link` are the columns that led to the unit; None for public tables."""
     table = staged.table
     kept = _one(con, f"SELECT count(*) FROM {out}")
-    null = 0 if link is None else _one(con, f"SELECT count(*) FROM {staged.sql} WHERE {quoted(link)} IS NULL")
+    unlinked = " OR ".join(f"{quoted(column)} IS NULL" for column in link or ())
+    null = 0 if link is None else _one(con, f"SELECT count(*) FROM {staged.sql} WHERE {unlinked}")
     columns = [column for column in table.columns if column.role not in ("hidden", "unit")]
     return TableReport(
         table=table.name,

@@ -14,34 +14,40 @@ from sandbox.ingest.stage import Staged
 
 def check(con: duckdb.DuckDBPyConnection, job: Job, staged: Mapping[str, Staged]) -> None:
     """Raises IngestRefused on the first declared truth that does not hold."""
-    for table, column, why in dict.fromkeys(_unique(job)):
-        _check_unique(con, staged[table], column, why)
+    for table, columns, why in dict.fromkeys(_unique(job)):
+        _check_unique(con, staged[table], columns, why)
     for declared in job.tables:
         for column, most in declared.fan_out:
             _check_fan_out(con, staged[declared.name], column, most)
 
 
-def _unique(job: Job) -> Iterator[tuple[str, str, str]]:
+def _unique(job: Job) -> Iterator[tuple[str, tuple[str, ...], str]]:
+    """(table, columns that are together unique, what they are)."""
     for table in job.tables:
-        if table.public and table.key is not None:
-            yield table.name, table.key, "is the declared key"
+        if table.public and table.key:
+            yield table.name, table.key, "the declared key"
         if table.link is not None:
-            yield table.link.to_table, table.link.to_column, f"is linked to by table `{table.name}`"
+            yield table.link.to_table, table.link.to_columns, f"linked to by table `{table.name}`"
         if table.name == job.unit_table and table.rows_per_unit_max == 1:
-            yield table.name, str(job.unit_column), "is the unit, with one row each"
+            yield table.name, (str(job.unit_column),), "the unit, with one row each"
 
 
-def _check_unique(con: duckdb.DuckDBPyConnection, staged: Staged, column: str, why: str) -> None:
-    name = quoted(column)
+def _check_unique(con: duckdb.DuckDBPyConnection, staged: Staged, columns: tuple[str, ...], why: str) -> None:
+    """Rows with a null in one of `columns` equal nothing, so they may be many."""
+    names = ", ".join(map(quoted, columns))
+    known = " AND ".join(f"{quoted(column)} IS NOT NULL" for column in columns)
     row = con.execute(
-        f"SELECT count(*) FROM (SELECT 1 FROM {staged.sql} WHERE {name} IS NOT NULL GROUP BY {name}"
-        " HAVING count(*) > 1)"
+        f"SELECT count(*) FROM (SELECT 1 FROM {staged.sql} WHERE {known} GROUP BY {names} HAVING count(*) > 1)"
     ).fetchone()
     if row is None or row[0]:
-        count = "values" if row is None or row[0] != 1 else "value"
+        one = row is not None and row[0] == 1
+        words = ", ".join(f"`{column}`" for column in columns)
+        several = len(columns) > 1
+        what = f"columns {words} of table `{staged.table.name}` together are" if several else ""
+        what = what or f"column {words} of table `{staged.table.name}` is"
+        noun = ("combination" if several else "value") + ("" if one else "s")
         raise IngestRefused(
-            f"column `{column}` of table `{staged.table.name}` {why}, but {row[0] if row else 'some'} {count} "
-            f"stand{'s' if count == 'value' else ''} on more than one row"
+            f"{what} {why}, but {row[0] if row else 'some'} {noun} stand{'s' if one else ''} on more than one row"
         )
 
 

@@ -21,8 +21,8 @@ class WithUnit:
     """`sql` offers the rows of a staged table that have a unit, as alias `s`, with `u.id` beside them."""
 
     sql: str
-    link: str
-    """Column of the staged table that leads on; null in it means that the row has no unit."""
+    link: tuple[str, ...]
+    """Columns of the staged table that lead on; null in one of them means that the row has no unit."""
 
 
 def number_units(con: duckdb.DuckDBPyConnection, job: Job, staged: Mapping[str, Staged]) -> None:
@@ -58,20 +58,21 @@ def _sides(job: Job) -> list[tuple[str, str]]:
     unit_kind = _type_of(own, str(job.unit_column))
     for table in job.tables:
         if is_direct(job, table) and table.link is not None:
-            kind = _type_of(table, table.link.column)
+            (column,) = table.link.columns
+            kind = _type_of(table, column)
             if kind != unit_kind and not {kind, unit_kind} <= {"integer", "bigint"}:
                 raise IngestRefused(
-                    f"link column `{table.link.column}` of table `{table.name}` is declared `{kind}`, "
+                    f"link column `{column}` of table `{table.name}` is declared `{kind}`, "
                     f"but `{job.unit_column}` of table `{job.unit_table}` is `{unit_kind}`"
                 )
-            sides.append((table.name, table.link.column))
+            sides.append((table.name, column))
     return sides
 
 
 def is_direct(job: Job, table: IngestTable) -> bool:
     """Whether the link of `table` ends at the unit's own column: its rows are about units even without a partner."""
     link = table.link
-    return link is not None and (link.to_table, link.to_column) == (job.unit_table, job.unit_column)
+    return link is not None and (link.to_table, link.to_columns) == (job.unit_table, (job.unit_column,))
 
 
 def _type_of(table: IngestTable, column: str) -> str:
@@ -82,13 +83,14 @@ def with_unit(job: Job, table: IngestTable, staged: Mapping[str, Staged]) -> Wit
     """How to find the unit of each row of `table`, through as many links as it takes."""
     source = f"{staged[table.name].sql} AS s"
     if table.name == job.unit_table or is_direct(job, table):
-        column = str(job.unit_column) if table.name == job.unit_table or table.link is None else table.link.column
+        own = table.name == job.unit_table or table.link is None
+        column = str(job.unit_column) if own or table.link is None else table.link.columns[0]
         value = f"TRY_CAST(s.{quoted(column)} AS VARCHAR)"
-        return WithUnit(f"{source} JOIN {UNITS} AS u ON {value} = u.value", column)
+        return WithUnit(f"{source} JOIN {UNITS} AS u ON {value} = u.value", (column,))
     if table.link is None:
         raise IngestRefused(f"table `{table.name}` is private, but no link leads from it to the unit")
     parent = next(other for other in job.tables if other.name == table.link.to_table)
     above = with_unit(job, parent, staged).sql
-    to_column, column = quoted(table.link.to_column), quoted(table.link.column)
-    partner = f"(SELECT s.{to_column} AS partner, u.id FROM {above})"
-    return WithUnit(f"{source} JOIN {partner} AS u ON s.{column} = u.partner", table.link.column)
+    partners = ", ".join(f"s.{quoted(column)} AS partner{i}" for i, column in enumerate(table.link.to_columns))
+    equal = " AND ".join(f"s.{quoted(column)} = u.partner{i}" for i, column in enumerate(table.link.columns))
+    return WithUnit(f"{source} JOIN (SELECT {partners}, u.id FROM {above}) AS u ON {equal}", table.link.columns)

@@ -140,7 +140,7 @@ def test_planted_without_the_rule_of_places_the_reader_still_has_no_word_for_it(
 def test_planted_a_join_over_a_shared_public_row_mixes_units(monkeypatch: pytest.MonkeyPatch) -> None:
     attack = "SELECT COUNT(*) FROM visits v JOIN hospitals h ON v.hospital = h.id JOIN items i ON i.hospital = h.id"
     assert refusal(attack).code == "join_not_allowed"
-    monkeypatch.setattr(joins, "declared", lambda reading, left, right, pair: True)
+    monkeypatch.setattr(joins, "tied", lambda reading, left, right, pairs: tuple(pairs))
     assert refusal(attack).code == "join_not_allowed"  # admission holds the same rule
     monkeypatch.setattr(roles, "require_joinable", lambda join, trace: None)
     assert admitted(attack)
@@ -169,7 +169,7 @@ def _declared_without_roles(trace: lineage.Lineage, column: object) -> lineage.D
 def test_planted_without_the_rule_of_units_a_window_sees_the_rows_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     attack = "SELECT COUNT(*) FROM (SELECT kind FROM visits QUALIFY rank() OVER (ORDER BY visit_date) = 1) x"
     assert refusal(attack).code == "construct_not_allowed"
-    monkeypatch.setattr(reading.Reading, "tells_unit", lambda self, name: True)
+    monkeypatch.setattr(reading.Reading, "tells_unit", lambda self, names: any(True for _ in names))
     assert refusal(attack).code == "construct_not_allowed"  # no column at all is none that tells
     assert admitted(attack.replace("OVER (", "OVER (PARTITION BY kind "))
 

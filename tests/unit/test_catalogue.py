@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from gateway.cli.asking import _domain, _heading
-from gateway.http.catalogue import _column
+from gateway.http.catalogue import _column, _table
 from policies.model import AggregateName, Column
 from policies.types import Type
+from tests.composite_world import shops
 
 BINS = (Decimal(0), Decimal(10))
 OPEN: frozenset[AggregateName] = frozenset({"count", "count_distinct", "sum", "avg", "median", "var"})
@@ -55,3 +56,11 @@ def test_the_domain_names_bins_forms_and_joins() -> None:
     assert _domain({"range": ["0", "9"], "bins": ["0", "5", "9"]}) == "0 to 9; bins at 0, 5, 9"
     assert _domain({"via": ["year"]}) == "as year"
     assert _domain({"joins": ["places.code"]}) == "joins places.code"
+
+
+def test_keys_and_links_of_several_columns_are_told_whole() -> None:
+    lines, offers = (_table(shops().tables[name]) for name in ("lines", "offers"))
+    assert lines["link"] == "shop = orders.shop AND order_nr = orders.nr"
+    assert offers["key"] == ["part", "maker"]
+    assert _heading(offers, {"name": "buyer"}) == "offers (public, key part AND maker)"
+    assert (_table(shops().tables["orders"])["link"], lines["key"]) == ("bid = buyers.bid", None)

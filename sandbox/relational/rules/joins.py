@@ -8,6 +8,9 @@ from dataclasses import replace
 from sandbox.relational.facts import ColumnFacts, Facts, Refuse, Schema
 from sandbox.relational.nodes import Join
 
+Source = tuple[str, str]
+"""(table, column) of the policy."""
+
 
 def join(node: Join, left: Facts, right: Facts, schema: Schema) -> Facts:
     """Facts of a join. Raises Refuse (`join_not_allowed`, `column_unknown`, `construct_not_allowed`)."""
@@ -18,7 +21,7 @@ def join(node: Join, left: Facts, right: Facts, schema: Schema) -> Facts:
         _offered(second, right, node)
     if _names(left) & _names(right):
         raise Refuse("construct_not_allowed", "both sides of a join carry a column of the same name", at=node.at)
-    if left.private and right.private and not any(_equates_unit(pair, left, right, schema) for pair in node.on):
+    if left.private and right.private and not _equates_unit(node.on, left, right, schema):
         hint = "join on the columns that lead to the protected unit"
         raise Refuse("join_not_allowed", "two tables about units can only be joined on the unit", hint=hint, at=node.at)
     if node.kind in ("semi", "anti"):
@@ -116,23 +119,25 @@ def _private_multiplicity(join: Join, left: Facts, right: Facts, one_left: bool,
     return min(options)
 
 
-def _equates_unit(pair: tuple[str, str], left: Facts, right: Facts, schema: Schema) -> bool:
-    if pair[0] in (left.unit or ()) and pair[1] in (right.unit or ()):
+def _equates_unit(on: tuple[tuple[str, str], ...], left: Facts, right: Facts, schema: Schema) -> bool:
+    """Whether the unit is equated, or all columns of a link are: a part of them would name rows of many units."""
+    if any(a in (left.unit or ()) and b in (right.unit or ()) for a, b in on):
         return True
-    first, second = left.columns.get(pair[0]), right.columns.get(pair[1])
-    if first is None or second is None or first.source is None or second.source is None:
-        return False
-    target = _target(first.source, schema)
-    return target is not None and target == _target(second.source, schema)
+    found = [(left.columns.get(a), right.columns.get(b)) for a, b in on]
+    sources = {(one.source, other.source) for one, other in found if one is not None and other is not None}
+    pairs = {(a, b) for a, b in sources if a is not None and b is not None}
+    return _linked(pairs, schema)
 
 
-def _target(source: tuple[str, str], schema: Schema) -> tuple[str, str] | None:
-    """Where a link leads, for the column at either end of it: the same value is the same row, and so of one unit."""
-    link = schema.policy.tables[source[0]].link
-    if link is not None and link.column == source[1]:
-        return link.to_table, link.to_column
-    links = [table.link for table in schema.policy.tables.values() if table.link is not None]
-    return source if any((each.to_table, each.to_column) == source for each in links) else None
+def _linked(pairs: set[tuple[Source, Source]], schema: Schema) -> bool:
+    """Whether `pairs` equate ends of links that lead to the same row, in all their columns."""
+    for one, other in {(first[0], second[0]) for first, second in pairs}:
+        for left in schema.policy.link_ends(one):
+            for right in schema.policy.link_ends(other):
+                way = {((one, a), (other, b)) for a, b in left.meets(right)}
+                if way and way <= pairs:
+                    return True
+    return False
 
 
 def _with_public(join: Join, left: Facts, right: Facts) -> Facts:

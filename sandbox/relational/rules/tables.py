@@ -32,18 +32,18 @@ def scan(node: Scan, schema: Schema) -> Facts:
     once = schema.policy.own_table(table.name) and table.rows_per_unit_max == 1
     names = frozenset(prefix + c.name for c in table.columns.values() if c.role == "unit")
     targets = {
-        other.link.to_column
+        frozenset(other.link.to_columns)
         for other in schema.policy.tables.values()
         if other.link is not None and other.link.to_table == table.name
     }
     if not once:
-        targets.discard(unit.column if schema.policy.own_table(table.name) else "")
+        targets.discard(frozenset({unit.column if schema.policy.own_table(table.name) else ""}))
     columns = {
         prefix + c.name: declared_facts(c, table.name, of_unit=once)
         for c in table.columns.values()
         if c.role not in ("hidden", "unit")
     }
-    unique = {frozenset({prefix + target}) for target in targets}
+    unique = {frozenset(prefix + name for name in target) for target in targets}
     if once:
         unique |= {frozenset({name}) for name in names}
     return Facts(columns, names, table.rows_per_unit_max, frozenset(unique), unit_once=once)
@@ -58,7 +58,7 @@ def public(node: Public, schema: Schema) -> Facts:
         if column.role != "hidden":
             found = declared_facts(column, table.name, of_unit=False)
             columns[prefix + column.name] = _with_public_keys(found, keys.get(column.name))
-    unique = frozenset({frozenset({prefix + table.key})}) if table.key else frozenset()
+    unique = frozenset({frozenset(prefix + name for name in table.key)}) if table.key else frozenset()
     fan_out = {prefix + name: most for name, most in table.fan_out.items()}
     return Facts(columns, None, None, unique, fan_out)
 

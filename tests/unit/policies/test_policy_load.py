@@ -37,7 +37,7 @@ def test_the_whole_format_is_read() -> None:
         units_min=10,
     )
     assert policy.release.aggregate == Aggregate(10, 2, Decimal("0.85"), Decimal(10), 5, 10)
-    assert policy.tables["drugs"].link == Link("visit", "visits", "visit_id")
+    assert policy.tables["drugs"].link == Link(("visit",), "visits", ("visit_id",))
     assert policy.tables["visits"].columns["hospital"].joins == (("hospitals", "id"),)
 
 
@@ -86,13 +86,13 @@ def test_defaults_of_tables() -> None:
     assert tables["people"].rows_per_unit_max == 1
     assert tables["visits"].rows_per_unit_max == 50
     assert tables["hospitals"].rows_per_unit_max is None
-    assert tables["hospitals"].key == "id"
+    assert tables["hospitals"].key == ("id",)
 
 
 def test_a_key_with_a_fan_out_is_not_made_the_unique_key() -> None:
     text = changed(("public = true\n", "public = true\nfan_out = { id = 3 }\n"))
     hospitals = load_text(text, "clinic").tables["hospitals"]
-    assert hospitals.key is None
+    assert hospitals.key == ()
     assert hospitals.fan_out == {"id": 3}
 
 
@@ -143,7 +143,7 @@ def test_a_dataset_of_public_tables_needs_no_unit() -> None:
     policy = load_text(OPEN, "parks")
     assert policy.unit is None
     assert policy.release.modes == ("open",)
-    assert policy.tables["parks"].key == "id"
+    assert policy.tables["parks"].key == ("id",)
     assert "max" in policy.tables["parks"].columns["benches"].aggregates
 
 

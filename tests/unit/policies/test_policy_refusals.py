@@ -380,7 +380,7 @@ def test_circles_go_unnoticed_when_the_check_of_paths_is_planted_broken(monkeypa
         ('role = "unit", nullable = true', 'role = "key"'),
     )
     assert {place for place, _ in problems_of(text)} == {f"{V}.link", f"{D}.link"}
-    monkeypatch.setattr(tables, "_check_paths", lambda *_: None)
+    monkeypatch.setattr(tables, "check_paths", lambda *_: None)
     load_text(text, "clinic")
 
 
