@@ -27,6 +27,8 @@ LEVELS_SHARE: dict[Accountant, Fraction] = {"zcdp": Fraction(3, 20), "pure": Fra
 """What choosing a norm costs, of the share of its vector: measured, see docs/explanation/guarantees/levels.md."""
 
 
+PARTS = 4
+"""Of the price of a choice among levels: one is for the number of units, three for the choice."""
 PASSES = 2
 """Of a quantile: a coarse cell, then a cell within it; both cost the same."""
 RANGES_SHARE = Fraction(3, 20)
@@ -111,9 +113,9 @@ def _ends(plan: ReleasePlan) -> list[int]:
 def _enough(statistic: Statistic, share: Share, ends: int) -> bool:
     """Whether every mechanism that runs for the statistic has something to spend."""
     if isinstance(statistic, Quantiles):
-        return share.of_choice(statistic) > 0 and (not ends or share.ends > 0)
+        return share.of_choice(statistic) > 0 and (not ends or share.ends >= PARTS)
     loose = isinstance(statistic, Vector) and statistic.loose
-    return share.values > 0 and (not loose or share.levels > 0) and (not ends or share.ends > 0)
+    return share.values > 0 and (not loose or share.levels >= PARTS) and (not ends or share.ends >= PARTS)
 
 
 def _share(statistic: Statistic, whole: int, accountant: Accountant, ends: int) -> Share:

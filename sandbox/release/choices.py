@@ -13,11 +13,17 @@ from typing import Final
 
 from policies.model import Accountant
 from policies.privacy_loss import EPSILON_UNIT, RHO_UNIT
-from sandbox.relational.price import Share
+from sandbox.relational.price import PARTS, Share
 from sandbox.relational.ranges import End
-from sandbox.relational.statistics import Quantiles, Vector
+from sandbox.relational.statistics import Norm, Quantiles, Vector
 from sandbox.release import noise
 
+ENOUGH: Final = 100
+"""So many units for each unit of the choice's own noise, or the declared bound is taken."""
+CLIPPED_AT_MOST: Final = 20
+"""At most one unit in so many is meant to lie above the level."""
+LEANING_AT_MOST: Final = 8
+"""All leaning together weighs no more than one unit in so many."""
 SCORE_MAX: Final = 2**62
 LEANING: Final[Mapping[Accountant, float]] = {"zcdp": 2.0, "pure": 1.0}
 """How much a level has to be better than the one below, in scales of the choice: ties go to the smaller norm."""
@@ -38,17 +44,25 @@ def _balanced(  # noqa: PLR0913, PLR0917  # what was counted, and the prices of 
 ) -> int:
     """One of `levels` + 1 levels, at a price of `choice`; `values` is the price of the noise that the level sizes.
 
-    `units` maps a level to the number of units of exactly that level. Lowering it by a little costs each unit above
-    that little, in bias, and saves every group its part of the noise: the sum of both is least where the number of
-    units above is the number of groups times the noise per unit of norm.
-    Guarantee: the number of units above each level moves by at most 1 for a unit, and for all levels in one direction.
+    `units` maps a level to the number of units of exactly that level. A noisy number of all of them comes first: where
+    they are too few for the choice to see them through its own noise, the last level is taken, which is the declared
+    bound; a small one would give a wrong number with a narrow interval. Else, lowering the level by a little costs each
+    unit above that little, in bias, and saves every group its part of the noise: the sum of both is least where the
+    number of units above is the number of groups times the noise per unit of norm.
+    Guarantee: the number of units above each level moves by at most 1 for a unit, and for all levels in one direction;
+    that of all units by 1. A quarter of the price is for the number of units, the rest for the choice.
     Source: docs/explanation/guarantees/levels.md, ranges.md
     """
-    target = math.ceil(groups * _noise_per_norm(accountant, values))
-    lean = noise.choice_scale(1, accountant, choice, monotonic=True).value * LEANING[accountant]
+    for_number = choice // PARTS
+    (many,) = noise.add_noise([sum(units.values())], Norm(1, 1), accountant, for_number)
+    scale = noise.choice_scale(1, accountant, choice - for_number, monotonic=True).value
+    if many < ENOUGH * scale:
+        return levels
+    target = min(math.ceil(groups * _noise_per_norm(accountant, values)), many // CLIPPED_AT_MOST)
+    lean = min(scale * LEANING[accountant], many / (LEANING_AT_MOST * max(1, levels)))
     above = [sum(n for level, n in units.items() if level > j) for j in range(levels + 1)]
     scores = [max(n - target, 0) + round(lean * j) for j, n in enumerate(above)]
-    return noise.choose_least(scores, 1, accountant, choice, monotonic=True)
+    return noise.choose_least(scores, 1, accountant, choice - for_number, monotonic=True)
 
 
 def _noise_per_norm(accountant: Accountant, share: int) -> float:

@@ -50,7 +50,7 @@ def test_half_the_noise_of_a_choice_is_noticed() -> None:
 def test_under_zcdp_a_choice_is_bounded_by_the_epsilon_of_its_noise() -> None:
     """rho = epsilon^2 / 8: the choice's own epsilon is the root of 8 rho."""
     assert odds(*WORST, 1.0, RHO_UNIT // 8, "zcdp", monotonic=False) == 0
-    assert odds(*WORST, 0.5, RHO_UNIT // 8, "zcdp", monotonic=False) > 0
+    assert odds(*WORST, 0.3, RHO_UNIT // 8, "zcdp", monotonic=False) > 0
 
 
 def test_scores_that_move_in_one_direction_cost_half() -> None:
@@ -86,6 +86,29 @@ def test_more_groups_share_the_bias_and_lower_the_norm(accountant: str) -> None:
     )
     assert many < 12
     assert few > 25
+
+
+@pytest.mark.parametrize("accountant", ["zcdp", "pure"])
+def test_too_few_units_leave_the_declared_norm(accountant: str) -> None:
+    """Four hundred units at level 30, which a narrow WHERE may leave: a norm far below theirs would tell nonsense."""
+    shares = {"zcdp": Share(RHO_UNIT // 100, RHO_UNIT // 500), "pure": Share(EPSILON_UNIT // 2, EPSILON_UNIT // 10)}
+    found = {choices.choose_level({30: 400}, TOTALS, 1, accountant, shares[accountant]) for _ in range(200)}
+    assert found == {TOTALS.levels(accountant)}
+
+
+@pytest.mark.parametrize("accountant", ["zcdp", "pure"])
+@pytest.mark.parametrize("groups", [1, 100, 100_000])
+def test_however_many_the_groups_most_units_are_held_whole(accountant: str, groups: int) -> None:
+    share = Share(RHO_UNIT // 100, RHO_UNIT // 500) if accountant == "zcdp" else Share(EPSILON_UNIT, EPSILON_UNIT // 5)
+    found = [choices.choose_level({30: 100_000}, TOTALS, groups, accountant, share) for _ in range(100)]
+    assert min(found) >= 30
+
+
+def test_a_choice_that_looks_at_any_number_of_units_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choices, "ENOUGH", 0)
+    monkeypatch.setattr(choices, "LEANING_AT_MOST", 1e-9)
+    share = Share(RHO_UNIT // 100, RHO_UNIT // 500)
+    assert min(choices.choose_level({30: 400}, TOTALS, 1, "zcdp", share) for _ in range(50)) < 30
 
 
 def spread(cells: int, rows: int = 1, grid: int = 1) -> Quantiles:
