@@ -49,8 +49,9 @@ class Pair:
     def world(self) -> World:
         world = make_world(load(policy_text(accountant=self.accountant, **self.policy)), random.Random(1), units=0)
         for table, rows in self.rows.items():
-            marks = ", ".join("?" for _ in rows[0])
-            world.connection.executemany(f"INSERT INTO {table}_all VALUES ({marks})", rows)
+            marks = ", ".join(f"({', '.join('?' for _ in row)})" for row in rows)
+            values = [value for row in rows for value in row]
+            world.connection.execute(f"INSERT INTO {table}_all VALUES {marks}", values).fetchall()
         return world
 
     def job(self, world: World) -> Job:
@@ -163,8 +164,8 @@ def _visits(unit: int, *kinds: str, cost: str = "0.00") -> list[Row]:
     return [(unit, 1000 * unit + i, 1, cost, kind, None) for i, kind in enumerate(kinds)]
 
 
-def _crowd(count: int, **given: Value) -> list[Row]:
-    return [_person(unit, **given) for unit in range(1, count + 1)]
+def _crowd(last: int, after: int = 0, **given: Value) -> list[Row]:
+    return [_person(unit, **given) for unit in range(after + 1, last + 1)]
 
 
 def _pairs(accountant: Accountant) -> dict[str, Pair]:
@@ -191,7 +192,7 @@ def _of_people(accountant: Accountant, name: str, measures: Measures, rows: list
 _PEOPLE: list[tuple[str, Measures, list[Row]] | tuple[str, Measures, list[Row], int]] = [
     ("sum", (Measure("sum", INCOME),), [_person(0, income=1), *_crowd(2, income=1)], 1),
     ("mean", (Measure("avg", AGE),), [_person(0, age=99), *_crowd(2, age=50)]),
-    ("mean in a chosen range", (Measure("avg", WEIGHT),), [_person(0, weight=250.5), *_crowd(2)]),
+    ("mean in a chosen range", (Measure("avg", WEIGHT),), [_person(0, weight=250.5), *_crowd(2500, weight=5.0)]),
     ("variance", (Measure("var_pop", AGE),), [_person(0, age=0), *_crowd(2, age=50)]),
     ("correlation", (Measure("corr", AGE, INCOME),), [_person(0, age=99, income=9), *_crowd(2, age=1)], 9),
     ("distinct", (Measure("count_distinct", DIAGNOSIS),), [_person(0, diagnosis="gout"), *_crowd(2)]),
@@ -206,8 +207,12 @@ _PEOPLE: list[tuple[str, Measures, list[Row]] | tuple[str, Measures, list[Row], 
 
 
 def _by_levels(accountant: Accountant) -> Pair:
-    """As many large units as make the largest norm and the smallest about equally good: one more or less decides."""
-    rows = [_person(0, income=1000), *_crowd(44 if accountant == "zcdp" else 102, income=1000)]
+    """As many large units as make the largest norm and the smallest about equally good: one more or less decides.
+
+    There are enough others for a norm to be chosen at all.
+    """
+    many, large = (600, 51) if accountant == "zcdp" else (2000, 135)
+    rows = [_person(0, income=1000), *_crowd(large, income=1000), *_crowd(many, large)]
     return _of_people(accountant, "sum by levels", (Measure("sum", INCOME),), rows)
 
 

@@ -220,7 +220,7 @@ PLANTED: dict[str, tuple[ModuleType, str, Replace]] = {
     "rounding to the nearest in place of toward 0": (inputs, "_centred", lambda sql: sql.replace("trunc(", "round(")),
     "a null that counts as the lower bound": (inputs, "integer", lambda sql: sql.replace(" END", " ELSE 0 END")),
     "a NaN that counts as the upper bound": (inputs, "integer", lambda sql: sql.replace("isfinite(", "isnan(1+0*")),
-    "a condition that null passes": (relations, "relation", _null_passes),
+    "a condition that null passes": (relations, "_written", _null_passes),
     "a range that reaches from the other end": (ranges, "_furthest", lambda sql: sql.replace("max(", "min(")),
     "a level too low": (levels, "_level", lambda sql: sql.replace("ceil(", "floor(")),
     "a weight that is rounded up": (quantiles, "_numbered", lambda sql: sql.replace("count(*)", "count(*) + 1")),
