@@ -1,6 +1,6 @@
 """Removing one unit moves the exact vectors by no more than the plan declares: the property all privacy here rests on.
 
-`BPK_PAIRS` sets the number of neighbouring pairs (default 15,000), `BPK_SEED` the seed.
+`BPK_PAIRS` sets the number of neighbouring pairs (default 8,000), `BPK_SEED` the seed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.builders import World, load, make_world, policy_text
 from tests.questions import plain_release, random_release
 from tests.sensitivity import looks
 
-PAIRS = int(os.environ.get("BPK_PAIRS", "15000"))
+PAIRS = int(os.environ.get("BPK_PAIRS", "8000"))
 SEED = int(os.environ.get("BPK_SEED", "20261123"))
 QUESTIONS_PER_WORLD = 12
 UNITS_PER_QUESTION = 6
