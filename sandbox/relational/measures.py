@@ -10,7 +10,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from decimal import Decimal
 from fractions import Fraction
 from typing import Literal, assert_never
 
@@ -381,8 +380,3 @@ def _steps(value: Fraction, step: Fraction) -> int:
     """`value` in steps, away from 0."""
     exact = value / step
     return math.ceil(exact) if exact >= 0 else math.floor(exact)
-
-
-def normal(fraction: Decimal) -> Decimal:
-    """One spelling for each fraction of a quantile, so that 0.5 and 0.50 are one question."""
-    return fraction.normalize()
