@@ -128,7 +128,7 @@ def headers() -> Iterator[tuple[str, object]]:
         ("epk", {}),
         ("shoe", 1),
     ]:
-        yield f"header member {name}={value!r}"[:60], {**HEADER, name: value}
+        yield f"header member {name}={value!r}"[:56], {**HEADER, name: value}
     for typ in ("JOSE", "dpop+jwt", "logout+jwt", "id_token", "", "at+jwt ", 1, None, ["JWT"], "application/jwt2"):
         yield f"typ {typ!r}", {**HEADER, "typ": typ}
     yield "no alg", without(HEADER, "alg")

@@ -211,11 +211,15 @@ def test_a_worker_serves_one_job_and_dies(pool: Pool) -> None:
 
 def test_a_warm_worker_is_there_at_once_and_a_fresh_one_soon(snapshot: Path) -> None:
     with small_pool(snapshot, workers_max=3) as pool:
-        assert eventually(lambda: bool(pool._warm.get("clinic")))
-        began = time.monotonic()
-        warm = taken_from(pool)
-        assert time.monotonic() - began < 0.02
-        assert warm.query("SELECT 1", (INTEGER,), 1) == [(1,)]
+        waits = []
+        for _ in range(5):  # the shortest of several: the machine may have other work in one of them
+            assert eventually(lambda: bool(pool._warm.get("clinic")))
+            began = time.monotonic()
+            warm = taken_from(pool)
+            waits.append(time.monotonic() - began)
+            assert warm.query("SELECT 1", (INTEGER,), 1) == [(1,)]
+            warm.close()
+        assert min(waits) < 0.02
 
 
 def test_a_reservation_holds_a_place_and_is_taken_once(snapshot: Path) -> None:
