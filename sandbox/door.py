@@ -38,14 +38,15 @@ from sandbox.release import accuracy, expected, post
 from sandbox.release.answer import answer, output_columns
 from sandbox.release.cells import require_rollup
 from sandbox.release.derived import measures_for
-from sandbox.release.make import Job, make
+from sandbox.release.make import Job, make, statements
 from sandbox.release.released import Release
 from sandbox.release.store import Ceiling, Store, Stored, TicketRefused, loss_of
 from sandbox.tickets import TicketVerifier
 
 log = logging.getLogger("bpk.domain")
 PLANS_MAX: Final = 256
-"""Plans that are remembered from `prepare` to `run`; each is made from its question again where it is forgotten."""
+"""Plans whose statements have bound, remembered from `prepare` to `run`; each is made and bound again where it is
+forgotten."""
 PLACE_WAIT_S: Final = 2.0
 """How long a question waits for a free worker before it is refused as `busy`, uncharged."""
 
@@ -165,13 +166,10 @@ class Door:
             raise Refuse("mode_not_offered", f"the data domain does not answer in mode `{question.mode}`")
         plan = self._plans.get(
             (question.dataset, question.policy_digest, served.snapshot.commitment, question.plan_digest),
-            lambda: plan_release(find_release(question.plan), served.schema),
+            lambda: _bound(question, served),
         )
         budget = pricing.price(plan, served.dp, question.epsilon)
-        job = Job(question, plan, budget, served.schema, served.dp, served.count_max, served.snapshot.commitment)
-        for statement in job.statements():
-            served.shadow.bind(statement.whole, statement.shape)
-        return job
+        return Job(question, plan, budget, served.schema, served.dp, served.count_max, served.snapshot.commitment)
 
     def _shown(self, job: Job, served: Served) -> tuple[post.Shown, ...]:
         types: dict[str, Type] = {f"k{i}": key.type for i, key in enumerate(job.plan.keys)}
@@ -245,6 +243,14 @@ class Door:
             with self._lock:
                 self._running.pop(request.ticket.id, None)
             worker.close()
+
+
+def _bound(question: Question, served: Served) -> ReleasePlan:
+    """The plan of a question, every statement of which binds: whatever its price, it says the same. Raises Refuse."""
+    plan = plan_release(find_release(question.plan), served.schema)
+    for statement in statements(plan, served.schema, served.dp, served.count_max):
+        served.shadow.bind(statement.whole, statement.shape)
+    return plan
 
 
 def _answers(stored: Stored, question: Question) -> bool:

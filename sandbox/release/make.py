@@ -54,29 +54,29 @@ class Job:
     count_max: int
     snapshot: str
 
-    def statements(self) -> Iterator[Lowered]:
-        """Every statement that the job may run, with stand-ins for what is only known later: for the shadow.
 
-        Where keys are private one surviving key of nulls stands in; where a pass needs chosen cells, cell 0.
-        """
-        plan, accountant = self.plan, self.dp.accountant
-        survivors: tuple[Group, ...] | None = None
-        if plan.private_keys:
-            survivors = ((None,) * len(plan.keys),)
-            yield lower_keys(plan, self.schema, b"", self.dp.units_min)
-        if ends := ends_of(plan):
-            yield lower_ranges(plan, ends, self.schema, survivors)
-        if plan.loose:
-            yield lower_levels(plan, self.schema, accountant, survivors)
-        if plan.vectors:
-            yield lower_values(plan, self.schema, accountant, self.count_max, survivors)
-        for statistic in plan.statistics:
-            if isinstance(statistic, DistinctCount):
-                yield lower_distinct(plan, statistic, self.schema, b"", survivors)
-            if isinstance(statistic, Quantiles):
-                yield lower_coarse(plan, statistic, self.schema, survivors)
-                nobody: Group = (None,) * len(plan.keys)
-                yield lower_fine(plan, statistic, self.schema, ((nobody, 0),), survivors)
+def statements(plan: ReleasePlan, schema: Schema, dp: Dp, count_max: int) -> Iterator[Lowered]:
+    """Every statement that a job of `plan` may run, with stand-ins for what is only known later: for the shadow.
+
+    Where keys are private one surviving key of nulls stands in; where a pass needs chosen cells, cell 0.
+    """
+    survivors: tuple[Group, ...] | None = None
+    if plan.private_keys:
+        survivors = ((None,) * len(plan.keys),)
+        yield lower_keys(plan, schema, b"", dp.units_min)
+    if ends := ends_of(plan):
+        yield lower_ranges(plan, ends, schema, survivors)
+    if plan.loose:
+        yield lower_levels(plan, schema, dp.accountant, survivors)
+    if plan.vectors:
+        yield lower_values(plan, schema, dp.accountant, count_max, survivors)
+    for statistic in plan.statistics:
+        if isinstance(statistic, DistinctCount):
+            yield lower_distinct(plan, statistic, schema, b"", survivors)
+        if isinstance(statistic, Quantiles):
+            yield lower_coarse(plan, statistic, schema, survivors)
+            nobody: Group = (None,) * len(plan.keys)
+            yield lower_fine(plan, statistic, schema, ((nobody, 0),), survivors)
 
 
 def make(job: Job, query: Query, seed: bytes) -> Release:
