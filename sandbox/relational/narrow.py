@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date, datetime
@@ -129,10 +130,9 @@ def _one_of(column: ColumnFacts, values: tuple[Value, ...]) -> ColumnFacts:
 
 
 def _compare(column: ColumnFacts, function: str, value: Value) -> ColumnFacts:
-    test = _TESTS[function]
     column = _named(column, (value,)) if function == "equal" and value is not None else column
     edge = _comparable(value)
-    kept = _keep(column, lambda key: test(_comparable(key), edge))
+    kept = _keep(column, _holds(function, value))
     if column.bounds is None or function == "not_equal" or not isinstance(edge, Fraction | date | datetime):
         return kept
     return replace(kept, bounds=_cut(column.bounds, function, edge))
@@ -181,20 +181,26 @@ def _comparable(value: Value) -> Any:
     return value
 
 
-def _order(test: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
-    def apply_test(first: Any, second: Any) -> bool:
-        if isinstance(first, datetime) != isinstance(second, datetime):
-            return True  # a day against a time of day: keep the key, the row-wise condition decides
-        return type(first) is type(second) and test(first, second)
+def _holds(function: str, value: Value) -> Callable[[Value], bool]:
+    """Whether a key stands so to `value`. There may be thousands of keys: one of the same type is compared as it is."""
+    test, edge, kind = _TESTS[function], _comparable(value), type(value)
 
-    return apply_test
+    def holds(key: Value) -> bool:
+        if type(key) is kind:
+            return test(key, value)
+        comparable = _comparable(key)
+        if isinstance(comparable, datetime) != isinstance(edge, datetime):
+            return True  # a day against a time of day: keep the key, the row-wise condition decides
+        return type(comparable) is type(edge) and test(comparable, edge)
+
+    return holds
 
 
 _TESTS: dict[str, Callable[[Any, Any], bool]] = {
-    "equal": _order(lambda a, b: a == b),
-    "not_equal": _order(lambda a, b: a != b),
-    "less": _order(lambda a, b: a < b),
-    "less_equal": _order(lambda a, b: a <= b),
-    "greater": _order(lambda a, b: a > b),
-    "greater_equal": _order(lambda a, b: a >= b),
+    "equal": operator.eq,
+    "not_equal": operator.ne,
+    "less": operator.lt,
+    "less_equal": operator.le,
+    "greater": operator.gt,
+    "greater_equal": operator.ge,
 }
