@@ -32,14 +32,15 @@ class Served:
     """A dataset that may be asked."""
 
     policy: Policy
-    dp: Dp
+    dp: Dp | None
     count_max: int
     snapshot: Snapshot
     schema: Schema
     publics: Publics
     """Rows of its small public tables."""
     shadow: Shadow
-    ceiling: Ceiling
+    ceiling: Ceiling | None
+    """Of privacy loss; None where mode `dp` is not offered."""
 
 
 class Datasets:
@@ -81,21 +82,21 @@ class Datasets:
     def _serve(self, name: str, policy: Policy) -> Served:
         if policy.dataset != name:
             raise ValueError(f"the policy in folder `{name}` is that of `{policy.dataset}`")
-        if policy.unit is None or policy.release.dp is None:
-            raise ValueError(f"`{name}` has no unit or no `dp` section, so nothing of it is answered")
+        if policy.unit is None:
+            raise ValueError(f"`{name}` has no unit, so nothing of it is answered")
         snapshot = ensure(self._domain, self._policies, name)
         drop_superseded(self._domain.state, name)  # no worker of an earlier service can still be reading
         schema = Schema(policy, snapshot.public_keys)
-        ceiling = _ceiling(policy.release.dp, self._domain.datasets[name].ceiling)
+        own, dp = self._domain.datasets[name].ceiling, policy.release.dp
         return Served(
             policy=policy,
-            dp=policy.release.dp,
+            dp=dp,
             count_max=policy.unit.count_max,
             snapshot=snapshot,
             schema=schema,
             publics=snapshot.publics,
             shadow=Shadow(policy),
-            ceiling=ceiling,
+            ceiling=None if dp is None else _ceiling(dp, own),
         )
 
     def find(self, name: str) -> Served | None:

@@ -1,7 +1,8 @@
 """What the service, the zygote and the workers say to each other: frozen records, and rows of plain values.
 
 Frames are four bytes of length (big-endian) and a body. A worker is held to be hostile once it has opened data: what it
-says is one byte of kind and either rows, one JSON list a line, or the name of a failure's class.
+says is one byte of kind and either rows, one JSON list a line, or columns of 64-bit integers (little-endian), or the
+name of a failure's class.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from sandbox.protocol import Layer
 FailureClass = Literal["data", "resource", "timeout", "denied", "internal", "too_big"]
 FAILURE_CLASSES: Final[tuple[FailureClass, ...]] = get_args(FailureClass)
 
-ROWS, FAILED, READY, REPORT = b"R", b"E", b"Y", b"S"
+ROWS, COLUMNS, FAILED, READY, REPORT = b"R", b"C", b"E", b"Y", b"S"
 CONTROL_BYTES_MAX: Final = 8 << 20
 """Of every frame but a worker's rows, SQL included."""
 
@@ -68,6 +69,16 @@ class Query:
 
     sql: str
     shape: tuple[Type, ...]
+    rows_max: int
+    keep: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerQuery:
+    """A SELECT of `count` BIGINT columns without a null, which come back column by column, as bytes."""
+
+    sql: str
+    count: int
     rows_max: int
     keep: str | None = None
 

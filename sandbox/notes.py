@@ -18,6 +18,8 @@ Note = Literal[
     "labelled_quantile",
     "rolled_up",
     "units_without_id_dropped",
+    "withheld",
+    "rounded",
 ]
 
 
@@ -60,6 +62,16 @@ WORDS: Final[Mapping[Note, Words]] = MappingProxyType(
             "rows that belong to nobody are left out: those whose unit is null, or that lead to none",
             "The policy allows rows without a unit, and no such row counts in any answer. How many there are is not "
             "said.",
+        ),
+        "withheld": Words(
+            "withheld: a rule of the policy keeps this number back; there may be nothing behind it, or little",
+            "The number is null because a rule of the policy keeps it back. It says neither which rule, nor how many "
+            "units are behind it: an empty group, a small one, and one that would give others away look the same.",
+        ),
+        "rounded": Words(
+            "rounded: the exact number lies in the interval",
+            "Counts are rounded to the policy's base, and sums and means to match. The exact number lies in the "
+            "interval for certain.",
         ),
     }
 )

@@ -22,7 +22,7 @@ from policies.types import Type, Value
 from sandbox.codec import digest
 from sandbox.notes import Note
 from sandbox.relational.expressions import Position
-from sandbox.relational.nodes import Output, find_release
+from sandbox.relational.nodes import Output, find_release, private_part
 
 VERSION = 1
 ColumnKind = Literal["key", "noisy", "protected", "exact"]
@@ -56,7 +56,7 @@ class Question:
     @property
     def plan_digest(self) -> str:
         """The digest of the private part: post-processing and names do not count, so they are free to differ."""
-        return digest(find_release(self.plan))
+        return digest(private_part(self.plan) if self.mode == "aggregate" else find_release(self.plan))
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +177,9 @@ class Released:
     intervals: tuple[tuple[Interval | None, ...], ...]
     notes: tuple[tuple[tuple[Note, ...] | None, ...], ...]
     confidence: str = "0.95"
+    cells_released: int = 0
+    """Of `aggregate` mode: how many numbers the stored release says, and how many it withholds."""
+    cells_withheld: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,11 @@ from starlette.concurrency import run_in_threadpool
 from sandbox.codec import CodecError, dumps, loads
 from sandbox.datasets import Datasets
 from sandbox.domain import Domain, DomainError
-from sandbox.door import Door, seed_of
+from sandbox.door import Door
 from sandbox.pool import Pool, PoolSettings
 from sandbox.protocol import Cancel, Fetch, Prepare, Run
 from sandbox.release.store import Store
+from sandbox.seed import seed_of
 from sandbox.tickets import TicketVerifier
 
 log = logging.getLogger("bpk.domain")

@@ -12,10 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from policies.types import Type, Value
 from sandbox.codec import CodecError, dumps, loads
 from sandbox.frames import HEADER_BYTES, FrameError, frame, length_of
 from sandbox.jobs import (
+    COLUMNS,
     CONTROL_BYTES_MAX,
     FAILED,
     FAILURE_CLASSES,
@@ -23,6 +27,7 @@ from sandbox.jobs import (
     REPORT,
     ROWS,
     FailureClass,
+    IntegerQuery,
     Query,
     Ready,
     Report,
@@ -36,6 +41,9 @@ _LOOK_MS: Final = 50
 _START_S: Final = 20
 _DEATH_S: Final = 5
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+COLUMNS_BYTES_MAX: Final = 512 << 20
+"""Of all integer columns of one statement together."""
+Integers = NDArray[np.int64]
 
 
 class WorkerFailed(Exception):
@@ -110,6 +118,18 @@ class Worker:
             raise self._failed("too_big") from None
         except RowsWrong:
             raise self._failed("internal") from None
+
+    def columns(self, sql: str, count: int, rows_max: int, keep: str | None = None) -> list[Integers]:
+        """The exact columns of one SELECT of `count` BIGINT columns without a null. Raises WorkerFailed."""
+        body = COLUMNS + dumps(IntegerQuery(sql, count, rows_max, keep))
+        kind, found = self._ask(body, min(rows_max * count * 8, COLUMNS_BYTES_MAX) + 1)
+        if kind == FAILED:
+            raise self._failed(_class_of(found))
+        rows, rest = divmod(len(found), 8 * count)
+        if kind != COLUMNS or rest:
+            raise self._failed("internal")
+        whole = np.frombuffer(found, dtype="<i8").astype(np.int64, copy=False)
+        return [whole[i * rows : (i + 1) * rows] for i in range(count)]
 
     def attack(self, test: SelfTest) -> Report:
         """Lets the worker attack from inside. Raises WorkerFailed."""

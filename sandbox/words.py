@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import assert_never
 
 from policies import privacy_loss
+from sandbox.disclosure.plan import ProtectedPlan
 from sandbox.relational.nodes import (
     Distinct,
     Filter,
@@ -64,6 +65,22 @@ def _reading(job: Job) -> Iterator[str]:
                 yield f"join ({kind}), rows of one {_unit(job)} with rows of the same {_unit(job)} only"
             case Project():
                 yield "compute columns row by row"
+
+
+def exact_steps(plan: ProtectedPlan, question: Output) -> tuple[str, ...]:
+    """The steps of a question that is answered exactly, or not at all."""
+    read = [node for node in reversed(list(walk(plan.release.source))) if isinstance(node, Scan | Public)]
+    rules = plan.rules
+    return (
+        *(f"read `{node.table}`" for node in read),
+        *(f"group by {key.label}" for key in plan.keys),
+        *dict.fromkeys(_MEASURES[figure.measure.function].format(unit="unit") for figure in plan.figures),
+        f"withhold numbers with fewer than {rules.units_min} units behind them, or that few of them make up",
+        f"withhold numbers that differ from one said before in fewer than {rules.difference_units_min} units",
+        "withhold what would let a withheld number be reckoned from the others and from all that was said before",
+        *([f"round counts to {rules.rounding}, sums and means to match"] if rules.rounding else []),
+        *_after(question),
+    )
 
 
 def _unit(job: Job) -> str:

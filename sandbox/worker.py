@@ -16,17 +16,21 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 import duckdb
+import numpy as np
+import numpy.ma as masked
 
 from sandbox.codec import CodecError, dumps, loads
 from sandbox.engine.snapshot import NEEDED_FILES, EngineNotHardened, engine_layer, open_snapshot
 from sandbox.frames import FrameError, read_frame, write_frame
 from sandbox.jobs import (
+    COLUMNS,
     CONTROL_BYTES_MAX,
     FAILED,
     READY,
     REPORT,
     ROWS,
     FailureClass,
+    IntegerQuery,
     Query,
     Ready,
     Report,
@@ -174,14 +178,22 @@ def _answer(connection: duckdb.DuckDBPyConnection, start: Start, body: bytes, ke
     try:
         if body[:1] == REPORT:
             return REPORT + dumps(_attack(connection, loads(body[1:], SelfTest)))
+        if body[:1] == COLUMNS:
+            integers = loads(body[1:], IntegerQuery)
+            _keep(connection, integers.keep, kept)
+            return b"".join((COLUMNS, *_columns(connection, integers)))
         query = loads(body[1:], Query)
-        if query.keep is not None and query.keep not in kept:
-            _one_select(connection, query.keep)
-            connection.execute(f"CREATE TEMP TABLE {KEPT} AS {query.keep}").fetchall()
-            kept.add(query.keep)
+        _keep(connection, query.keep, kept)
         return ROWS + _query(connection, query, start.result_bytes_max)
     except Exception as error:  # noqa: BLE001 RUF100  # the class is all that may leave
         return FAILED + classify(error).encode()
+
+
+def _keep(connection: duckdb.DuckDBPyConnection, select: str | None, kept: set[str]) -> None:
+    if select is not None and select not in kept:
+        _one_select(connection, select)
+        connection.execute(f"CREATE TEMP TABLE {KEPT} AS {select}").fetchall()
+        kept.add(select)
 
 
 def classify(error: BaseException) -> FailureClass:
@@ -206,6 +218,19 @@ def _query(connection: duckdb.DuckDBPyConnection, query: Query, bytes_max: int) 
     if len(result.description or ()) != len(query.shape):
         raise RowsWrong
     return write_rows(_fetch(result, query.rows_max), query.shape, bytes_max)
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, query: IntegerQuery) -> list[bytes]:
+    """Whole columns at once: a Python object per number would take longer than the statement."""
+    result = connection.execute(_one_select(connection, query.sql))
+    if len(result.description or ()) != query.count:
+        raise RowsWrong
+    found = list(result.fetchnumpy().values())
+    if len(found) != query.count or any(column.dtype != np.int64 or masked.is_masked(column) for column in found):
+        raise RowsWrong
+    if len(found[0]) > query.rows_max:
+        raise RowsTooBig
+    return [np.asarray(column, dtype="<i8").tobytes() for column in found]
 
 
 def _fetch(result: duckdb.DuckDBPyConnection, rows_max: int) -> Iterator[Sequence[object]]:

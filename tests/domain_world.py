@@ -21,12 +21,13 @@ from policies.model import Policy
 from sandbox.codec import dumps
 from sandbox.datasets import Datasets
 from sandbox.domain import Domain
-from sandbox.door import Door, seed_of
+from sandbox.door import Door
 from sandbox.pool import Pool, PoolSettings
 from sandbox.protocol import TICKET_CONTEXT, Failed, Prepare, Prepared, Question, Refused, Released, Run, Ticket
 from sandbox.relational.expressions import Column
 from sandbox.relational.nodes import Measure, Output, Release, Scan
 from sandbox.release.store import Store
+from sandbox.seed import seed_of
 from sandbox.service import prepare
 from sandbox.tickets import TicketVerifier
 from tests.builders import policy_text

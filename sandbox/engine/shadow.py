@@ -11,6 +11,7 @@ import duckdb
 
 from policies.model import Policy
 from policies.types import Type
+from sandbox.ingest.job import TAGS_TABLE
 from sandbox.recent import Recent
 from sandbox.relational.lower.scalars import identifier, sql_type
 
@@ -34,6 +35,8 @@ class Shadow:
             columns = [f"{identifier(c.name)} {sql_type(c.type)}" for c in kept]
             columns += [] if table.public else [f"{identifier('__unit')} BIGINT"]
             self._connection.execute(f"CREATE TABLE {identifier(table.name)} ({', '.join(columns)})").fetchall()
+        if "aggregate" in policy.release.modes:
+            self._connection.execute(f"CREATE TABLE {TAGS_TABLE} (unit BIGINT, tag BIGINT)").fetchall()
         for setting in ("SET enable_external_access=false", "SET lock_configuration=true"):
             self._connection.execute(setting).fetchall()
 

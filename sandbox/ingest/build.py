@@ -15,7 +15,7 @@ from sandbox.ingest.readers import literal, quoted
 from sandbox.ingest.refused import IngestRefused
 from sandbox.ingest.report import report_table
 from sandbox.ingest.stage import Staged, stage
-from sandbox.ingest.units import number_units, with_unit
+from sandbox.ingest.units import number_units, tag_units, with_unit
 from sandbox.publics import PublicColumn, PublicRows
 
 DATA = "data.duckdb"
@@ -45,6 +45,8 @@ def _build(job: Job, folder: Path) -> Built:
         truths.check(con, job, staged)
         if job.unit_table is not None:
             number_units(con, job, staged)
+        if job.tag_key:
+            tag_units(con, job)
         reports = tuple(_finish(con, job, staged[table.name], staged) for table in job.tables)
         keys = tuple(keys for table in job.tables if table.public for keys in _public_keys(con, table))
         rows = _small([found for table in job.tables if table.public and (found := _public_rows(con, table))])

@@ -24,6 +24,7 @@ from sandbox.ingest.refused import IngestRefused
 from sandbox.ingest.snapshot import Manifest, Snapshot
 from sandbox.ingest.sources import RecordedFile, SourceFile
 from sandbox.publics import PublicColumn, PublicFile, PublicRows
+from sandbox.seed import tag_key
 
 CHILD_REPLY_BYTES_MAX = 64 << 20
 BUILD_MEMORY_MB_MIN = 2048
@@ -91,6 +92,7 @@ def _job(domain: Domain, policy: Policy, files: tuple[SourceFile, ...], build: P
         threads=domain.worker.threads,
         memory_mb=max(domain.worker.memory_mb, BUILD_MEMORY_MB_MIN),
         allow_degraded=tuple(sorted(domain.allow_degraded)),
+        tag_key=tag_key(domain.state, policy.dataset) if policy.unit and "aggregate" in policy.release.modes else "",
     )
 
 

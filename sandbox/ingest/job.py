@@ -15,7 +15,9 @@ from sandbox.publics import PublicRows
 
 LAYOUT = 2
 """Of the snapshot. A new number makes every snapshot be built anew."""
-UNIT_COLUMN = "__unit"
+UNIT_COLUMN, ITEM_COLUMN = "__unit", "__item"
+TAGS_TABLE = "__units"
+"""The number of each unit in this snapshot, and the tag that it keeps over snapshots."""
 INTEGER_MAX = 2**31 - 1
 
 
@@ -69,6 +71,8 @@ class Job:
     threads: int
     memory_mb: int
     allow_degraded: tuple[str, ...]
+    tag_key: str = ""
+    """Hex key of the tags of units; empty where no tags are made."""
 
     @property
     def unit_type(self) -> str:
@@ -150,8 +154,11 @@ def tables_of(policy: Policy, files: Mapping[str, tuple[IngestFile, ...]]) -> tu
 
 
 def _table(table: Table, files: tuple[IngestFile, ...]) -> IngestTable:
-    if UNIT_COLUMN in (name.lower() for name in table.columns):
-        raise IngestRefused(f"table `{table.name}` lists a column `{UNIT_COLUMN}`; that name is taken")
+    taken = next((name for name in table.columns if name.lower() in (UNIT_COLUMN, ITEM_COLUMN)), None)
+    if taken is not None:
+        raise IngestRefused(f"table `{table.name}` lists a column `{taken}`; that name is taken")
+    if table.name.lower() == TAGS_TABLE:
+        raise IngestRefused(f"a table is called `{table.name}`; that name is taken")
     link = IngestLink(table.link.columns, table.link.to_table, table.link.to_columns) if table.link else None
     columns = tuple(_column(column) for column in table.columns.values())
     fan_out = tuple(sorted(table.fan_out.items()))
@@ -169,7 +176,10 @@ def schema_digest(policy: Policy) -> str:
     Bounds, values, prices and roles' finer grants are not in it: changing them needs no new snapshot.
     """
     unit = policy.unit and (policy.unit.table, policy.unit.column, policy.unit.count_max)
-    return codec.digest((LAYOUT, unit, tuple(_shape(policy, table) for _, table in sorted(policy.tables.items()))))
+    tags = ("tags",) if "aggregate" in policy.release.modes else ()
+    return codec.digest(
+        (LAYOUT, unit, *tags, tuple(_shape(policy, table) for _, table in sorted(policy.tables.items())))
+    )
 
 
 def _shape(policy: Policy, table: Table) -> tuple[object, ...]:

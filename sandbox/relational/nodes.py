@@ -282,3 +282,8 @@ def find_release(relation: Relation) -> Release:
     if len(found) != 1:
         raise ValueError(f"a plan has exactly one Release, this one has {len(found)}")
     return found[0]
+
+
+def private_part(relation: Relation) -> Release | Rollup:
+    """What an exact answer is of: the Release with its grouping sets, which have to be protected together."""
+    return next((node for node in walk(relation) if isinstance(node, Rollup)), None) or find_release(relation)

@@ -89,7 +89,7 @@ def plan_release(release: Release, schema: Schema) -> ReleasePlan:
         raise Refuse("construct_not_allowed", "this question reads no table about units", hint=hint, at=release.at)
     if dp is None or unit is None:
         raise Refuse("mode_not_offered", "this dataset does not offer `dp` answers", at=release.at)
-    keys = tuple(_key(expression, facts) for expression in release.keys)
+    keys = tuple(key_plan(expression, facts) for expression in release.keys)
     if dp.accountant == "pure" and (private := [key for key in keys if key.keys is None]):
         detail = f"the groups of {private[0].label} are not public, and this dataset has no delta to select them with"
         raise Refuse("keys_not_public", detail, hint=_HINT, at=private[0].expression.at)
@@ -121,7 +121,8 @@ def width(statistic: Statistic) -> int:
 _HINT = "name the groups in WHERE (`= ...` or `IN (...)`), or group by a column with declared values"
 
 
-def _key(expression: Expression, facts: Facts) -> KeyPlan:
+def key_plan(expression: Expression, facts: Facts) -> KeyPlan:
+    """A group key. Raises Refuse (`keys_not_public`) for what is continuous."""
     found = facts_of(expression, facts)
     if found.type.kind in ("double", "decimal") and not _binned(expression):
         hint = "group by `bin(...)` of a column with declared bins"

@@ -27,7 +27,7 @@ class Groups:
     """The groups that are answered, in their fixed order, and how a worker's rows are put into them."""
 
     def __init__(self, plan: ReleasePlan, survivors: Sequence[Group] | None) -> None:
-        self.all: tuple[Group, ...] = tuple(survivors) if survivors is not None else _domain(plan.keys)
+        self.all: tuple[Group, ...] = tuple(survivors) if survivors is not None else domain_of(plan.keys)
         self._width = len(plan.keys)
         self._known = {_typed(wire(group)): i for i, group in enumerate(self.all)}
 
@@ -107,7 +107,7 @@ def units_per_key(rows: Sequence[Group], plan: ReleasePlan, count_max: int) -> d
     for row in rows:
         if len(row) != len(plan.keys) + 1:
             raise BadIntake
-        group = tuple(_shown(value, key) for value, key in zip(row[:-1], plan.keys, strict=True))
+        group = tuple(shown_key(value, key) for value, key in zip(row[:-1], plan.keys, strict=True))
         (units,) = _integers(row[-1:])
         if group in found or not 1 <= units <= count_max:
             raise BadIntake
@@ -138,7 +138,8 @@ def _sortable(part: Value) -> int | float | str:
     return float(part) if isinstance(part, Decimal) else part
 
 
-def _domain(keys: tuple[KeyPlan, ...]) -> tuple[Group, ...]:
+def domain_of(keys: tuple[KeyPlan, ...]) -> tuple[Group, ...]:
+    """All groups of public keys, in their fixed order."""
     return tuple(product(*(key.keys or () for key in keys)))
 
 
@@ -148,7 +149,7 @@ def _integers(parts: Sequence[Value]) -> tuple[int, ...]:
     return tuple(part for part in parts if type(part) is int)
 
 
-def _shown(value: Value, key: KeyPlan) -> Value:
+def shown_key(value: Value, key: KeyPlan) -> Value:
     """A private or public key as the answer shows it. Raises BadIntake for what the key cannot be."""
     if value is None:
         if key.nullable:

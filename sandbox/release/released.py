@@ -102,3 +102,7 @@ class Release:
     @property
     def plan_digest(self) -> str:
         return digest(self.asked)
+
+    @property
+    def source_digest(self) -> str:
+        return digest(self.asked.source)

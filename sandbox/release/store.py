@@ -12,7 +12,7 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Final
 from sandbox.codec import digest, dumps, loads
 from sandbox.protocol import Price, Question, Ticket
 from sandbox.relational.nodes import find_release
+from sandbox.release.protected import ProtectedRelease
 from sandbox.release.released import Release
 
 _SCHEMA = """
@@ -48,6 +49,8 @@ CREATE INDEX IF NOT EXISTS release_by_source ON release (source_digest, policy_d
 """
 _LAYOUT: Final = 2
 """Releases of an earlier layout cannot be read any more: they are set aside, and what was spent on them stays spent."""
+NO_ACCOUNTANT: Final = "none"
+"""Of tickets that spend no privacy loss."""
 CANDIDATES_MAX: Final = 50
 """Stored releases over the same rows that are looked at for one that answers a question; the newest of them."""
 
@@ -79,7 +82,11 @@ class Ceiling:
 class Stored:
     id: str
     hash: str
-    release: Release
+    release: Release | ProtectedRelease
+
+
+Also = Callable[[sqlite3.Connection, str], None]
+"""Writes beside a release, given the open transaction and the release's id."""
 
 
 class Store:
@@ -139,38 +146,33 @@ class Store:
             ).fetchone()
         return (int(row[0]), int(row[1])) if row else (0, 0)
 
-    def accept(self, ticket: Ticket, loss: int, ceiling: Ceiling) -> str:
+    def accept(self, ticket: Ticket, loss: int, ceiling: Ceiling | None) -> str:
         """Books a ticket before its worker starts. `fresh`, or what became of it before: a release id, or `failed`.
 
         Guarantee: a ticket id runs at most once, across crashes, and the sum of all accepted prices stays under the
-        ceiling. Raises TicketRefused when it would not; then nothing is booked.
+        ceiling, where there is one. Raises TicketRefused when it would not; then nothing is booked.
         """
         with self._transaction() as tx:
             old = tx.execute("SELECT release FROM ticket WHERE id = ?", (ticket.id,)).fetchone()
             if old is not None:
                 return str(old[0]) if old[0] else "failed"
-            rows = tx.execute(
-                "SELECT accountant, loss, delta FROM spent WHERE dataset = ?", (ticket.dataset,)
-            ).fetchall()
-            if any(accountant != ceiling.accountant for accountant, _, _ in rows):
-                raise TicketRefused("policy_changed", "this dataset was accounted for in another way before")
-            row = rows[0][1:] if rows else (0, 0)
-            after = (int(row[0]) + loss, int(row[1]) + ticket.price.delta)
-            if after[0] > ceiling.loss or after[1] > ceiling.delta:
-                raise TicketRefused("budget_exhausted", "the data domain's ceiling for this dataset is reached")
-            tx.execute(
-                "INSERT INTO spent VALUES (?, ?, ?, ?) ON CONFLICT (dataset, accountant) "
-                "DO UPDATE SET loss = excluded.loss, delta = excluded.delta",
-                (ticket.dataset, ceiling.accountant, *after),
-            )
+            if ceiling is not None:
+                _spend(tx, ticket, loss, ceiling)
             tx.execute(
                 "INSERT INTO ticket VALUES (?, ?, 'accepted', ?, ?, ?, NULL, ?)",
-                (ticket.id, ticket.dataset, loss, ticket.price.delta, ceiling.accountant, time.time_ns() // 1_000_000),
+                (
+                    ticket.id,
+                    ticket.dataset,
+                    loss,
+                    ticket.price.delta,
+                    ceiling.accountant if ceiling else NO_ACCOUNTANT,
+                    time.time_ns() // 1_000_000,
+                ),
             )
         return "fresh"
 
-    def seal(self, ticket_id: str, release: Release) -> Stored:
-        """Keeps a release and ties it to its ticket, before it leaves."""
+    def seal(self, ticket_id: str, release: Release | ProtectedRelease, also: Also | None = None) -> Stored:
+        """Keeps a release and ties it to its ticket, before it leaves; `also` writes in the same transaction."""
         body, salt, release_id = dumps(release), secrets.token_bytes(32), f"rel_{secrets.token_hex(16)}"
         hashed = hashlib.sha256(salt + body).hexdigest()
         with self._transaction() as tx:
@@ -186,9 +188,11 @@ class Store:
                     salt,
                     hashed,
                     body,
-                    digest(release.asked.source),
+                    release.source_digest,
                 ),
             )
+            if also is not None:
+                also(tx, release_id)
             tx.execute("UPDATE ticket SET state = 'released', release = ? WHERE id = ?", (release_id, ticket_id))
         return Stored(release_id, hashed, release)
 
@@ -236,11 +240,33 @@ class Store:
             self._connection.close()
 
 
+def _spend(tx: sqlite3.Connection, ticket: Ticket, loss: int, ceiling: Ceiling) -> None:
+    """Raises TicketRefused."""
+    rows = tx.execute("SELECT accountant, loss, delta FROM spent WHERE dataset = ?", (ticket.dataset,)).fetchall()
+    if any(accountant != ceiling.accountant for accountant, _, _ in rows):
+        raise TicketRefused("policy_changed", "this dataset was accounted for in another way before")
+    row = rows[0][1:] if rows else (0, 0)
+    after = (int(row[0]) + loss, int(row[1]) + ticket.price.delta)
+    if after[0] > ceiling.loss or after[1] > ceiling.delta:
+        raise TicketRefused("budget_exhausted", "the data domain's ceiling for this dataset is reached")
+    tx.execute(
+        "INSERT INTO spent VALUES (?, ?, ?, ?) ON CONFLICT (dataset, accountant) "
+        "DO UPDATE SET loss = excluded.loss, delta = excluded.delta",
+        (ticket.dataset, ceiling.accountant, *after),
+    )
+
+
 def _stored(row: tuple[str, str, bytes, bytes]) -> Stored:
     release_id, hashed, salt, body = row
     if hashlib.sha256(salt + body).hexdigest() != hashed:
         raise RuntimeError("a stored release does not match its hash")
-    return Stored(release_id, hashed, loads(body, Release))
+    return Stored(release_id, hashed, _decoded(body))
+
+
+def _decoded(body: bytes) -> Release | ProtectedRelease:
+    if body.startswith(b'{"@":"ProtectedRelease"'):
+        return loads(body, ProtectedRelease)
+    return loads(body, Release)
 
 
 def loss_of(price: Price, accountant: str) -> int:

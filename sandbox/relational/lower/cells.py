@@ -41,7 +41,7 @@ def key_types(plan: ReleasePlan) -> tuple[Type, ...]:
 def base(plan: ReleasePlan, schema: Schema, columns: Mapping[str, str]) -> Step:
     """Rows of one unit each: the unit `u`, the keys, and `columns`, which maps what is read to its name."""
     read = [f"{UNIT} AS u"]
-    read += [f"{_key(key, plan.facts)} AS g{i}" for i, key in enumerate(plan.keys)]
+    read += [f"{key_sql(key, plan.facts)} AS g{i}" for i, key in enumerate(plan.keys)]
     read += [f"{written} AS {name}" for written, name in columns.items()]
     rows = relation(plan.release.source, schema)
     return Step("base", f"SELECT {', '.join(read)} FROM ({rows}) WHERE {UNIT} IS NOT NULL")
@@ -94,17 +94,18 @@ def where(plan: ReleasePlan) -> str:
 
 def admitted(plan: ReleasePlan) -> list[str]:
     """The conditions under which a row's keys make a group."""
-    return [c for i, key in enumerate(plan.keys) if (c := _admitted(key, f"g{i}"))]
+    return [c for i, key in enumerate(plan.keys) if (c := admitted_key(key, f"g{i}"))]
 
 
-def _key(key: KeyPlan, facts: Facts) -> str:
+def key_sql(key: KeyPlan, facts: Facts) -> str:
+    """SQL of a key of a row, in its own type."""
     written = scalar(key.expression, facts)
     if key.type.whole:
         return f"TRY_CAST({written} AS BIGINT)"
     return f"TRY_CAST({written} AS DOUBLE)" if key_type(key) == DOUBLE else written
 
 
-def _admitted(key: KeyPlan, name: str) -> str | None:
+def admitted_key(key: KeyPlan, name: str) -> str | None:
     """Which values of a key make a group: the public ones, or private text of bearable length."""
     if key.keys is None:
         known = f"length({name}) <= {TEXT_KEY_MAX}" if key.type.kind == "text" else f"{name} IS NOT NULL"

@@ -19,6 +19,9 @@ def identifier(name: str) -> str:
 
 UNIT = identifier("__unit")
 """The hidden column that says whose row it is."""
+ITEM = identifier("__item")
+"""The hidden column that says which row of which table it is, where a question needs to know."""
+ITEMS_PER_TABLE = 2**40
 
 
 def text(value: str) -> str:

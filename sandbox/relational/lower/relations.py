@@ -5,7 +5,7 @@ Facts are derived on the way, so nothing is written of what proves nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import assert_never
 
 from policies.types import Type
@@ -14,7 +14,7 @@ from sandbox.relational.expressions import Column
 from sandbox.relational.facts import Facts, Refuse, Schema
 from sandbox.relational.lower import windows
 from sandbox.relational.lower.aggregates import aggregate
-from sandbox.relational.lower.constants import UNIT, identifier, sql_type
+from sandbox.relational.lower.constants import ITEM, ITEMS_PER_TABLE, UNIT, identifier, sql_type
 from sandbox.relational.lower.scalars import scalar, together
 from sandbox.relational.nodes import (
     Distinct,
@@ -34,7 +34,9 @@ from sandbox.relational.nodes import (
     UnitAggregate,
     Window,
     sources,
+    walk,
 )
+from sandbox.relational.rules.joins import one_each
 
 Lowered = tuple[str, Facts]
 """SQL of a relation and its facts."""
@@ -42,31 +44,93 @@ Lowered = tuple[str, Facts]
 
 def relation(node: Relation, schema: Schema) -> str:
     """SQL of a relation below a release. Raises Refuse for what proves nothing, whoever asks."""
-    return _lowered(node, schema)[0]
+    return _lowered(node, schema, ItemOf())[0]
 
 
-def _lowered(node: Relation, schema: Schema) -> Lowered:
+def with_items(node: Relation, schema: Schema) -> tuple[str, bool]:
+    """The same, and whether its rows carry `__item`: the row of a table that each of them is, told by a number.
+
+    Whatever the question, equal items are the same row of the same table: the side of a join that is met once is a
+    function of the other, so the other's item tells the pair. Rows that are told by no single row carry none.
+    """
+    tables = {name: number for number, name in enumerate(sorted(schema.policy.tables))}
+    items = ItemOf(tables)
+    return _lowered(node, schema, items)[0], items.of(node)
+
+
+class ItemOf:
+    """Which relations carry items. Without `tables` none does."""
+
+    def __init__(self, tables: Mapping[str, int] | None = None) -> None:
+        self._tables = tables
+        self._known: dict[int, tuple[str, ...]] = {}
+
+    def of(self, node: Relation) -> bool:
+        return bool(self._known.get(id(node)))
+
+    def column(self, node: Relation, below: list[Lowered]) -> str | None:
+        """SQL of the item of a row of `node`, in terms of its inputs; None where it has none."""
+        if self._tables is None:
+            return None
+        written = self._column(node, [facts for _, facts in below])
+        self._known[id(node)] = () if written is None else (written,)
+        return written
+
+    def _column(self, node: Relation, facts: list[Facts]) -> str | None:
+        match node:
+            case Scan(table=table):
+                return f"{(self._tables or {})[table] * ITEMS_PER_TABLE} + rowid"
+            case Project() | Filter() | Window():
+                return ITEM if self.of(node.source) else None
+            case UnionAll():
+                apart = self._apart(node)
+                return ITEM if apart and all(self.of(each) for each in node.inputs) else None
+            case Join():
+                return self._joined(node, *facts)
+            case _:
+                return None
+
+    def _apart(self, node: UnionAll) -> bool:
+        """Whether no row of a table can come in by two inputs."""
+        read = [{scan.table for scan in walk(each) if isinstance(scan, Scan)} for each in node.inputs]
+        return sum(map(len, read)) == len(set().union(*read))
+
+    def _joined(self, node: Join, left: Facts, right: Facts) -> str | None:
+        if node.kind in ("semi", "anti"):
+            return f"l.{ITEM}" if self.of(node.left) else None
+        one_left, one_right = one_each(node, left, right)
+        if left.private and self.of(node.left) and one_right:
+            return f"l.{ITEM}"
+        if right.private and self.of(node.right) and one_left:
+            if node.kind == "inner":
+                return f"r.{ITEM}"
+            return f"coalesce(r.{ITEM}, l.{ITEM})" if self.of(node.left) else None
+        return None
+
+
+def _lowered(node: Relation, schema: Schema, items: ItemOf) -> Lowered:
     if isinstance(node, ABOVE):
         raise Refuse("construct_not_allowed", "a released result cannot be read as rows", at=node.at)
-    below = [_lowered(each, schema) for each in sources(node)]
+    below = [_lowered(each, schema, items) for each in sources(node)]
     facts = proved(node, tuple(facts for _, facts in below), schema)
-    return _written(node, below, facts), facts
+    return _written(node, below, facts, items.column(node, below)), facts
 
 
-def _written(node: Relation, below: list[Lowered], facts: Facts) -> str:
+def _written(node: Relation, below: list[Lowered], facts: Facts, item: str | None) -> str:
+    carried = [] if item is None else [f"{item} AS {ITEM}"]
     match node:
         case Scan(table=table, number=number) | Public(table=table, number=number):
-            return _table(table, number, facts)
+            return _table(table, number, facts, carried)
         case Project():
-            return _project(node, *below[0])
+            return _project(node, *below[0], carried)
         case Filter():
             source, known = below[0]
             conditions = " AND ".join(scalar(c, known) for c in node.conditions) or "TRUE"
             return f"SELECT * FROM ({source}) WHERE {conditions}"
         case Join():
-            return _join(node, *below)
+            return _join(node, below[0], below[1], carried)
         case UnionAll():
-            return _union_all(node, below, facts)
+            return _union_all(node, below, facts, carried)
         case UnitAggregate():
             return _unit_aggregate(node, *below[0])
         case Window():
@@ -77,13 +141,13 @@ def _written(node: Relation, below: list[Lowered], facts: Facts) -> str:
             assert_never(node)
 
 
-def _table(table: str, number: int, facts: Facts) -> str:
+def _table(table: str, number: int, facts: Facts, carried: list[str]) -> str:
     prefix = f"{number}."
     columns = [f"{identifier(name.removeprefix(prefix))} AS {identifier(name)}" for name in facts.columns]
-    return f"SELECT {', '.join(_unit(facts) + columns)} FROM {identifier(table)}"
+    return f"SELECT {', '.join(_unit(facts) + carried + columns)} FROM {identifier(table)}"
 
 
-def _union_all(node: UnionAll, below: list[Lowered], facts: Facts) -> str:
+def _union_all(node: UnionAll, below: list[Lowered], facts: Facts, carried: list[str]) -> str:
     """Each input brings its own hidden unit along; columns get one type by name.
 
     Source: docs/explanation/guarantees/union.md
@@ -94,7 +158,7 @@ def _union_all(node: UnionAll, below: list[Lowered], facts: Facts) -> str:
     parts = []
     for part, (source, _) in enumerate(below):
         columns = [f"{written[i][part]} AS {identifier(f'{node.number}.{i}')}" for i in places]
-        parts.append(f"SELECT {', '.join([UNIT, *columns])} FROM ({source})")
+        parts.append(f"SELECT {', '.join([UNIT, *carried, *columns])} FROM ({source})")
     return " UNION ALL ".join(parts)
 
 
@@ -118,16 +182,16 @@ def _unit(facts: Facts) -> list[str]:
     return [UNIT] if facts.private else []
 
 
-def _project(node: Project, source: str, below: Facts) -> str:
+def _project(node: Project, source: str, below: Facts, carried: list[str]) -> str:
     columns = [
         f"{scalar(expression, below)} AS {identifier(f'{node.number}.{i}')}"
         for i, expression in enumerate(node.columns)
         if not (isinstance(expression, Column) and expression.name in (below.unit or ()))
     ]
-    return f"SELECT {', '.join(_unit(below) + columns)} FROM ({source})"
+    return f"SELECT {', '.join(_unit(below) + carried + columns)} FROM ({source})"
 
 
-def _join(node: Join, one: Lowered, other: Lowered) -> str:
+def _join(node: Join, one: Lowered, other: Lowered, carried: list[str]) -> str:
     """Two relations with units always meet on the unit, whatever else is equated.
 
     Guarantee: every row of the result belongs to the one unit of the rows it was made of.
@@ -140,7 +204,7 @@ def _join(node: Join, one: Lowered, other: Lowered) -> str:
         columns += [f"r.{identifier(n)}" for n in right.columns]
     conditions = " AND ".join(_conditions(node, left, right))
     sides = f"({one[0]}) AS l {_JOINS[node.kind]} ({other[0]}) AS r"
-    return f"SELECT {', '.join(unit + columns) or '1'} FROM {sides} ON {conditions}"
+    return f"SELECT {', '.join(unit + carried + columns) or '1'} FROM {sides} ON {conditions}"
 
 
 _JOINS: dict[JoinKind, str] = {"inner": "JOIN", "left": "LEFT JOIN", "semi": "SEMI JOIN", "anti": "ANTI JOIN"}

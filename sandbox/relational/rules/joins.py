@@ -75,6 +75,12 @@ def _one_each(side: Facts, equated: frozenset[str]) -> bool:
     return side.unit_once or side.is_unique(equated | (side.unit or frozenset()))
 
 
+def one_each(join: Join, left: Facts, right: Facts) -> tuple[bool, bool]:
+    """Whether a row of the right meets at most one row of the left, as declared; and the other way round."""
+    first, second = _sides(join)
+    return _one_each(left, first), _one_each(right, second)
+
+
 def _half(join: Join, left: Facts, right: Facts) -> Facts:
     """The rows of `left` with a partner (semi), or without one (anti): EXISTS and NOT EXISTS.
 

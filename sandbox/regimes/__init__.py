@@ -1,0 +1,4 @@
+"""The regimes: how a question of each mode is planned, run, kept and answered. The door knows nothing of either.
+
+`noisy` is mode `dp`, `exact` is mode `aggregate`.
+"""
