@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
@@ -62,7 +61,7 @@ def rows(world: DomainWorld, sql: str) -> list[tuple[Value, ...]]:
         ("SELECT level, COUNT(*) FROM visits JOIN hospitals ON hospital = id GROUP BY level ORDER BY level",
          [("city", 450), ("county", 450)]),
         ("WITH t AS (SELECT pid, COUNT(*) AS n FROM visits GROUP BY pid) SELECT COUNT(*) FROM t WHERE n > 2", [(100,)]),
-        ("SELECT COUNT(*) FROM people WHERE age < 3", [(14,)]),
+        ("SELECT COUNT(*) FROM people WHERE age < 3", [(15,)]),
         ("SELECT COUNT(*) FROM people WHERE age = 3", [(None,)]),
         ("SELECT COUNT(*) FROM people WHERE age = 3 AND age = 4", [(None,)]),
         ("SELECT sex, COUNT(*) AS n FROM people GROUP BY sex HAVING COUNT(*) > 300", []),
