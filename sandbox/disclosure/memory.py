@@ -2,30 +2,171 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+import numpy as np
+from pyroaring import BitMap
 
 from policies.model import Aggregate
+from sandbox.disclosure import history
+from sandbox.disclosure.guard import Said, buckets_apart, differing, from_union, said
+from sandbox.disclosure.history import Rows, SaidCell, Space
+from sandbox.disclosure.past import Past
 from sandbox.disclosure.protect import Candidate
-from sandbox.release.store import Also, Store
+from sandbox.disclosure.sketches import labels_of, least_from_any_union, least_from_union
+from sandbox.relational.facts import Refuse
+from sandbox.release.store import Store
+
+CELLS_MAX: Final = 100_000
+"""Of one dataset that are remembered. What cannot be remembered is not said."""
+COMPARED_MAX: Final = 2_000
+"""Earlier cells and parts that one new cell is compared with unit by unit; where there are more it is withheld."""
 
 
 class Memories:
+    """One for each dataset, read from the domain's file when it is first asked for."""
+
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._pasts: dict[str, Past] = {}
+        self._lock = threading.Lock()
+        store.extend(history.SCHEMA)
 
-    def require_room(self, dataset: str) -> None:
-        pass
+    def require_room(self, dataset: str, units_about: int) -> None:
+        """Raises Refuse where no more cells can be remembered."""
+        if len(self._past(dataset, units_about).all) >= CELLS_MAX:
+            detail = f"`{dataset}` has answered as many exact questions as can be held against each other"
+            raise Refuse("budget_exhausted", detail, hint="what was answered is answered again; or ask in mode `dp`")
 
-    def of(self, dataset: str, snapshot: str, rules: Aggregate) -> Memory:
-        return Memory()
+    def of(self, dataset: str, snapshot: str, rules: Aggregate, units_about: int) -> Remembered:
+        return Remembered(self._past(dataset, units_about), dataset, snapshot, rules)
+
+    def _past(self, dataset: str, units_about: int) -> Past:
+        with self._lock:
+            if dataset not in self._pasts:
+                with self._store.reading() as connection:
+                    self._pasts[dataset] = Past(units_about, *history.load(connection, dataset))
+            return self._pasts[dataset]
 
 
-class Memory:
+class Remembered:
+    """A dataset's past, for one new table over `snapshot`. See `protect.Memory`."""
+
+    def __init__(self, past: Past, dataset: str, snapshot: str, rules: Aggregate) -> None:
+        self._past = past
+        self._dataset = dataset
+        self._snapshot = snapshot
+        self._least = rules.difference_units_min
+        self._rules = rules
+
     def differing(self, table: Sequence[Candidate]) -> frozenset[int]:
-        return frozenset()
+        """The larger of two cells that are too near each other is said.
+
+        Source: docs/explanation/guarantees/differencing.md
+        """
+        open_ = [i for i, one in enumerate(table) if one.reason is None]
+        open_.sort(key=lambda i: (-len(table[i].shares), table[i].cell.part, table[i].cell.place, table[i].cell.column))
+        accepted: dict[int, Said] = {}
+        for i in open_:
+            one = self._said(table[i])
+            if not self._near(one, [(table[j], other) for j, other in accepted.items()], table[i]):
+                accepted[i] = one
+        for group in self._groups(table, accepted):
+            self._drop_smallest(table, accepted, group)
+        return frozenset(open_) - frozenset(accepted)
+
+    def _said(self, one: Candidate) -> Said:
+        units = one.shares.units[one.shares.values != 0]
+        space = (self._snapshot, one.cell.quantity.name)
+        return said(space, one.shares, one.cell.rows, self._past.sample.row(units))
+
+    def _near(self, one: Said, accepted: list[tuple[Candidate, Said]], own: Candidate) -> bool:
+        """Whether a few units tell it from something said before, or from the cells of its own table."""
+        past = self._past
+        near = np.flatnonzero(buckets_apart(one.buckets, past.buckets) < self._least)
+        parts, labels, most = past.labels()
+        bound = least_from_union(one.sample, labels, most)
+        unions = np.flatnonzero(bound < self._least)
+        if len(near) + len(unions) > COMPARED_MAX:
+            return True
+        if any(self._few(differing(one, past.compared(int(i)))) for i in near):
+            return True
+        if any(self._few(from_union(one, [past.compared(n) for n in past.parts[parts[i]]])) for i in unions):
+            return True
+        beside = [
+            other for _, other in accepted if int(buckets_apart(one.buckets, other.buckets[None])[0]) < self._least
+        ]
+        if any(self._few(differing(one, other)) for other in beside):
+            return True
+        groups: dict[tuple[int, str], list[Said]] = {}
+        for candidate, other in accepted:
+            if candidate.cell.part != own.cell.part:
+                groups.setdefault((candidate.cell.part, candidate.cell.quantity.name), []).append(other)
+        return any(self._few(self._union(one, cells)) for cells in groups.values())
+
+    def _union(self, cell: Said, cells: Sequence[Said]) -> int:
+        """The units in which a cell differs from a union at least: seldom reckoned in full."""
+        labels = labels_of(np.array([other.sample for other in cells]))
+        bound = int(least_from_union(cell.sample, labels[None], len(cells))[0])
+        return bound if bound >= self._least else from_union(cell, cells)
+
+    def _few(self, units: int) -> bool:
+        return 0 < units < self._least
+
+    def _groups(self, table: Sequence[Candidate], accepted: dict[int, Said]) -> Iterator[list[int]]:
+        """Cells of this table that have no row in common: of one part and quantity."""
+        groups: dict[tuple[int, str], list[int]] = {}
+        for i in accepted:
+            groups.setdefault((table[i].cell.part, table[i].cell.quantity.name), []).append(i)
+        yield from (group for group in groups.values() if len(group) > 1)
+
+    def _drop_smallest(self, table: Sequence[Candidate], accepted: dict[int, Said], group: list[int]) -> None:
+        """Withholds the smallest of a group's cells until none of its unions is near to a cell said before."""
+        while len(left := [i for i in group if i in accepted]) > 1:
+            cells = [accepted[i] for i in left]
+            near = self._near_union(cells, [other for i, other in accepted.items() if i not in left])
+            if near is None:
+                return
+            touched = [i for i in left if len(np.intersect1d(accepted[i].shares.units, near.shares.units))]
+            del accepted[min(touched or left, key=lambda i: len(table[i].shares))]
+
+    def _near_union(self, cells: Sequence[Said], beside: Sequence[Said]) -> Said | None:
+        """A cell, said before or beside, from which a union of `cells` differs in a few units."""
+        labels = labels_of(np.array([other.sample for other in cells]))
+        bounds = least_from_any_union(self._past.samples, labels, len(cells))
+        numbers = np.flatnonzero(bounds < self._least)
+        others: Iterator[Said] = (self._past.compared(int(number)) for number in numbers)
+        found = next((other for other in others if self._few(from_union(other, cells))), None)
+        return found or next((other for other in beside if self._few(self._union(other, cells))), None)
 
     def narrowed(self, table: Sequence[Candidate]) -> frozenset[int]:
         return frozenset()
 
-    def keeping(self, cells: Sequence[Candidate]) -> Also | None:
-        return None
+    def keeping(self, table: Sequence[Candidate]) -> Callable[[sqlite3.Connection, str], None]:
+        """Writes the table down within the transaction that keeps its release, and remembers it."""
+        kept = [one for one in table if len(one.cell.rows)]
+
+        def write(tx: sqlite3.Connection, release: str) -> None:
+            fresh = []
+            for one in kept:
+                space = (self._snapshot, one.cell.quantity.name)
+                ground = self._past.grounds.setdefault(space, Rows())
+                if len(rows := ground.fresh(one.cell.rows)):
+                    ground.add(rows)
+                    fresh.append((space, rows))
+            cells = [self._kept(one, release) for one in kept]
+            history.write(tx, self._dataset, fresh, cells)
+            for cell in cells:
+                self._past.add(cell)
+
+        return write
+
+    def _kept(self, one: Candidate, release: str) -> SaidCell:
+        space: Space = (self._snapshot, one.cell.quantity.name)
+        places = BitMap(self._past.grounds[space].places_of(one.cell.rows.items).astype(np.uint32))
+        return SaidCell(
+            self._snapshot, one.cell.quantity, release, one.cell.part, said=one.reason is None, places=places
+        )

@@ -80,7 +80,7 @@ class Exact:
         return None
 
     def require_left(self, job: ExactJob, served: Served) -> None:
-        self._memory.require_room(job.question.dataset)
+        self._memory.require_room(job.question.dataset, job.plan.units_about)
 
     def run(self, job: ExactJob, ticket: Ticket, worker: Worker, served: Served) -> Stored:
         """One at a time for a dataset: what one question is told is what the next one is held against."""
@@ -91,7 +91,7 @@ class Exact:
         rows = rows_of(columns, len(groups), plan)
         parts = parts_of(plan, groups, None if plan.private_keys else domain_of(plan.keys))
         with self._one_at_a_time[job.question.dataset]:
-            memory = self._memory.of(job.question.dataset, served.snapshot.commitment, plan.rules)
+            memory = self._memory.of(job.question.dataset, served.snapshot.commitment, plan.rules, plan.units_about)
             found = protect(plan, rows, parts, ticket.id, memory)
             release = protected_release(
                 job.question, plan, served.snapshot.commitment, found, units_dropped=job.units_dropped

@@ -138,6 +138,17 @@ class Store:
                 raise
             self._connection.execute("COMMIT")
 
+    def extend(self, schema: str) -> None:
+        """Tables of others in the same file, so that what they keep can be written with a release, or not at all."""
+        with self._lock:
+            self._connection.executescript(schema)
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """For what others keep here."""
+        with self._lock:
+            yield self._connection
+
     def spent(self, dataset: str, accountant: str) -> tuple[int, int]:
         """(loss, delta) spent so far."""
         with self._lock:

@@ -1,0 +1,141 @@
+"""What was answered in `aggregate` mode, cell by cell, for life: beside the releases, in the domain's own file.
+
+A cell is a set of places in the *ground* of its snapshot and quantity, which holds each row once and only grows. Sets
+are compressed (Roaring); rows are plain arrays of 64-bit integers.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from pyroaring import BitMap
+
+from sandbox.disclosure.cells import Ground, Integers, Quantity
+
+SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS said_row (
+    dataset TEXT NOT NULL, snapshot TEXT NOT NULL, quantity TEXT NOT NULL,
+    items BLOB NOT NULL, units BLOB NOT NULL, amounts BLOB NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS said_row_of ON said_row (dataset, snapshot, quantity);
+CREATE TABLE IF NOT EXISTS said_cell (
+    dataset TEXT NOT NULL, snapshot TEXT NOT NULL, quantity TEXT NOT NULL, nonnegative INTEGER NOT NULL,
+    counts INTEGER NOT NULL, release TEXT NOT NULL, part INTEGER NOT NULL, said INTEGER NOT NULL, places BLOB NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS said_cell_of ON said_cell (dataset);
+CREATE TRIGGER IF NOT EXISTS said_stays BEFORE DELETE ON said_cell
+    BEGIN SELECT RAISE(ABORT, 'what was said stays said'); END;
+CREATE TRIGGER IF NOT EXISTS said_as_it_was BEFORE UPDATE ON said_cell
+    BEGIN SELECT RAISE(ABORT, 'what was said stays said'); END;
+"""
+Space = tuple[str, str]
+"""(snapshot, name of the quantity)"""
+
+
+@dataclass(frozen=True, slots=True)
+class SaidCell:
+    """A cell that was asked: released (`said`) or withheld. `places` are those of its rows in the ground."""
+
+    snapshot: str
+    quantity: Quantity
+    release: str
+    part: int
+    said: bool
+    places: BitMap
+
+    @property
+    def space(self) -> Space:
+        return self.snapshot, self.quantity.name
+
+
+class Rows:
+    """The ground of one snapshot and quantity: rows in the order in which they came, and where each item stands."""
+
+    def __init__(self) -> None:
+        empty = np.empty(0, dtype=np.int64)
+        self.items, self.units, self.values = empty, empty, empty
+        self._sorted, self._places = empty, empty
+
+    def add(self, fresh: Ground) -> None:
+        """Rows whose items are not there yet."""
+        self.items = np.concatenate((self.items, fresh.items))
+        self.units = np.concatenate((self.units, fresh.units))
+        self.values = np.concatenate((self.values, fresh.values))
+        self._places = np.argsort(self.items, kind="stable")
+        self._sorted = self.items[self._places]
+
+    def fresh(self, rows: Ground) -> Ground:
+        """Those of `rows` that are not there yet."""
+        new = self._found(rows.items) < 0
+        return Ground(rows.items[new], rows.units[new], rows.values[new])
+
+    def places_of(self, items: Integers) -> Integers:
+        """Where `items` stand, all of which are there."""
+        return self._found(items)
+
+    def at(self, places: Integers) -> Ground:
+        """The rows at `places`, ascending by item."""
+        items = self.items[places]
+        order = np.argsort(items, kind="stable")
+        return Ground(items[order], self.units[places][order], self.values[places][order])
+
+    def _found(self, items: Integers) -> Integers:
+        if not len(self._sorted):
+            return np.full(len(items), -1, dtype=np.int64)
+        near = np.minimum(np.searchsorted(self._sorted, items), len(self._sorted) - 1)
+        return np.where(self._sorted[near] == items, self._places[near], -1)
+
+
+def array_of(places: BitMap) -> Integers:
+    return np.frombuffer(places.to_array(), dtype=np.uint32).astype(np.int64)
+
+
+def load(connection: sqlite3.Connection, dataset: str) -> tuple[dict[Space, Rows], list[SaidCell]]:
+    """All of a dataset's past, in order."""
+    grounds: dict[Space, Rows] = {}
+    for snapshot, quantity, *blobs in connection.execute(
+        "SELECT snapshot, quantity, items, units, amounts FROM said_row WHERE dataset = ? ORDER BY rowid", (dataset,)
+    ):
+        rows = grounds.setdefault((snapshot, quantity), Rows())
+        rows.add(Ground(*(np.frombuffer(blob, dtype="<i8").astype(np.int64) for blob in blobs)))
+    return grounds, list(_cells(connection, dataset))
+
+
+def _cells(connection: sqlite3.Connection, dataset: str) -> Iterator[SaidCell]:
+    for snapshot, name, nonnegative, counts, release, part, said, places in connection.execute(
+        "SELECT snapshot, quantity, nonnegative, counts, release, part, said, places FROM said_cell "
+        "WHERE dataset = ? ORDER BY rowid",
+        (dataset,),
+    ):
+        quantity = Quantity(name, bool(nonnegative), bool(counts))
+        yield SaidCell(snapshot, quantity, release, part, bool(said), BitMap.deserialize(places))
+
+
+def write(
+    tx: sqlite3.Connection, dataset: str, rows: Sequence[tuple[Space, Ground]], cells: Sequence[SaidCell]
+) -> None:
+    """Within an open transaction, that in which the release is kept."""
+    for (snapshot, quantity), ground in rows:
+        blobs = [column.astype("<i8").tobytes() for column in (ground.items, ground.units, ground.values)]
+        tx.execute("INSERT INTO said_row VALUES (?, ?, ?, ?, ?, ?)", (dataset, snapshot, quantity, *blobs))
+    tx.executemany(
+        "INSERT INTO said_cell VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                dataset,
+                cell.snapshot,
+                cell.quantity.name,
+                int(cell.quantity.nonnegative),
+                int(cell.quantity.counts),
+                cell.release,
+                cell.part,
+                int(cell.said),
+                cell.places.serialize(),
+            )
+            for cell in cells
+        ],
+    )
