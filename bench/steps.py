@@ -36,7 +36,7 @@ STEPS: Final = (
     Step("noise", "domain", "sandbox.release.noise:add_noise"),
     Step("keys", "domain", "sandbox.release.noise:select_keys"),
     Step("store", "domain", "sandbox.release.store:Store.seal"),
-    Step("post", "domain", "sandbox.door:answer"),
+    Step("post", "domain", "sandbox.regimes.noisy:answer"),
     Step("retire", "domain", "sandbox.pool:Worker.close"),
 )
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from gateway.budget.account import Budget
+from gateway.budget.account import Budget, Scope
+from gateway.budget.cells import cells_of
+from gateway.budget.ledger import Ledger
 from gateway.budget.loss import words
 from gateway.budget.queries import QueryRow
-from policies.model import Policy
+from gateway.store import Reading
+from policies.model import Mode, Policy
 from policies.privacy_loss import EPSILON_UNIT, text
 from policies.types import Value
-from sandbox.protocol import OutputColumn, Prepared, Price, Released
-
-FREE = Price(0, 0, 0)
+from sandbox.protocol import FREE, OutputColumn, Prepared, Price, Released
 
 
 def value(item: Value) -> Any:
@@ -52,10 +53,54 @@ def budget(policy: Policy, budgets: tuple[Budget, ...]) -> dict[str, Any] | None
     return found
 
 
+def left(  # noqa: PLR0913, PLR0917  # whose budgets, in which currency
+    view: Reading,
+    ledger: Ledger,
+    policy: Policy,
+    mode: Mode,
+    scopes: Sequence[Scope],
+    price: Price,
+    operator: str,
+) -> dict[str, Any] | None:
+    """What is left after the answer: privacy loss of mode `dp`, cells of mode `aggregate`."""
+    if mode != "aggregate":
+        return budget(policy, ledger.budgets(view, scopes, price))
+    cells = cells_of(view, policy, operator)
+    if cells is None:
+        return None
+    return {"cells": {"name": policy.dataset, "cells_left": cells.left, "withheld_left": cells.withheld_left}}
+
+
+def rules(policy: Policy) -> list[dict[str, str]]:
+    """The rules that an exact answer keeps, in words that a reader can cite. Functions of the policy alone."""
+    found = policy.release.aggregate
+    if found is None:
+        return []
+    most, share = found.dominance_units, format(found.dominance_share * 100, "f").rstrip("0").rstrip(".")
+    largest = "the largest contribution makes" if most == 1 else f"the largest {most} contributions together make"
+    percent = format(found.p_percent, "f")
+    words = {
+        "units": f"at least {found.units_min} units contribute to every number that is shown",
+        "dominance": f"{largest} less than {share} % of it",
+        "p_percent": f"no contribution can be told from it to within {percent} % by another contributor",
+        "homogeneous": "no group is shown in which all, or all but a few, share a sensitive value",
+        "difference": f"it differs from any number shown before in no unit or in {found.difference_units_min} and more",
+        "complementary": "nothing that is withheld can be reckoned from all numbers shown",
+    }
+    if found.rounding:
+        words["rounding"] = f"counts are rounded to {found.rounding}, sums and means to match"
+    return [{"name": name, "text": text_} for name, text_ in words.items()]
+
+
 def answered(
-    row: QueryRow, released: Released, left: dict[str, Any] | None, receipt: Mapping[str, Any]
+    row: QueryRow,
+    released: Released,
+    left: dict[str, Any] | None,
+    receipt: Mapping[str, Any],
+    policy: Policy | None,
 ) -> dict[str, Any]:
     """The answer of a query that has ended well."""
+    cited = {"rules": rules(policy)} if row.mode == "aggregate" and policy is not None else {}
     return {
         "id": row.id,
         "status": "answered",
@@ -70,6 +115,7 @@ def answered(
         "cost": cost(row.cost),
         "budget": left,
         "reused": row.reused,
+        **cited,
         "receipt": dict(receipt),
     }
 
@@ -84,9 +130,13 @@ def state(row: QueryRow) -> dict[str, Any]:
     return failed(row.id) if row.state == "failed" else {"id": row.id, "status": row.state}
 
 
-def checked(mode: str, prepared: Prepared, left: dict[str, Any] | None, *, reused: bool) -> dict[str, Any]:
+def checked(
+    policy: Policy, mode: Mode, prepared: Prepared, left: dict[str, Any] | None, *, reused: bool
+) -> dict[str, Any]:
     """The verdict of a check that found nothing against the question."""
+    cited = {"rules": rules(policy)} if mode == "aggregate" else {}
     return {
+        **cited,
         "verdict": "answer",
         "mode": mode,
         "plan": list(prepared.steps),

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateway.errors import STATUS, NotReady, Refusal
 from sandbox import codec
 from sandbox.protocol import (
+    FREE,
     TICKET_CONTEXT,
     Accuracy,
     Cancel,
@@ -61,7 +62,9 @@ class Domain:
         if prepared.plan_digest != question.plan_digest:
             raise Unreachable("the data domain priced another question")
         epsilon = prepared.price.epsilon
-        if not 0 < epsilon <= question.epsilon or (accuracy is None and epsilon != question.epsilon):
+        free = question.mode != "dp" and prepared.price == FREE
+        chosen = 0 < epsilon <= question.epsilon and (accuracy is not None or epsilon == question.epsilon)
+        if not (free or (question.mode == "dp" and chosen)):
             raise Unreachable("the data domain named another price than it was asked for")
         return prepared
 

@@ -49,7 +49,8 @@ class Outcomes:
                 return row
             if released is None:
                 return self.ledger.fail(tx, query_id)
-            return self.ledger.answer(tx, query_id, Stored(released.release, released.release_hash))
+            shown = (released.cells_released, released.cells_withheld) if row.mode == "aggregate" else None
+            return self.ledger.answer(tx, query_id, Stored(released.release, released.release_hash), shown)
 
     def leave(self, query_id: str) -> dict[str, Any]:
         """The constant failure of a query whose outcome could not be recorded; it is, when next asked for."""
@@ -63,9 +64,9 @@ class Outcomes:
         left = None
         if policy is not None:
             with self.store.reading() as view:
-                scopes = scopes_for(policy, row.operator, licence)
-                left = answer.budget(policy, self.ledger.budgets(view, scopes, released.price))
-        return answer.answered(row, released, left, self.log.receipt(row.record))
+                scopes = scopes_for(policy, row.operator, licence, row.mode)
+                left = answer.left(view, self.ledger, policy, row.mode, scopes, released.price, row.operator)
+        return answer.answered(row, released, left, self.log.receipt(row.record), policy)
 
     def of(self, row: QueryRow) -> dict[str, Any]:
         """As it stands now: answered, running, cancelled, or the constant failure."""

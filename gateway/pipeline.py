@@ -23,6 +23,7 @@ from gateway.admission.licences import askable
 from gateway.ask import Ask, Begun, NotAnswered
 from gateway.budget import queries
 from gateway.budget.account import scopes_for
+from gateway.budget.cells import cells_of
 from gateway.budget.ledger import Ledger
 from gateway.budget.queries import Asked, QueryRow, Repeated, Stored, new_query_id
 from gateway.cases import Doors
@@ -35,7 +36,7 @@ from gateway.reuse import own_release
 from gateway.running import Running
 from gateway.sql.limits import SqlLimits
 from gateway.sql.read import read
-from gateway.store import Store
+from gateway.store import Reading, Store
 from policies.model import Policy
 from sandbox import codec
 from sandbox.protocol import TICKET_S, Prepared, Question, Released, Ticket
@@ -128,14 +129,16 @@ class Pipeline:
             prepared = self.domain.prepare(admitted.question, reserve=False, accuracy=ask.accuracy)
             admitted = admitted.priced(prepared.price.epsilon)
             reused = self._stored(admitted, prepared, ask.caller) is not None
-            scopes = scopes_for(admitted.policy, ask.caller.subject, admitted.licence)
+            scopes = scopes_for(admitted.policy, ask.caller.subject, admitted.licence, admitted.mode)
             with self.store.reading() as view:
                 if not reused:
                     for scope in scopes:
                         self.ledger.fitting(view, scope, prepared.price)
-                budgets = self.ledger.budgets(view, scopes, prepared.price)
-            left = answer.budget(admitted.policy, budgets)
-            return answer.checked(admitted.question.mode, prepared, left, reused=reused)
+                    _require_cells(view, admitted)
+                left = answer.left(
+                    view, self.ledger, admitted.policy, admitted.mode, scopes, prepared.price, admitted.operator
+                )
+            return answer.checked(admitted.policy, admitted.mode, prepared, left, reused=reused)
         except Refusal as refusal:
             raise NotAnswered(refusal, None, trail.policy) from refusal
 
@@ -214,9 +217,10 @@ class Pipeline:
 
     def _charge(self, asked: Asked, admitted: AdmittedQuery, prepared: Prepared, texts: Mapping[str, str]) -> _Charged:
         """From here on every end costs."""
-        scopes = scopes_for(admitted.policy, asked.operator, admitted.licence)
+        scopes = scopes_for(admitted.policy, asked.operator, admitted.licence, admitted.mode)
         ticket = _ticket(asked, prepared)
         with self.store.transaction() as tx:
+            _require_cells(tx, admitted)
             row = self.ledger.charge(tx, asked, scopes, prepared.price, texts=texts)
             self.running.promise(row.id, ticket.id)  # before others can see the charge
         return _Charged(row, ticket, admitted.question, prepared.reservation)
@@ -248,6 +252,13 @@ class Pipeline:
         if reservation is not None:
             with contextlib.suppress(NotReady, Refusal):
                 self.domain.cancel(reservation)
+
+
+def _require_cells(view: Reading, admitted: AdmittedQuery) -> None:
+    """Raises Refusal(budget_exhausted) where the operator was told all that exact answers may tell."""
+    cells = cells_of(view, admitted.policy, admitted.operator) if admitted.mode == "aggregate" else None
+    if cells is not None:
+        cells.require_left(admitted.dataset)
 
 
 def _asked(ask: Ask, admitted: AdmittedQuery, prepared: Prepared, query_id: str) -> Asked:

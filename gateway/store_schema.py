@@ -155,5 +155,20 @@ _GUARDS: Final = (
     *(_guard(table, "UPDATE") for table in ("charge", "record", "node", "secret")),
 )
 
-SCHEMAS: Final[tuple[tuple[str, ...], ...]] = ((*_LEDGER, *_LOG, *_GUARDS),)
+_CELLS: Final = (
+    """
+    CREATE TABLE cells (
+        query TEXT PRIMARY KEY REFERENCES query (id),
+        operator TEXT NOT NULL,
+        dataset TEXT NOT NULL,
+        released INTEGER NOT NULL CHECK (released >= 0),
+        withheld INTEGER NOT NULL CHECK (withheld >= 0)
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE INDEX cells_of_operator ON cells (operator, dataset)",
+    _guard("cells", "DELETE"),
+    _guard("cells", "UPDATE"),
+)
+
+SCHEMAS: Final[tuple[tuple[str, ...], ...]] = ((*_LEDGER, *_LOG, *_GUARDS), _CELLS)
 """SCHEMAS[n] leads from schema n to schema n + 1."""

@@ -111,6 +111,18 @@ class AggregateDocument(Document):
         le=1_000_000,
         description="Any two released cells differ in no unit or in at least so many. Default: `units_min`.",
     )
+    cells_max: int = Field(
+        default=10_000,
+        ge=1,
+        le=1_000_000,
+        description="How many numbers one operator may be shown of the dataset, for life. A repeated answer is free.",
+    )
+    withheld_max: int = Field(
+        default=1_000,
+        ge=1,
+        le=1_000_000,
+        description="How many numbers may be withheld from one operator, for life: each tells a little.",
+    )
 
 
 class ReleaseDocument(Document):

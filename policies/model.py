@@ -130,6 +130,10 @@ class Aggregate:
     p_percent: Decimal
     rounding: int
     difference_units_min: int
+    cells_max: int = 10_000
+    """Numbers that one operator may be shown, for life."""
+    withheld_max: int = 1_000
+    """Numbers that may be withheld from one operator, for life."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,4 +128,6 @@ def _aggregate(document: AggregateDocument, report: Report) -> Aggregate:
         p_percent=p_percent,
         rounding=document.rounding,
         difference_units_min=document.units_min if difference is None else difference,
+        cells_max=document.cells_max,
+        withheld_max=document.withheld_max,
     )

@@ -42,6 +42,10 @@ class Price:
     rho: int
 
 
+FREE = Price(0, 0, 0)
+"""Of an answer that was given before, and of one without noise."""
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """A question, and all that its meaning depends on. `epsilon` is in 1e-12."""

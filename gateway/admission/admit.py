@@ -39,6 +39,8 @@ class AdmittedQuery:
 
     def priced(self, epsilon: int) -> AdmittedQuery:
         """The same question at the price that its accuracy needs: never above what was admitted."""
+        if self.mode == "aggregate" and epsilon == self.epsilon == 0:
+            return self
         if not 0 < epsilon <= self.epsilon:
             raise AssertionError("a query was priced above what was admitted")
         return replace(self, question=replace(self.question, epsilon=epsilon), epsilon=epsilon)
@@ -68,9 +70,18 @@ def admit(  # noqa: PLR0913  # who asks what, for what, at which price: each is 
     named = purpose_for(policy, licence, purpose)
     chosen = mode_for(policy, mode)
     require_roles(query.plan, policy)
-    if policy.release.dp is None:
-        raise Refusal("mode_not_offered", f"`{policy.dataset}` is not answered in mode `dp`")
-    dp = policy.release.dp
-    price = most_of(dp) if by_accuracy else epsilon_for(dp, epsilon)
+    price = _price(policy, chosen, epsilon, by_accuracy=by_accuracy)
     question = Question(policy.dataset, policy.digest, chosen, price, query.plan)
     return AdmittedQuery(operator, policy.dataset, policy, licence, named, chosen, question, price, _MAKER)
+
+
+def _price(policy: Policy, mode: Mode, epsilon: Decimal | None, *, by_accuracy: bool) -> int:
+    """What the question may cost in epsilon: nothing where it is answered exactly. Raises Refusal."""
+    dp = policy.release.dp
+    if mode == "dp" and dp is not None:
+        return most_of(dp) if by_accuracy else epsilon_for(dp, epsilon)
+    if epsilon is not None or by_accuracy:
+        what = "`accuracy`" if by_accuracy else "`epsilon`"
+        message = f"{what} is of mode `dp`: an exact answer has no noise, and costs none"
+        raise Refusal("epsilon_invalid", message, hint=f"leave {what} out, or ask in mode `dp` where it is offered")
+    return 0

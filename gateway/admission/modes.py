@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.errors import Refusal
 from policies.model import Mode, Policy
 
-ANSWERED: tuple[Mode, ...] = ("dp",)
+ANSWERED: tuple[Mode, ...] = ("dp", "aggregate")
 """The modes that this version answers."""
 
 
@@ -15,7 +15,7 @@ def mode_for(policy: Policy, asked: str | None) -> Mode:
     wanted = asked if asked is not None else (offered[0] if offered else "dp")
     for mode in offered:
         if mode == wanted:
-            if mode in ANSWERED and policy.release.dp is not None:
+            if mode in ANSWERED and getattr(policy.release, mode) is not None:
                 return mode
             hint = _offer([one for one in offered if one in ANSWERED])
             raise Refusal("mode_not_offered", f"this version does not answer in mode `{mode}`", hint=hint)

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from gateway.budget.loss import Cap, Loss, answers, as_epsilon, cap, counted, left, words
 from gateway.errors import Fault
-from policies.model import Licence, Policy
+from policies.model import Licence, Mode, Policy
 from policies.privacy_loss import EPSILON_UNIT, text
 from policies.shortfall import shortfall
 from sandbox.protocol import Price
@@ -103,12 +103,12 @@ class Budget:
         return {**words(loss), "epsilon": text(as_epsilon(self.scope.cap, loss), EPSILON_UNIT)}
 
 
-def scopes_for(policy: Policy, operator: str, licence: Licence | None) -> tuple[Scope, ...]:
+def scopes_for(policy: Policy, operator: str, licence: Licence | None, mode: Mode = "dp") -> tuple[Scope, ...]:
     """The scopes that one query of `operator` is charged to, with the caps in force; none where nothing is dp.
 
     A licence that names no share of its own, or no licence (open data), has the dataset's cap.
     """
-    if policy.release.dp is None:
+    if policy.release.dp is None or mode != "dp":
         return ()
     share = None if licence is None else licence.budget.get(policy.dataset)
     return (*dataset_scopes(policy), Scope(policy.dataset, operator, cap(policy.release.dp, share)))

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
-from gateway.budget import queries
+from gateway.budget import cells, queries
 from gateway.budget.account import Account, Budget, Scope, Shortfall, State, advance, budget_of, shortfall_words
 from gateway.budget.loss import Loss, words
 from gateway.budget.queries import Asked, QueryRow, Stored
 from gateway.errors import Fault, Misconfigured, Refusal
 from gateway.store import Reading, Transaction
-from sandbox.protocol import Price
-
-_FREE: Final = Price(0, 0, 0)
+from sandbox.protocol import FREE, Price
 
 
 class Journal(Protocol):
@@ -90,7 +88,7 @@ class Ledger:
         self.declare(tx, scopes, asked.policy_digest)
         charged = [(scope, self.fitting(tx, scope, price)) for scope in scopes]
         seq = self._decide(tx, asked, "run", texts=texts)
-        queries.insert(tx, self._row(asked, price if scopes else _FREE, seq, None))
+        queries.insert(tx, self._row(asked, price if scopes else FREE, seq, None))
         for scope, amount in charged:
             _book(tx, asked.id, scope, amount)
         lines = [{"scope": scope.id, **words(price)} for scope in scopes]
@@ -104,7 +102,7 @@ class Ledger:
         self._refuse_frozen(asked.dataset)
         queries.raise_repeated(tx, asked)
         seq = self._decide(tx, asked, "reused", texts=texts, hashes={"release": stored.release_hash})
-        queries.insert(tx, self._row(asked, _FREE, seq, stored))
+        queries.insert(tx, self._row(asked, FREE, seq, stored))
         return queries.get(tx, asked.id)
 
     def repeat(self, tx: Transaction, row: QueryRow) -> int:
@@ -137,10 +135,15 @@ class Ledger:
             texts=texts,
         )
 
-    def answer(self, tx: Transaction, query_id: str, stored: Stored) -> QueryRow:
-        """running -> answered, with the `release` record. Raises Fault for a query that has ended."""
+    def answer(self, tx: Transaction, query_id: str, stored: Stored, shown: tuple[int, int] | None = None) -> QueryRow:
+        """running -> answered, with the `release` record. Raises Fault for a query that has ended.
+
+        `shown` are the cells of an exact answer, released and withheld, which count against the operator's limits.
+        """
         row = queries.get(tx, query_id)
         advance(row.state, "answered")
+        if shown is not None:
+            cells.book(tx, query_id, row.operator, row.dataset, shown)
         seq = self._journal.append(tx, kind="release", **_about(row), hashes={"release": stored.release_hash})
         queries.end(tx, query_id, "answered", seq, stored)
         return queries.get(tx, query_id)

@@ -137,6 +137,7 @@ def budget(
         for each in body["budgets"]
     ]
     show.table(["budget", "epsilon for life", "spent", "largest query left"], rows, frozenset({1, 2, 3}))
+    show.cells(body["cells"])
 
 
 def _get(route: str, url: UrlOption, home: HomeOption, token_file: TokenOption, as_json: bool) -> Any:

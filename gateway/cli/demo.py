@@ -50,6 +50,11 @@ QUESTIONS: Final = (
         "SELECT 诊断, COUNT(*) AS 次数 FROM 就诊 GROUP BY 诊断 ORDER BY 次数 DESC LIMIT 5",
     ),
 )
+EXACT: Final = (
+    "同样的数据,精确的数字 (mode `aggregate`: no noise; small groups are withheld, and what would give them away)",
+    "SELECT decade(出生日期) AS 年代, COUNT(*) AS 人数, AVG(年收入) AS 平均年收入 FROM 居民 "
+    "WHERE 区县 = '石岭县' GROUP BY ROLLUP(1) ORDER BY 1",
+)
 REFUSED: Final = ("Somebody's name?", "SELECT 姓名 FROM 居民")
 
 
@@ -234,25 +239,31 @@ def _tour(home: Home, url: str, begin: float) -> None:
         _ask(client, title, sql)
         if place == 0:
             show.CONSOLE.print(f"first answer after {time.perf_counter() - begin:.1f} s")
+    _ask(client, *EXACT, mode="aggregate")
     _refused(client)
     show.CONSOLE.print("\nWhat is left")
-    budgets = client.call("GET", "/v1/budgets").body["budgets"]
-    rows = [[each["scope"], each["cap"]["epsilon"], show.shorter(each["epsilon_left"])] for each in budgets]
+    body = client.call("GET", "/v1/budgets").body
+    rows = [[each["scope"], each["cap"]["epsilon"], show.shorter(each["epsilon_left"])] for each in body["budgets"]]
     show.table(["budget", "epsilon for life", "largest query left"], rows, frozenset({1, 2}))
+    show.cells(body["cells"])
     _verify(home)
 
 
-def _ask(client: Client, title: str, sql: str) -> None:
+def _ask(client: Client, title: str, sql: str, mode: str = "dp") -> None:
     from gateway.cli import show
     from gateway.errors import Fault
 
     show.CONSOLE.print(f"\n{title}\n  {sql}", style="bold")
-    reply = client.call("POST", "/v1/queries", {"sql": sql, "purpose": "research", "epsilon": "0.5"})
+    reply = client.call("POST", "/v1/queries", _body(sql, mode))
     if reply.ok and reply.body["status"] == "answered":
         show.answer(reply.body)
         return
     show.problem(reply.body, sql)
     raise Fault("a question of the demo was not answered; this is a bug of ours")
+
+
+def _body(sql: str, mode: str) -> dict[str, str]:
+    return {"sql": sql, "purpose": "research", "mode": mode} | ({"epsilon": "0.5"} if mode == "dp" else {})
 
 
 def _refused(client: Client) -> None:
@@ -286,9 +297,9 @@ def _print_replies(home: Home, url: str) -> None:
 
     client = Client(url, _token(home, OPERATOR, "operator"))
     replies = []
-    for _, sql in (*QUESTIONS, REFUSED):
-        body = {"sql": sql, "purpose": "research", "epsilon": "0.5"}
-        replies.append({"sql": sql, "reply": client.call("POST", "/v1/queries", body).body})
+    asked = [*((sql, "dp") for _, sql in QUESTIONS), (EXACT[1], "aggregate"), (REFUSED[1], "dp")]
+    for sql, mode in asked:
+        replies.append({"sql": sql, "reply": client.call("POST", "/v1/queries", _body(sql, mode)).body})
     print_json({"url": url, "replies": replies, "budgets": client.call("GET", "/v1/budgets").body["budgets"]})
 
 

@@ -61,16 +61,32 @@ def answer(body: dict[str, Any]) -> None:
         for line, row in enumerate(body["rows"])
     ]
     table([column["name"] for column in body["columns"]], rows, noisy)
-    if noisy:
+    if body.get("mode") == "dp" and noisy:
         CONSOLE.print(f"in brackets: {float(body['confidence']):.0%} intervals over the noise")
     for mark, note in enumerate(notes, start=1):
         CONSOLE.print(f"{_mark(mark)} {LEGENDS.get(note, note)}")
-    spent = "free, it was answered before" if body["reused"] else f"epsilon {body['cost']['epsilon']}"
-    CONSOLE.print(f"cost: {spent}; {left(body['budget'])}; record {body['receipt']['index']} of the audit log")
+    if body.get("mode") == "aggregate":
+        _exact(body)
+    CONSOLE.print(f"cost: {_cost(body)}; {left(body['budget'])}; record {body['receipt']['index']} of the audit log")
+
+
+def _exact(body: dict[str, Any]) -> None:
+    """What was kept back, and by which rules what is shown was let through."""
+    withheld = sum("withheld" in (cell or ()) for line in body["notes"] for cell in line)
+    shown = sum(column["kind"] != "key" for column in body["columns"]) * len(body["rows"]) - withheld
+    CONSOLE.print(f"{shown} exact numbers shown, {withheld} withheld, under these rules:")
+    for rule in body.get("rules") or []:
+        CONSOLE.print(plain(f"- {rule['text']}"))
+
+
+def _cost(body: dict[str, Any]) -> str:
+    if body.get("reused"):
+        return "free, it was answered before"
+    return "no epsilon" if body.get("mode") == "aggregate" else f"epsilon {body['cost']['epsilon']}"
 
 
 def _cell(value: Any, interval: list[Any] | None, notes: list[str] | None, known: list[str]) -> str:
-    text = "null" if value is None else number(value)
+    text = ("withheld" if "withheld" in (notes or ()) else "null") if value is None else number(value)
     if interval is not None:
         text += f"  [{number(interval[0])}, {number(interval[1])}]"
     return text + "".join(_mark(known.index(note) + 1) for note in notes or ())
@@ -91,10 +107,23 @@ def number(value: Any) -> str:
 
 
 def left(budget: dict[str, Any] | None) -> str:
+    if budget and (cells := budget.get("cells")):
+        return f"left to you: {cells['cells_left']:,} exact numbers, {cells['withheld_left']:,} withheld ones"
     if not budget or "operator" not in budget:
         return "no budget is counted"
     mine = budget["operator"]
     return f"left to you: epsilon {shorter(mine['epsilon_left'])}, {mine['answers_left']:,} more such answers"
+
+
+def cells(found: list[dict[str, Any]]) -> None:
+    """What exact answers have told, where a dataset gives any."""
+    if not found:
+        return
+    rows = [
+        [each["dataset"], *(f"{each['spent'][kind]:,} of {each['cap'][kind]:,}" for kind in ("released", "withheld"))]
+        for each in found
+    ]
+    table(["exact answers of", "numbers shown to you", "withheld from you"], rows, frozenset({1, 2}))
 
 
 def shorter(amount: str) -> str:
@@ -146,5 +175,4 @@ def check(body: dict[str, Any], sql: str) -> None:
     table(["column", "type", "kind", "at 95 %", "of about", "relative"], rows, frozenset({3, 4, 5}))
     if any(value is not None for value in values):
         CONSOLE.print("numbers to expect come from the policy's counts and ranges alone, never from data")
-    price = "free, it was answered before" if body.get("reused") else f"epsilon {body['cost']['epsilon']}"
-    CONSOLE.print(f"would cost: {price}; {left(body['budget'])}")
+    CONSOLE.print(f"would cost: {_cost(body)}; {left(body['budget'])}")

@@ -45,6 +45,14 @@ _BUDGET: Final = {
     "answers_left": None,
 }
 
+_CELLS: Final = {
+    "dataset": "clinic",
+    "cap": {"released": 10_000, "withheld": 1_000},
+    "spent": {"released": 34, "withheld": 2},
+    "cells_left": 9_966,
+    "withheld_left": 998,
+}
+
 OTHERS: Final = (
     Example(DATASETS, "what you may ask", 200, {"datasets": [_LINE]}),
     no_token(DATASETS),
@@ -92,7 +100,7 @@ OTHERS: Final = (
         problem("not_found", "you have no dataset of this name", hint="those you may ask: GET /v1/datasets"),
         path={"name": "nowhere"},
     ),
-    Example(BUDGETS, "caps, spent, left", 200, {"budgets": [_BUDGET]}),
+    Example(BUDGETS, "caps, spent, left", 200, {"budgets": [_BUDGET], "cells": [_CELLS]}),
     no_token(BUDGETS),
     no_role(BUDGETS, "see budgets"),
     Example(

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from gateway import answer
 from gateway.ask import NotAnswered
 from gateway.budget.account import scopes_for
+from gateway.budget.cells import cells_of
 from gateway.budget.queries import QueryRow
 from gateway.errors import NotReady, Refusal
 from gateway.http import audit, catalogue, describe, docs, problems, wire
@@ -166,7 +167,12 @@ async def budgets(request: Request) -> Response:
     admit(service, caller, "see budgets")
     parameters(request)
     visible = service.catalog.datasets_visible_to(caller.subject, service.today())
-    return JSONResponse({"budgets": await run_in_threadpool(_budgets, service, caller, visible)})
+    return JSONResponse(
+        {
+            "budgets": await run_in_threadpool(_budgets, service, caller, visible),
+            "cells": await run_in_threadpool(_cells, service, caller, visible),
+        }
+    )
 
 
 async def healthz(_: Request) -> Response:
@@ -215,6 +221,14 @@ def _budgets(service: Service, caller: Caller, names: tuple[str, ...]) -> list[d
             scopes = scopes_for(policy, caller.subject, licence)
             found += [budget.as_json() for budget in service.ledger.budgets(view, scopes)]
     return found
+
+
+def _cells(service: Service, caller: Caller, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """What exact answers have told the caller, and may still tell."""
+    with service.store.reading() as view:
+        policies = [service.catalog.policies[name] for name in names]
+        found = [(policy, cells_of(view, policy, caller.subject)) for policy in policies]
+        return [cells.as_json(policy) for policy, cells in found if cells is not None]
 
 
 def _problem(refusal: Refusal, about: NotAnswered | None = None) -> dict[str, Any]:

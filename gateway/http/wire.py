@@ -162,6 +162,25 @@ class BudgetLeft(BaseModel):
     operator: OperatorBudgetLeft
 
 
+class CellsOfDataset(BaseModel):
+    name: str
+    cells_left: int
+    withheld_left: int
+
+
+class CellsLeft(BaseModel):
+    """What is left to the caller of exact answers: numbers that may be shown, and that may be withheld."""
+
+    cells: CellsOfDataset
+
+
+class Rule(BaseModel):
+    """A rule that an exact answer keeps, in words that a reader can cite."""
+
+    name: str
+    text: str
+
+
 class Receipt(BaseModel):
     """Proves the answer's record under a signed checkpoint, offline."""
 
@@ -184,8 +203,9 @@ class Answer(BaseModel):
     confidence: float
     notes: list[list[list[str] | None]]
     cost: Cost
-    budget: BudgetLeft
+    budget: BudgetLeft | CellsLeft | None
     reused: bool
+    rules: list[Rule] | None = None
     receipt: Receipt
 
 
@@ -239,8 +259,9 @@ class Check(BaseModel):
     cost: Cost | None = None
     intervals_expected: list[Any] | None = None
     values_expected: list[Any] | None = None
-    budget: BudgetLeft | None = None
+    budget: BudgetLeft | CellsLeft | None = None
     reused: bool | None = None
+    rules: list[Rule] | None = None
 
 
 class QueryLine(BaseModel):
@@ -295,7 +316,10 @@ class Datasets(BaseModel):
 
 
 class Budgets(BaseModel):
+    """`budgets` of mode `dp`, `cells` of mode `aggregate`."""
+
     budgets: list[dict[str, Any]]
+    cells: list[dict[str, Any]]
 
 
 class Records(BaseModel):

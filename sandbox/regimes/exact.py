@@ -14,7 +14,7 @@ from sandbox.disclosure.lowered import lower_groups, lower_rows
 from sandbox.disclosure.memory import Memories
 from sandbox.disclosure.plan import ProtectedPlan, plan_protected
 from sandbox.disclosure.protect import protect
-from sandbox.protocol import Question, Released, Ticket
+from sandbox.protocol import FREE, Question, Released, Ticket
 from sandbox.publics import Publics
 from sandbox.recent import Recent
 from sandbox.regimes.noisy import PLANS_MAX, query_of
@@ -26,7 +26,6 @@ from sandbox.relational.plan import CELLS_MAX
 from sandbox.release import post
 from sandbox.release.intake import domain_of, shown_key
 from sandbox.release.protected import (
-    FREE,
     ProtectedRelease,
     answer_protected,
     protected_columns,

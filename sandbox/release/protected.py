@@ -13,7 +13,7 @@ from sandbox.codec import digest
 from sandbox.disclosure.plan import ProtectedPlan
 from sandbox.disclosure.protect import Protected
 from sandbox.notes import Note
-from sandbox.protocol import Interval, OutputColumn, Price, Question, Released
+from sandbox.protocol import FREE, Interval, OutputColumn, Price, Question, Released
 from sandbox.publics import NO_PUBLICS, Publics
 from sandbox.relational import nodes
 from sandbox.relational.expressions import Column, columns
@@ -21,7 +21,6 @@ from sandbox.relational.nodes import Output, private_part
 from sandbox.release import bands, post, present
 
 Notes = tuple[Note, ...] | None
-FREE = Price(0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
