@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
+from itertools import compress, repeat
 from typing import Any, TypeVar
 
 from policies.types import BOOLEAN, Value
@@ -132,7 +133,7 @@ def _one_of(column: ColumnFacts, values: tuple[Value, ...]) -> ColumnFacts:
 def _compare(column: ColumnFacts, function: str, value: Value) -> ColumnFacts:
     column = _named(column, (value,)) if function == "equal" and value is not None else column
     edge = _comparable(value)
-    kept = _keep(column, _holds(function, value))
+    kept = replace(column, keys=None if column.keys is None else _kept(column.keys, function, value), nullable=False)
     if column.bounds is None or function == "not_equal" or not isinstance(edge, Fraction | date | datetime):
         return kept
     return replace(kept, bounds=_cut(column.bounds, function, edge))
@@ -181,19 +182,18 @@ def _comparable(value: Value) -> Any:
     return value
 
 
-def _holds(function: str, value: Value) -> Callable[[Value], bool]:
-    """Whether a key stands so to `value`. There may be thousands of keys: one of the same type is compared as it is."""
-    test, edge, kind = _TESTS[function], _comparable(value), type(value)
+def _kept(keys: tuple[Value, ...], function: str, value: Value) -> tuple[Value, ...]:
+    """The keys that stand so to `value`. Often they are thousands of days: what is of one type is compared as it is."""
+    test, edge = _TESTS[function], _comparable(value)
+    if set(map(type, keys)) == {type(value)}:
+        return tuple(compress(keys, map(test, keys, repeat(value))))
 
-    def holds(key: Value) -> bool:
-        if type(key) is kind:
-            return test(key, value)
-        comparable = _comparable(key)
-        if isinstance(comparable, datetime) != isinstance(edge, datetime):
+    def holds(key: Any) -> bool:
+        if isinstance(key, datetime) != isinstance(edge, datetime):
             return True  # a day against a time of day: keep the key, the row-wise condition decides
-        return type(comparable) is type(edge) and test(comparable, edge)
+        return type(key) is type(edge) and test(key, edge)
 
-    return holds
+    return tuple(key for key in keys if holds(_comparable(key)))
 
 
 _TESTS: dict[str, Callable[[Any, Any], bool]] = {
