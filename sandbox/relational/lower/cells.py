@@ -51,6 +51,7 @@ def raw(plan: ReleasePlan, schema: Schema) -> tuple[Step, Step]:
     """The steps `base` and `raw`: a row per unit and group, with each component of the vectors before its clamp.
 
     Where the unit determines its group, the group is read off one of its rows: then no unit can lie in two groups.
+    Cells whose key makes no group are left out.
     """
     inputs, names, once = inputs_of(plan.vectors, plan.facts), key_names(plan), plan.shape.unit_once
     parts = [
@@ -60,8 +61,9 @@ def raw(plan: ReleasePlan, schema: Schema) -> tuple[Step, Step]:
     ]
     shown = [f"any_value({name}) AS {name}" for name in names] if plan.shape.one_group and not once else names
     count, grouping = ("1", "") if once else ("count(*)", f" GROUP BY {', '.join(_by(plan, names))}")
+    where = _where(plan)
     cells = f"SELECT {', '.join(['u', *shown, f'{count} AS n', *parts])} FROM base{grouping}"
-    return base(plan, schema, inputs.columns), Step("raw", cells)
+    return base(plan, schema, inputs.columns), Step("raw", f"SELECT * FROM ({cells}){where}" if where else cells)
 
 
 def _by(plan: ReleasePlan, names: list[str]) -> list[str]:
@@ -86,7 +88,7 @@ def start(plan: ReleasePlan, schema: Schema) -> tuple[tuple[Step, ...], str | No
     return (Step("raw", f"SELECT * FROM {KEPT}"),), f"WITH {first.name} AS ({first.sql}) {second.sql}"
 
 
-def where(plan: ReleasePlan) -> str:
+def _where(plan: ReleasePlan) -> str:
     """Drops the cells whose key makes no group. Its look at `n` keeps the engine from testing every row instead."""
     conditions = admitted(plan)
     return f" WHERE CASE WHEN n > 0 THEN {' AND '.join(conditions)} ELSE FALSE END" if conditions else ""

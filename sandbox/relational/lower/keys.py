@@ -19,7 +19,7 @@ def lower_keys(plan: ReleasePlan, schema: Schema, seed: bytes, units_min: int) -
     names, most = cells.key_names(plan), plan.shape.groups
     steps, keep = cells.start(cells.without_statistics(plan) if plan.ranged else plan, schema)
     shown = ", ".join(names)
-    pairs = Step("pairs", f"SELECT u, {shown} FROM raw{cells.where(plan)}")
+    pairs = Step("pairs", f"SELECT u, {shown} FROM raw")
     ranked = () if plan.shape.one_group else most_of_each("pairs", names, most, seed)
     last = ranked[-1].name if ranked else "pairs"
     select = f"SELECT {shown}, CAST(count(*) AS BIGINT) FROM {last} GROUP BY {shown} HAVING count(*) >= {units_min}"

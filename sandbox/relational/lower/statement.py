@@ -14,6 +14,13 @@ KEPT = "__kept"
 class Step:
     name: str
     sql: str
+    stored: bool = False
+    """Whether its rows are made once and kept until the statement ends: where several steps read them, and making them
+    takes longer than keeping them."""
+
+    @property
+    def written(self) -> str:
+        return f"{self.name} AS {'MATERIALIZED ' if self.stored else ''}({self.sql})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,4 +48,4 @@ class Lowered:
 
 
 def _written(steps: tuple[Step, ...], select: str) -> str:
-    return f"WITH {', '.join(f'{step.name} AS ({step.sql})' for step in steps)} {select}" if steps else select
+    return f"WITH {', '.join(step.written for step in steps)} {select}" if steps else select

@@ -8,6 +8,7 @@ Source: docs/explanation/guarantees/bounding.md
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from policies.model import Accountant
 from policies.types import BIGINT
@@ -34,15 +35,15 @@ def lower_values(  # noqa: PLR0913, PLR0917  # what is asked, how it is bounded,
     bounded = plan.vectors if vectors is None else tuple(vectors)
     names = cells.key_names(plan)
     steps, keep = bounded_cells(plan, schema, accountant, survivors, bounded)
-    last = steps[-1].name
+    *before, last = steps
     if not plan.shape.one_group and names:
-        scaled = norms.scaled(bounded, accountant, names)
-        steps, last = (*steps, *scaled), scaled[-1].name
+        *scaling, last = norms.scaled(bounded, accountant, names)
+        steps = (*before, replace(steps[-1], stored=True), *scaling, last)
     columns = [(f"r{i}_{j}", v) for i, v in enumerate(plan.vectors) for j in range(len(v.components))]
     sums = [_total(name, vector, count_max) for name, vector in columns]
     grouping = f" GROUP BY {', '.join(names)}" if names else ""
     shape = (*cells.key_types(plan), *(BIGINT for _ in columns))
-    return Lowered(steps, f"SELECT {', '.join(names + sums)} FROM {last}{grouping}", shape, keep)
+    return Lowered(steps, f"SELECT {', '.join(names + sums)} FROM {last.name}{grouping}", shape, keep)
 
 
 def bounded_cells(
@@ -54,12 +55,12 @@ def bounded_cells(
 ) -> tuple[tuple[Step, ...], str | None]:
     """Steps that end in `cell`: each cell within the norm by itself, in groups that are answered; and what is kept."""
     steps, keep = cells.start(plan, schema)
-    source, condition = "raw", cells.where(plan)
+    source = "raw"
     if survivors is not None:
-        steps, source, condition = (*steps, *cells.chosen(plan, "raw", survivors)), "chosen", ""
+        steps, source = (*steps, *cells.chosen(plan, "raw", survivors)), "chosen"
     parts = [part for i, vector in enumerate(vectors) for part in norms.clamped(i, vector, accountant)]
     shown = ", ".join(["u", *cells.key_names(plan), *parts])
-    return (*steps, Step("cell", f"SELECT {shown} FROM {source}{condition}")), keep
+    return (*steps, Step("cell", f"SELECT {shown} FROM {source}")), keep
 
 
 def _total(name: str, vector: Vector, count_max: int) -> str:
