@@ -223,7 +223,7 @@ PLANTED: dict[str, tuple[ModuleType, str, Replace]] = {
     "a condition that null passes": (relations, "_written", _null_passes),
     "a range that reaches from the other end": (ranges, "_furthest", lambda sql: sql.replace("max(", "min(")),
     "a level too low": (levels, "_level", lambda sql: sql.replace("ceil(", "floor(")),
-    "a weight that is rounded up": (quantiles, "_numbered", lambda sql: sql.replace("count(*)", "count(*) + 1")),
+    "a weight that is rounded up": (quantiles, "_share", lambda sql: f"{sql} + 1"),
     "rows without a key that make a group": (cells, "_admitted", lambda sql: f"({sql} OR TRUE)"),
 }
 

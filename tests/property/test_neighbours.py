@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -16,8 +15,8 @@ import pytest
 
 from sandbox.relational.facts import Refuse
 from sandbox.relational.lower import cells, distinct, keys, norms, quantiles, ranks, relations
-from sandbox.relational.lower.statement import Lowered, Step
-from sandbox.relational.plan import ReleasePlan, plan_release
+from sandbox.relational.lower.statement import Step
+from sandbox.relational.plan import plan_release
 from sandbox.relational.rules import joins
 from sandbox.relational.statistics import Quantiles, Vector
 from tests import questions
@@ -103,15 +102,9 @@ def _no_scaling(vectors: object, accountant: str, names: list[str]) -> tuple[Ste
     return (Step("scaled", "SELECT * FROM cell"),)
 
 
-def _no_weights(plan: ReleasePlan, statistic: Quantiles, steps: tuple[Step, ...]) -> Lowered:
+def _no_weights(statistic: Quantiles) -> str:
     """Each row weighs in full, however many its unit has."""
-    lowered = _weighed(plan, statistic, steps)
-    full = f"CAST(n AS HUGEINT) * {statistic.grid}"
-    made = [Step(s.name, re.sub(r"CAST\(n AS HUGEINT\) .*\) AS w", f"{full} AS w", s.sql)) for s in lowered.steps]
-    return replace(lowered, steps=tuple(made))
-
-
-_weighed = quantiles._weighed
+    return f"CAST(n AS HUGEINT) * {statistic.grid}"
 
 
 def _no_rank(source: str, names: Sequence[str], most: int, seed: bytes) -> tuple[Step, ...]:
@@ -127,7 +120,7 @@ PLANTED = {
     "missing clamp": (norms, "clamped", _no_cell_clamp),
     "missing cap over groups": (norms, "scaled", _no_scaling),
     "norm off by a half": (norms, "norm", lambda vector, accountant: vector.norm.total * 3 // 2 + 1),
-    "missing weights of quantiles": (quantiles, "_weighed", _no_weights),
+    "missing weights of quantiles": (quantiles, "_share", _no_weights),
     "missing limit of distinct values": (distinct, "most_of_each", _no_rank),
     "levels that hang on other units": (norms, "unit_size", _size_of_rows),
 }

@@ -25,7 +25,7 @@ def lower_coarse(
 ) -> Lowered:
     """Rows (group, coarse cell, weight)."""
     steps, source = _placed(plan, statistic, schema, survivors)
-    return _weighed(plan, statistic, (*steps, Step("place", _numbered(plan, source, f"c // {statistic.inner}"))))
+    return _weighed(plan, statistic, (*steps, _place(plan, source, f"c // {statistic.inner}")))
 
 
 def lower_fine(
@@ -43,7 +43,7 @@ def lower_fine(
     names = cells.key_names(plan)
     inner = statistic.inner
     cell = f"least(greatest(c - p * {inner}, -1), {inner})"
-    place = Step("place", _numbered(plan, "beside", cell))
+    place = _place(plan, "beside", cell)
     matched = " AND ".join(f"{source}.{name} IS NOT DISTINCT FROM s{i}" for i, name in enumerate(names)) or "TRUE"
     pick = cells.picked(plan, picked)
     beside = Step("beside", f"SELECT {source}.*, p FROM {source} JOIN pick ON {matched}")
@@ -66,23 +66,34 @@ def _placed(
     return (*steps, Step("placed", f"SELECT {shown} FROM {source} WHERE {' AND '.join(conditions)}")), "placed"
 
 
-def _numbered(plan: ReleasePlan, source: str, cell: str) -> str:
-    by = ", ".join(["u", *cells.key_names(plan), "b"])
+def _place(plan: ReleasePlan, source: str, cell: str) -> Step:
+    """Rows (u, keys, b)."""
     shown = ", ".join(["u", *cells.key_names(plan), f"CAST({cell} AS BIGINT) AS b"])
-    return f"SELECT {by}, count(*) AS n FROM (SELECT {shown} FROM {source}) GROUP BY {by}"
+    return Step("place", f"SELECT {shown} FROM {source}", stored=not plan.shape.unit_once)
 
 
 def _weighed(plan: ReleasePlan, statistic: Quantiles, steps: tuple[Step, ...]) -> Lowered:
-    """Sums of weights: those of a unit with more rows than declared are scaled down, toward 0."""
-    names = cells.key_names(plan)
+    """Sums of weights. A row weighs one grid; the weights of a unit with more rows than declared, counted in each cell
+    together, are scaled down, toward 0. Such units are few, so only their rows are grouped by unit."""
+    by = ", ".join([*cells.key_names(plan), "b"])
     if plan.shape.unit_once:
-        weight = Step("weighed", "SELECT *, n AS w FROM place")
-        steps = (*steps, weight)
+        steps = (*steps, Step("weighed", f"SELECT {by}, count(*) AS w FROM place GROUP BY {by}"))
     else:
-        most = statistic.weight
-        share = f"CAST(n AS HUGEINT) * {most} // greatest(t, {statistic.rows})"
-        total = Step("total", "SELECT u, sum(n) AS t FROM place GROUP BY u")
-        steps = (*steps, total, Step("weighed", f"SELECT place.*, {share} AS w FROM place JOIN total USING (u)"))
-    by = ", ".join([*names, "b"])
+        rows, counted_once = statistic.rows, f"SELECT u, {by}, count(*) AS n FROM place SEMI JOIN wide USING (u)"
+        steps = (
+            *steps,
+            Step("wide", f"SELECT u, count(*) AS t FROM place GROUP BY u HAVING count(*) > {rows}", stored=True),
+            Step(
+                "weighed",
+                f"SELECT {by}, CAST(count(*) AS HUGEINT) * {statistic.grid} AS w FROM place ANTI JOIN wide USING (u) "
+                f"GROUP BY {by} UNION ALL "
+                f"SELECT {by}, {_share(statistic)} AS w FROM ({counted_once} GROUP BY u, {by}) JOIN wide USING (u)",
+            ),
+        )
     select = f"SELECT {by}, CAST(least(sum(w), {2**62}) AS BIGINT) FROM weighed GROUP BY {by}"
     return Lowered(steps, select, (*cells.key_types(plan), BIGINT, BIGINT))
+
+
+def _share(statistic: Quantiles) -> str:
+    """What `n` rows in one cell weigh together, of a unit with `t` rows that are more than declared."""
+    return f"CAST(n AS HUGEINT) * {statistic.weight} // t"
