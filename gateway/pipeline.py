@@ -177,7 +177,7 @@ class Pipeline:
         if not policies and not licences:
             raise Refusal("licence_missing", "you hold no licence", hint="ask the owner of the data for one")
         try:
-            with offering(AskedSql(ask.sql, ask.parameters, policies, self.sql_limits)):
+            with offering(AskedSql(ask.sql, ask.parameters, policies, self.sql_limits, ask.mode)):
                 query = read(ask.sql, ask.parameters, policies, self.sql_limits)
                 trail.policy = policies[query.dataset]
                 admitted = admit(

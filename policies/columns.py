@@ -69,14 +69,14 @@ def _check_role(document: ColumnDocument, place: str, report: Report) -> None:
 def _aggregates(
     document: ColumnDocument, modes: tuple[Mode, ...], place: str, report: Report
 ) -> frozenset[AggregateName]:
-    """What is granted; where a policy has several modes and says nothing, what the strictest of them has."""
+    """What is granted; where nothing is said, what the modes on offer have: each answers what it can of that."""
     if document.role == "hidden":
         return frozenset()
     possible = _possible(document.type)
     if document.aggregates is None:
         if document.role != "measure":
             return ALWAYS_OPEN
-        return frozenset.intersection(possible, *(MEASURE_DEFAULTS[mode] for mode in modes))
+        return possible & frozenset().union(*(MEASURE_DEFAULTS[mode] for mode in modes))
     at = join(place, "aggregates")
     _distinct(document.aggregates, at, report)
     asked = frozenset(document.aggregates)

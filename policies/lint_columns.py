@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import date, datetime
 from decimal import Context, Decimal
 
+from policies.columns import MEASURE_DEFAULTS
 from policies.findings import Finding
 from policies.model import Column, Policy, Table
 from policies.problems import join, listed, shown
@@ -33,6 +34,7 @@ def lint_column(policy: Policy, table: Table, column: Column) -> Iterator[Findin
         return
     if column.role in ("measure", "dimension"):
         yield from _computed(table, column, place)
+        yield from _unanswered(policy, column, place)
     if column.role == "dimension":
         yield from _dimension(policy, column, place)
         if column.type.temporal and not column.via:
@@ -72,9 +74,16 @@ def _computed(table: Table, column: Column, place: str) -> Iterator[Finding]:
             yield Finding("note", "total_void", join(place, "total_per_unit_max"), message)
 
 
+def _unanswered(policy: Policy, column: Column, place: str) -> Iterator[Finding]:
+    never = column.aggregates - MEASURE_DEFAULTS["aggregate"]
+    if policy.release.modes == ("aggregate",) and never:
+        message = f"{listed(sorted(never))} are not answered in mode `aggregate`, whatever the policy opens"
+        yield Finding("note", "aggregates_unanswered", join(place, "aggregates"), message, "leave them out")
+
+
 def _dimension(policy: Policy, column: Column, place: str) -> Iterator[Finding]:
     dp = policy.release.dp if "dp" in policy.release.modes else None
-    if column.sensitive and column.values is not None:
+    if dp is not None and column.sensitive and column.values is not None:
         message = "the column is sensitive and its values are listed, so every group is answered, also very small ones"
         hint = "leave out `values`, and only groups above a threshold show; or is the list harmless?"
         yield Finding("warning", "sensitive_values_listed", join(place, "values"), message, hint)

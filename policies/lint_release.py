@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from policies.findings import Finding
+from policies.lint_aggregate import lint_aggregate
 from policies.model import Dp, Policy, Unit
 from policies.privacy_loss import DELTA_UNIT, EPSILON_UNIT, RHO_UNIT, rho_for, units_down
 from policies.problems import join
 
 EPSILON_HIGH = 10
-UNITS_FEW = 5
 NOISE_SHARE_MAX = Decimal("0.02")
 """Of the number of units: a count that is off by more is of little use."""
 MEANING_SHARE_MAX = 4
@@ -28,18 +28,15 @@ def lint_release(policy: Policy) -> Iterator[Finding]:
             yield Finding(
                 "note", "section_unused", f"release.{mode}", message, "if it is meant to be, add it to `modes`"
             )
+    if {"dp", "aggregate"} <= set(release.modes):
+        message = "exact numbers leave beside noisy ones: what epsilon promises then holds for the noisy ones alone"
+        hint = "offer one of both where that promise has to hold for all that is said"
+        yield Finding("note", "modes_mixed", "release.modes", message, hint)
     if release.dp is not None and policy.unit is not None:
         yield from _budget(release.dp, policy.unit)
         yield from _noise(policy, release.dp, policy.unit)
     if release.aggregate is not None:
-        rules = release.aggregate
-        if rules.units_min < UNITS_FEW:
-            message = f"groups of {rules.units_min} are shown exactly; most custodians ask for 10 or more"
-            yield Finding("warning", "units_min_low", "release.aggregate.units_min", message)
-        if rules.difference_units_min < rules.units_min:
-            message = "by subtracting two answers, a group smaller than `units_min` can be read off"
-            place = "release.aggregate.difference_units_min"
-            yield Finding("warning", "difference_low", place, message, "make it at least `units_min`")
+        yield from lint_aggregate(release.aggregate)
 
 
 def _supply(policy: Policy) -> Iterator[Finding]:

@@ -7,10 +7,10 @@ from datetime import date
 from decimal import Decimal
 
 from gateway.admission.epsilons import epsilon_for, most_of
+from gateway.admission.exact import require_asked
 from gateway.admission.licences import licence_for
 from gateway.admission.modes import mode_for
 from gateway.admission.purposes import purpose_for
-from gateway.admission.roles import require_roles
 from gateway.errors import Refusal
 from gateway.sql.read import Query
 from policies.model import Licence, Mode, Policy
@@ -69,7 +69,7 @@ def admit(  # noqa: PLR0913  # who asks what, for what, at which price: each is 
     licence = licence_for(policy, licences, operator, day)
     named = purpose_for(policy, licence, purpose)
     chosen = mode_for(policy, mode)
-    require_roles(query.plan, policy)
+    require_asked(query.plan, policy, chosen)
     price = _price(policy, chosen, epsilon, by_accuracy=by_accuracy)
     question = Question(policy.dataset, policy.digest, chosen, price, query.plan)
     return AdmittedQuery(operator, policy.dataset, policy, licence, named, chosen, question, price, _MAKER)

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.admission.roles import require_roles
+from gateway.admission.exact import require_asked
+from gateway.admission.modes import mode_for
 from gateway.errors import Alternative, Refusal
 from gateway.sql.limits import SqlLimits
 from gateway.sql.read import read
@@ -15,6 +16,7 @@ from gateway.sql.rewrite import rewrites
 from policies.model import Policy
 
 _OFFERED_MAX: Final = 3
+NOISY: Final = "the same with `mode` `dp`, which answers it with noise"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class Asked:
     parameters: Mapping[str, object]
     policies: Mapping[str, Policy]
     limits: SqlLimits
+    mode: str | None = None
+    """As it was asked for; the policy's first where none was named."""
 
 
 @contextmanager
@@ -42,6 +46,8 @@ def offering(asked: Asked) -> Iterator[None]:
 def with_alternatives(refusal: Refusal, asked: Asked) -> Refusal:
     """`refusal` with up to three queries that would be read and admitted."""
     found: list[Alternative] = []
+    if refusal.code == "aggregate_not_allowed" and _passes_noisy(asked):
+        found.append(Alternative(asked.sql, NOISY))
     for candidate in rewrites(refusal, asked.sql, asked.policies, asked.limits):
         if len(found) < _OFFERED_MAX and candidate not in found and _passes(candidate.sql, asked):
             found.append(candidate)
@@ -59,10 +65,23 @@ def with_alternatives(refusal: Refusal, asked: Asked) -> Refusal:
 
 
 def _passes(sql: str, asked: Asked) -> bool:
-    """Whether the rewritten query is readable and within the roles. It takes no more parameters than were sent."""
+    """Whether the rewritten query is readable and may be asked. It takes no more parameters than were sent."""
     try:
         query = read(sql, asked.parameters, asked.policies, asked.limits)
-        require_roles(query.plan, asked.policies[query.dataset])
+        policy = asked.policies[query.dataset]
+        require_asked(query.plan, policy, mode_for(policy, asked.mode))
     except Refusal:
         return False
     return True
+
+
+def _passes_noisy(asked: Asked) -> bool:
+    """Whether the question as it stands may be asked in mode `dp`, and was asked in another one."""
+    try:
+        query = read(asked.sql, asked.parameters, asked.policies, asked.limits)
+        policy = asked.policies[query.dataset]
+        asked_otherwise = mode_for(policy, asked.mode) != "dp"
+        require_asked(query.plan, policy, mode_for(policy, "dp"))
+    except Refusal:
+        return False
+    return asked_otherwise

@@ -136,7 +136,8 @@ def budget(
         ]
         for each in body["budgets"]
     ]
-    show.table(["budget", "epsilon for life", "spent", "largest query left"], rows, frozenset({1, 2, 3}))
+    if rows or not body["cells"]:
+        show.table(["budget", "epsilon for life", "spent", "largest query left"], rows, frozenset({1, 2, 3}))
     show.cells(body["cells"])
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final
 
 from gateway.answer import value
-from policies.model import Column, Policy, Table
+from policies.model import Aggregate, Column, Dp, Mode, Policy, Table
 
 _UNIT: Final = "names the protected unit: joins and COUNT(DISTINCT) only"
 _HIDDEN: Final = "not available"
-_AGGREGATES: Final = frozenset({"count", "sum", "avg"})
+_EXACT: Final = frozenset({"count", "sum", "avg"})
+"""What mode `aggregate` answers, whatever a policy opens."""
 
 
 def line(policy: Policy, state: str) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def detail(policy: Policy, state: str, budgets: list[dict[str, Any]]) -> dict[st
         "digest": policy.digest,
         "unit": None if policy.unit is None else _unit(policy),
         "release": _release(policy),
-        "tables": [_table(table) for table in policy.tables.values()],
+        "tables": [_table(table, policy.release.modes) for table in policy.tables.values()],
         "budgets": budgets,
     }
 
@@ -50,11 +51,20 @@ def _unit(policy: Policy) -> dict[str, Any]:
 
 
 def _release(policy: Policy) -> dict[str, Any]:
-    dp = policy.release.dp
-    if dp is None:
-        return {"modes": list(policy.release.modes)}
+    release = policy.release
+    found: dict[str, Any] = {
+        "modes": list(release.modes),
+        "reuse_across_operators": release.reuse_across_operators,
+    }
+    if release.dp is not None and "dp" in release.modes:
+        found |= _dp(release.dp)
+    if release.aggregate is not None and "aggregate" in release.modes:
+        found["aggregate"] = _aggregate(release.aggregate)
+    return found
+
+
+def _dp(dp: Dp) -> dict[str, Any]:
     return {
-        "modes": list(policy.release.modes),
         "accountant": dp.accountant,
         "epsilon": _plain(dp.epsilon),
         "delta": _plain(dp.delta),
@@ -62,11 +72,22 @@ def _release(policy: Policy) -> dict[str, Any]:
         "epsilon_per_query_max": _plain(dp.epsilon_per_query_max),
         "groups_per_unit_max": dp.groups_per_unit_max,
         "units_min": dp.units_min,
-        "reuse_across_operators": policy.release.reuse_across_operators,
     }
 
 
-def _table(table: Table) -> dict[str, Any]:
+def _aggregate(rules: Aggregate) -> dict[str, Any]:
+    return {
+        "units_min": rules.units_min,
+        "dominance": {"units": rules.dominance_units, "share": _plain(rules.dominance_share)},
+        "p_percent": _plain(rules.p_percent),
+        "rounding": rules.rounding,
+        "difference_units_min": rules.difference_units_min,
+        "cells_max": rules.cells_max,
+        "withheld_max": rules.withheld_max,
+    }
+
+
+def _table(table: Table, modes: Sequence[Mode]) -> dict[str, Any]:
     pairs = () if table.link is None else table.link.pairs
     to_table = None if table.link is None else table.link.to_table
     return {
@@ -75,11 +96,11 @@ def _table(table: Table) -> dict[str, Any]:
         "key": (table.key[0] if len(table.key) == 1 else list(table.key)) or None,
         "link": " AND ".join(f"{column} = {to_table}.{to_column}" for column, to_column in pairs) or None,
         "rows_per_unit_max": table.rows_per_unit_max,
-        "columns": [_column(column) for column in table.columns.values()],
+        "columns": [_column(column, modes) for column in table.columns.values()],
     }
 
 
-def _column(column: Column) -> dict[str, Any]:
+def _column(column: Column, modes: Sequence[Mode]) -> dict[str, Any]:
     if column.role == "hidden":
         return {"name": column.name, "role": "hidden", "use": _HIDDEN}
     found: dict[str, Any] = {
@@ -88,7 +109,7 @@ def _column(column: Column) -> dict[str, Any]:
         "role": column.role,
         "use": _use(column),
         "filter": column.filter,
-        "aggregates": _answered(column),
+        "aggregates": _answered(column, modes),
         "nullable": column.nullable,
         "sensitive": column.sensitive,
     }
@@ -102,9 +123,11 @@ def _column(column: Column) -> dict[str, Any]:
     return found | {name: item for name, item in optional.items() if item is not None}
 
 
-def _answered(column: Column) -> list[str]:
-    """The aggregates that a question may hold: a policy may open more than are answered so far."""
-    return ["count_distinct"] if column.role == "unit" else sorted(column.aggregates & _AGGREGATES)
+def _answered(column: Column, modes: Sequence[Mode]) -> list[str]:
+    """The aggregates that a question may hold, in one of the modes on offer."""
+    if column.role == "unit":
+        return ["count_distinct"]
+    return sorted(column.aggregates & _EXACT if tuple(modes) == ("aggregate",) else column.aggregates)
 
 
 def _use(column: Column) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.cli.asking import _domain, _heading
 from gateway.http.catalogue import _column, _table
-from policies.model import AggregateName, Column
+from policies.model import AggregateName, Column, Mode
 from policies.types import Type
 from tests.composite_world import shops
 
@@ -17,8 +17,8 @@ BINS = (Decimal(0), Decimal(10))
 OPEN: frozenset[AggregateName] = frozenset({"count", "count_distinct", "sum", "avg", "median", "var"})
 
 
-def told(role: Any, grant: Any = "none", **more: Any) -> dict[str, Any]:
-    return _column(Column("x", Type("integer"), role, grant, OPEN, **more))
+def told(role: Any, grant: Any = "none", modes: tuple[Mode, ...] = ("dp",), **more: Any) -> dict[str, Any]:
+    return _column(Column("x", Type("integer"), role, grant, OPEN, **more), modes)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,9 @@ def test_the_words_name_all_that_the_policy_opens(column: dict[str, Any], use: s
 
 
 def test_aggregates_that_no_question_may_hold_are_not_promised() -> None:
-    assert told("measure")["aggregates"] == ["avg", "count", "sum"]
+    assert told("measure")["aggregates"] == sorted(OPEN)
+    assert told("measure", modes=("aggregate", "dp"))["aggregates"] == sorted(OPEN)
+    assert told("measure", modes=("aggregate",))["aggregates"] == ["avg", "count", "sum"]
     assert told("unit")["aggregates"] == ["count_distinct"]
 
 
@@ -59,8 +61,8 @@ def test_the_domain_names_bins_forms_and_joins() -> None:
 
 
 def test_keys_and_links_of_several_columns_are_told_whole() -> None:
-    lines, offers = (_table(shops().tables[name]) for name in ("lines", "offers"))
+    lines, offers = (_table(shops().tables[name], ("dp",)) for name in ("lines", "offers"))
     assert lines["link"] == "shop = orders.shop AND order_nr = orders.nr"
     assert offers["key"] == ["part", "maker"]
     assert _heading(offers, {"name": "buyer"}) == "offers (public, key part AND maker)"
-    assert (_table(shops().tables["orders"])["link"], lines["key"]) == ("bid = buyers.bid", None)
+    assert (_table(shops().tables["orders"], ("dp",))["link"], lines["key"]) == ("bid = buyers.bid", None)

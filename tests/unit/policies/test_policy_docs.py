@@ -66,7 +66,7 @@ def test_no_table_of_keys_is_left_out_of_the_reference() -> None:
 
 
 def test_the_reference_lists_every_finding_with_its_severity() -> None:
-    texts = source("lint_release.py") + source("lint_columns.py")
+    texts = source("lint_release.py") + source("lint_columns.py") + source("lint_aggregate.py")
     said = set(re.findall(r'Finding\(\s*"(\w+)",\s*"(\w+)"', texts))
     listed = re.findall(r"^\| `(\w+)` \| (error|warning|note) \|", REFERENCE.read_text(encoding="utf-8"), re.MULTILINE)
     assert len(said) > 15

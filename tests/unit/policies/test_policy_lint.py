@@ -14,6 +14,9 @@ from policies.load import load_text
 
 P, V, D = "tables.people.columns", "tables.visits.columns", "tables.drugs.columns"
 PURE = (('"zcdp"', '"pure"'), ("delta = 1e-9\n", ""), ("delta_per_query = 5e-13\n", ""))
+BOTH = (('modes = ["dp"]', 'modes = ["dp", "aggregate"]'),)
+EXACT = (('modes = ["dp"]', 'modes = ["aggregate"]'),)
+A = "release.aggregate"
 UNITS_ONE = (("groups_per_unit_max = 8\nunits_min = 10", "groups_per_unit_max = 8\nunits_min = 1"),)
 
 ODD = [
@@ -84,6 +87,19 @@ ODD = [
         "difference_low",
         "release.aggregate.difference_units_min",
     ),
+    ((("units_min = 10\ndominance", "units_min = 2\ndominance"),), "error", "units_min_two", f"{A}.units_min"),
+    ((("share = 0.85", "share = 1"),), "warning", "dominance_void", f"{A}.dominance.share"),
+    ((("units = 2, share", "units = 10, share"),), "note", "dominance_wide", f"{A}.dominance.units"),
+    ((("p_percent = 10", "p_percent = 0"),), "warning", "p_percent_void", f"{A}.p_percent"),
+    ((("rounding = 5", "rounding = 21"),), "note", "rounding_wide", f"{A}.rounding"),
+    ((("rounding = 5", "cells_max = 5\nwithheld_max = 6"),), "warning", "withheld_many", f"{A}.withheld_max"),
+    (BOTH, "note", "modes_mixed", "release.modes"),
+    (
+        (*EXACT, ("range = [0, 20000],", 'range = [0, 20000], aggregates = ["sum", "median"],')),
+        "note",
+        "aggregates_unanswered",
+        f"{V}.cost.aggregates",
+    ),
     ((), "note", "section_unused", "release.aggregate"),
     ((), "note", "keys_private", f"{P}.diagnosis"),
 ]
@@ -112,6 +128,19 @@ def test_the_clinics_policy_has_no_warnings() -> None:
         ("note", "keys_private"),
         ("note", "section_unused"),
     }
+
+
+def test_a_group_of_a_listed_sensitive_value_is_odd_only_where_every_group_is_answered() -> None:
+    listed = ("sensitive = true }", 'sensitive = true, values = ["A", "B"] }')
+    with_noise, exact = (lint(load_text(changed(listed, *modes), "clinic")) for modes in (BOTH, EXACT))
+    assert "sensitive_values_listed" in {item.code for item in with_noise}
+    assert "sensitive_values_listed" not in {item.code for item in exact}
+
+
+def test_exact_answers_alone_have_no_warnings() -> None:
+    start, end = CLINIC.index("[release.dp]"), CLINIC.index("[release.aggregate]")
+    text = changed(*EXACT, text=CLINIC[:start] + CLINIC[end:])
+    assert lint(load_text(text, "clinic")) == ()
 
 
 def test_the_gravest_comes_first() -> None:

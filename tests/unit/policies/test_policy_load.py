@@ -133,10 +133,31 @@ def test_defaults_of_grants(table: str, column: str, filter_: str, aggregates: s
     assert found.aggregates == aggregates
 
 
-def test_with_two_modes_a_measure_serves_what_the_stricter_one_allows() -> None:
-    policy = load_text(changed(('modes = ["dp"]', 'modes = ["dp", "aggregate"]')), "clinic")
-    assert policy.tables["visits"].columns["cost"].aggregates == {"count", "count_distinct", "sum", "avg"}
+@pytest.mark.parametrize(
+    ("modes", "more"),
+    [('"dp", "aggregate"', {"var", "stddev", "median", "quantile"}), ('"aggregate"', set())],
+)
+def test_a_measure_that_says_nothing_serves_what_each_mode_answers(modes: str, more: set[str]) -> None:
+    policy = load_text(changed(('modes = ["dp"]', f"modes = [{modes}]")), "clinic")
+    assert policy.tables["visits"].columns["cost"].aggregates == {"count", "count_distinct", "sum", "avg"} | more
     assert policy.tables["people"].columns["sex"].aggregates == {"count", "count_distinct"}
+
+
+def test_limits_of_cells_are_the_policys_or_large() -> None:
+    rules = load_text(CLINIC, "clinic").release.aggregate
+    assert rules is not None
+    assert (rules.cells_max, rules.withheld_max) == (10_000, 1_000)
+    text = changed(("rounding = 5", "rounding = 5\ncells_max = 40\nwithheld_max = 7"))
+    named = load_text(text, "clinic").release.aggregate
+    assert named is not None
+    assert (named.cells_max, named.withheld_max) == (40, 7)
+
+
+def test_a_policy_may_offer_exact_answers_alone() -> None:
+    start, end = CLINIC.index("[release.dp]"), CLINIC.index("[release.aggregate]")
+    policy = load_text(CLINIC[:start].replace('["dp"]', '["aggregate"]') + CLINIC[end:], "clinic")
+    assert policy.release.modes == ("aggregate",)
+    assert policy.release.dp is None
 
 
 def test_a_dataset_of_public_tables_needs_no_unit() -> None:

@@ -1,0 +1,33 @@
+"""What mode `aggregate` answers: aggregates of which it is known who stands behind each number.
+
+The data domain proves more of a question than this, and refuses by the same code. Here stands what can be told from the
+aggregate's name alone, so that a refusal can offer what would pass.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway.admission.roles import require_roles
+from gateway.errors import Refusal
+from policies.model import Mode, Policy
+from sandbox.relational.nodes import MeasureFunction, Output, find_release
+
+ANSWERED: Final[frozenset[MeasureFunction]] = frozenset({"count_rows", "count", "count_units", "sum", "avg"})
+
+
+def require_asked(plan: Output, policy: Policy, mode: Mode) -> None:
+    """What may be asked of the policy's columns in this mode. Raises Refusal."""
+    if mode == "aggregate":
+        require_exact(plan, noisy="dp" in policy.release.modes)
+    require_roles(plan, policy)
+
+
+def require_exact(plan: Output, *, noisy: bool) -> None:
+    """Raises Refusal(aggregate_not_allowed). `noisy` says whether the policy offers mode `dp` as well."""
+    for measure in find_release(plan).measures:
+        if measure.function not in ANSWERED:
+            name = "COUNT(DISTINCT x)" if measure.function == "count_distinct" else measure.function.upper()
+            message = f"{name} is not answered exactly: it is not known who stands behind the number"
+            hint = "COUNT, COUNT(DISTINCT unit), SUM and AVG are" + ("; or ask in mode `dp`" if noisy else "")
+            raise Refusal("aggregate_not_allowed", message, hint=hint, at=measure.at)
