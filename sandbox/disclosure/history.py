@@ -24,7 +24,8 @@ CREATE TABLE IF NOT EXISTS said_row (
 CREATE INDEX IF NOT EXISTS said_row_of ON said_row (dataset, snapshot, quantity);
 CREATE TABLE IF NOT EXISTS said_cell (
     dataset TEXT NOT NULL, snapshot TEXT NOT NULL, quantity TEXT NOT NULL, nonnegative INTEGER NOT NULL,
-    counts INTEGER NOT NULL, release TEXT NOT NULL, part INTEGER NOT NULL, said INTEGER NOT NULL, places BLOB NOT NULL
+    counts INTEGER NOT NULL, release TEXT NOT NULL, part INTEGER NOT NULL, said INTEGER NOT NULL,
+    secret INTEGER NOT NULL CHECK (said + secret <= 1), places BLOB NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS said_cell_of ON said_cell (dataset);
 CREATE TRIGGER IF NOT EXISTS said_stays BEFORE DELETE ON said_cell
@@ -38,13 +39,17 @@ Space = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class SaidCell:
-    """A cell that was asked: released (`said`) or withheld. `places` are those of its rows in the ground."""
+    """A cell that was asked: released (`said`) or withheld, which is `secret` where it broke a rule by itself.
+
+    `places` are those of its rows in the ground.
+    """
 
     snapshot: str
     quantity: Quantity
     release: str
     part: int
     said: bool
+    secret: bool
     places: BitMap
 
     @property
@@ -59,6 +64,16 @@ class Rows:
         empty = np.empty(0, dtype=np.int64)
         self.items, self.units, self.values = empty, empty, empty
         self._sorted, self._places = empty, empty
+
+    @property
+    def everything(self) -> Ground:
+        """All rows, in the order in which they came."""
+        return Ground(self.items, self.units, self.values)
+
+    def copy(self) -> Rows:
+        found = Rows()
+        found.__dict__.update(self.__dict__)  # arrays are never written into
+        return found
 
     def add(self, fresh: Ground) -> None:
         """Rows whose items are not there yet."""
@@ -106,13 +121,13 @@ def load(connection: sqlite3.Connection, dataset: str) -> tuple[dict[Space, Rows
 
 
 def _cells(connection: sqlite3.Connection, dataset: str) -> Iterator[SaidCell]:
-    for snapshot, name, nonnegative, counts, release, part, said, places in connection.execute(
-        "SELECT snapshot, quantity, nonnegative, counts, release, part, said, places FROM said_cell "
+    for snapshot, name, nonnegative, counts, release, part, said, secret, places in connection.execute(
+        "SELECT snapshot, quantity, nonnegative, counts, release, part, said, secret, places FROM said_cell "
         "WHERE dataset = ? ORDER BY rowid",
         (dataset,),
     ):
         quantity = Quantity(name, bool(nonnegative), bool(counts))
-        yield SaidCell(snapshot, quantity, release, part, bool(said), BitMap.deserialize(places))
+        yield SaidCell(snapshot, quantity, release, part, bool(said), bool(secret), BitMap.deserialize(places))
 
 
 def write(
@@ -123,7 +138,7 @@ def write(
         blobs = [column.astype("<i8").tobytes() for column in (ground.items, ground.units, ground.values)]
         tx.execute("INSERT INTO said_row VALUES (?, ?, ?, ?, ?, ?)", (dataset, snapshot, quantity, *blobs))
     tx.executemany(
-        "INSERT INTO said_cell VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO said_cell VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
                 dataset,
@@ -134,6 +149,7 @@ def write(
                 cell.release,
                 cell.part,
                 int(cell.said),
+                int(cell.secret),
                 cell.places.serialize(),
             )
             for cell in cells

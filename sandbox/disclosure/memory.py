@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -12,8 +13,10 @@ from pyroaring import BitMap
 
 from policies.model import Aggregate
 from sandbox.disclosure import history
+from sandbox.disclosure.atoms import Placed, system_of
 from sandbox.disclosure.guard import Said, buckets_apart, differing, from_union, said
 from sandbox.disclosure.history import Rows, SaidCell, Space
+from sandbox.disclosure.linear import to_withhold
 from sandbox.disclosure.past import Past
 from sandbox.disclosure.protect import Candidate
 from sandbox.disclosure.sketches import labels_of, least_from_any_union, least_from_union
@@ -22,6 +25,8 @@ from sandbox.release.store import Store
 
 CELLS_MAX: Final = 100_000
 """Of one dataset that are remembered. What cannot be remembered is not said."""
+SECRET: Final = ("too_few_units", "dominated", "homogeneous")
+"""Cells that broke a rule by themselves: what is behind them must stay unknown. Others only keep these secret."""
 COMPARED_MAX: Final = 2_000
 """Earlier cells and parts that one new cell is compared with unit by unit; where there are more it is withheld."""
 
@@ -143,7 +148,48 @@ class Remembered:
         return found or next((other for other in beside if self._few(self._union(other, cells))), None)
 
     def narrowed(self, table: Sequence[Candidate]) -> frozenset[int]:
-        return frozenset()
+        """Quantity by quantity: numbers of different ones do not tell of each other.
+
+        Source: docs/explanation/guarantees/linear-audit.md
+        """
+        groups: dict[str, list[int]] = {}
+        for i, one in enumerate(table):
+            if len(one.cell.rows):
+                groups.setdefault(one.cell.quantity.name, []).append(i)
+        return frozenset(i for group in groups.values() for i in self._narrowed(table, group))
+
+    def _narrowed(self, table: Sequence[Candidate], group: Sequence[int]) -> frozenset[int]:
+        quantity = table[group[0]].cell.quantity
+        space: Space = (self._snapshot, quantity.name)
+        ground = Rows() if space not in self._past.grounds else self._past.grounds[space].copy()
+        for i in group:
+            ground.add(ground.fresh(table[i].cell.rows))
+        known = self._past.signatures(space) if space in self._past.grounds else np.zeros(0, dtype=np.uint64)
+        signatures = np.concatenate((known, np.zeros(len(ground.items) - len(known), dtype=np.uint64)))
+        said: list[Placed] = []
+        secret: list[Placed] = []
+        asked: list[Placed] = []
+        for cell in self._past.of_space(space):
+            placed = Placed(history.array_of(cell.places), safe=True)
+            if cell.said:
+                said.append(placed)
+            elif cell.secret:
+                secret.append(placed)
+        for i in group:
+            one = table[i]
+            placed = Placed(ground.places_of(one.cell.rows.items), safe=True, number=i, price=_price(one))
+            signatures[placed.places] ^= self._past.signature()
+            if one.reason is None:
+                asked.append(placed)
+            elif one.reason in SECRET:
+                secret.append(placed)
+        if not asked:
+            return frozenset()
+        system = system_of(
+            ground.everything, signatures, said, asked, secret, self._rules,
+            nonnegative=quantity.nonnegative, counts=quantity.counts,
+        )  # fmt: skip
+        return to_withhold(system)
 
     def keeping(self, table: Sequence[Candidate]) -> Callable[[sqlite3.Connection, str], None]:
         """Writes the table down within the transaction that keeps its release, and remembers it."""
@@ -168,5 +214,16 @@ class Remembered:
         space: Space = (self._snapshot, one.cell.quantity.name)
         places = BitMap(self._past.grounds[space].places_of(one.cell.rows.items).astype(np.uint32))
         return SaidCell(
-            self._snapshot, one.cell.quantity, release, one.cell.part, said=one.reason is None, places=places
+            self._snapshot,
+            one.cell.quantity,
+            release,
+            one.cell.part,
+            said=one.reason is None,
+            secret=one.reason in SECRET,
+            places=places,
         )
+
+
+def _price(one: Candidate) -> float:
+    """What it costs to withhold a cell: the more units are behind it the more."""
+    return 1.0 + math.log2(1 + len(one.shares))

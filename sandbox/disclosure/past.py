@@ -46,6 +46,7 @@ class Past:
         self.sample = Sample(units_about)
         self.grounds = grounds
         self.all: list[SaidCell] = []
+        self._spaces: dict[Space, list[SaidCell]] = {}
         self.said: list[SaidCell] = []
         self.parts: dict[Part, list[int]] = {}
         """For each part the numbers of its cells that were said."""
@@ -54,11 +55,15 @@ class Past:
         self._known: set[tuple[Space, bytes]] = set()
         self._compared: Recent[int, Said] = Recent(COMPARED_MAX)
         self._labels: dict[Part, NDArray[np.int32]] = {}
+        self._signatures: dict[Space, NDArray[np.uint64]] = {}
+        self._dice = np.random.default_rng()
         for cell in cells:
             self.add(cell)
 
     def add(self, cell: SaidCell) -> None:
         self.all.append(cell)
+        self._spaces.setdefault(cell.space, []).append(cell)
+        self.signatures(cell.space)[array_of(cell.places)] ^= self.signature()
         key = (cell.space, cell.places.serialize())
         if not cell.said or key in self._known:
             return
@@ -100,4 +105,17 @@ class Past:
         return parts, np.array(rows, dtype=np.int32).reshape(len(rows), self.sample.width), most
 
     def of_space(self, space: Space) -> Sequence[SaidCell]:
-        return [cell for cell in self.all if cell.space == space]
+        """All cells of one snapshot and quantity, said or withheld."""
+        return self._spaces.get(space, ())
+
+    def signature(self) -> np.uint64:
+        """Of one cell. The exclusive or of those of its cells tells in which cells a row is."""
+        return self._dice.integers(1, 2**63, dtype=np.uint64)
+
+    def signatures(self, space: Space) -> NDArray[np.uint64]:
+        """Of all rows of the ground, in their order."""
+        known = self._signatures.get(space, np.zeros(0, dtype=np.uint64))
+        missing = len(self.grounds[space].items) - len(known)
+        if missing:
+            self._signatures[space] = np.concatenate((known, np.zeros(missing, dtype=np.uint64)))
+        return self._signatures.get(space, known)

@@ -120,3 +120,15 @@ def test_the_same_question_is_the_same_answer_and_runs_once(world: DomainWorld) 
     first = world.run(question)
     assert isinstance(first, Released)
     assert world.prepared(question).release == first.release
+
+
+def test_a_small_group_costs_one_more_where_the_total_is_shown(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Ages 80 to 89 have four people each, all others five: no group may be shown, but sex has three, one empty."""
+    with domain_world(tmp_path_factory.mktemp("complementary"), text()) as world:
+        found = rows(world, "SELECT kind, COUNT(*) FROM visits WHERE seen = DATE '2021-05-05' GROUP BY ROLLUP(kind)")
+        assert [row[1] for row in found] == [900, 300, 300, 300]
+        found = rows(world, "SELECT sex, age < 2 AS young, COUNT(*) FROM people GROUP BY CUBE(1, 2)")
+        withheld = [row for row in found if row[2] is None and row[0] is not None and row[1] is not None]
+        shown = [row for row in found if row[2] is not None]
+        assert len(withheld) >= 4  # five young men and five young women, and two more that would tell
+        assert shown

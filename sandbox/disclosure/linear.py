@@ -1,0 +1,228 @@
+"""The linear audit: whether what is withheld can be reckoned from everything that was said, and what to withhold then.
+
+The attacker knows which rows each number is made of, that amounts are not negative where the policy says so, and
+every number that was said. Rows that are in the same cells are one unknown to him, an *atom*. He may use any linear
+program over them.
+Source: docs/explanation/guarantees/linear-audit.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sandbox.disclosure.cells import Integers
+from sandbox.disclosure.solver import INFINITE, Floats, Program, TooHard, least
+
+ATOMS_MAX = 5_000
+"""Unknowns of one program; where there are more, what is linked to them is withheld."""
+PROGRAMS_MAX = 1_000
+ENOUGH = 1 - 1e-3
+"""The part of the wanted interval that is taken for all of it, for programs are solved in doubles."""
+MOVED = 1e-5
+"""What gives way by more than this part of the interval gives way."""
+REWARD = 1_000.0
+"""What it is worth to move a target, in prices of the dearest cell."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """What must stay unknown: the sum of `atoms`, which is `total`.
+
+    Everything that can be reckoned leaves an interval around the truth. It has to reach `up` above it and `down`
+    below, or as far below as an amount can; where it `slides`, it has to be `up` wide altogether.
+    """
+
+    atoms: Integers
+    total: float
+    up: float
+    down: float
+    slides: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class System:
+    """`said` are the atoms of cells that were said before, `asked` those of the cells that may still be withheld, each
+    with the price of withholding it. No cell is without atoms."""
+
+    totals: Floats
+    nonnegative: bool
+    said: Sequence[Integers]
+    asked: Mapping[int, tuple[Integers, float]]
+    targets: Sequence[Target]
+
+
+def to_withhold(system: System) -> frozenset[int]:
+    """Which of the asked cells must not be said.
+
+    Guarantee: with all others said, every target keeps its interval; or everything that is linked to it is withheld.
+    Source: docs/explanation/guarantees/linear-audit.md
+    """
+    audit = _Audit(system)
+    for target in sorted(system.targets, key=lambda target: target.total):
+        audit.protect(target)
+    return frozenset(audit.withheld)
+
+
+class _Audit:
+    """Goes from target to target. What is withheld for one gives way for the next without a price."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._parts = _Parts(system)
+        self._programs = 0
+        self.withheld: set[int] = set()
+
+    def protect(self, target: Target) -> None:
+        part = self._parts.of(target)
+        if not part.touches(target, self.withheld):
+            return  # nobody was told of a number that it is in
+        try:
+            kept = part.count <= ATOMS_MAX and self._moves(part, target)
+        except TooHard:
+            kept = False
+        if not kept:
+            self.withheld |= part.asked.keys()
+
+    def _moves(self, part: _Part, target: Target) -> bool:
+        """Whether the target keeps its interval, if need be after cells were withheld for it. Raises TooHard."""
+        below = target.total if self._system.nonnegative else INFINITE
+        if target.slides:
+            return self._slides(part, target, below)
+        wanted = min(target.down, below)
+        ways = ((1.0, target.up), (-1.0, wanted))
+        return all(self._move(part, target, sign, size, give_way=True) >= size * ENOUGH for sign, size in ways)
+
+    def _slides(self, part: _Part, target: Target, below: float) -> bool:
+        """As far down as it goes, and the rest up; where that is not enough, cells give way to the rest."""
+        down = self._move(part, target, -1.0, min(target.up, below), give_way=False)
+        up = self._move(part, target, 1.0, target.up - down, give_way=False)
+        if up + down < target.up * ENOUGH:
+            up = self._move(part, target, 1.0, target.up - down, give_way=True)
+        return up + down >= target.up * ENOUGH
+
+    def _move(self, part: _Part, target: Target, sign: float, wanted: float, *, give_way: bool) -> float:
+        """How far the target moves, up to `wanted`, once the cheapest cells that have to give way are withheld."""
+        if wanted <= target.up * (1 - ENOUGH):
+            return max(wanted, 0.0)
+        self._programs += 1
+        if self._programs > PROGRAMS_MAX:
+            raise TooHard
+        moved, gave_way = part.move(target, sign, wanted, self.withheld, give_way=give_way)
+        self.withheld |= gave_way
+        return moved
+
+
+class _Parts:
+    """The system in parts that have no atom in common. What follows from what was said before, one number after the
+    other, is known and left out."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        count = len(system.totals)
+        self._labels = _components([*system.said, *(atoms for atoms, _ in system.asked.values())], count)
+        self._unknown = _undetermined(system.said, count)
+        self._made: dict[int, _Part] = {}
+
+    def of(self, target: Target) -> _Part:
+        """A target whose atoms lie in several parts is held in the part of all of them."""
+        labels = sorted(set(self._labels[target.atoms].tolist()))
+        for label in labels[1:]:
+            self._labels[self._labels == label] = labels[0]
+            self._made.pop(label, None)
+            self._made.pop(labels[0], None)
+        if labels[0] not in self._made:
+            self._made[labels[0]] = _Part(self._system, self._labels == labels[0], self._unknown)
+        return self._made[labels[0]]
+
+
+class _Part:
+    def __init__(self, system: System, inside: NDArray[np.bool_], unknown: NDArray[np.bool_]) -> None:
+        self._nonnegative = system.nonnegative
+        atoms = np.flatnonzero(inside & unknown)
+        self.count = len(atoms)
+        self._totals = system.totals[atoms]
+        self._places = np.full(len(system.totals), -1, dtype=np.int64)
+        self._places[atoms] = np.arange(self.count)
+        self._said = [place for cell in system.said if inside[cell[0]] and len(place := self._place(cell))]
+        self.asked = {
+            number: (self._place(cell), price) for number, (cell, price) in system.asked.items() if inside[cell[0]]
+        }
+
+    def _place(self, atoms: Integers) -> Integers:
+        """Where `atoms` stand among those that are unknown."""
+        found = self._places[atoms]
+        return found[found >= 0]
+
+    def touches(self, target: Target, withheld: set[int]) -> bool:
+        """Whether a number that was said, or may be, has a part of the target in it."""
+        there = np.zeros(self.count, dtype=np.bool_)
+        there[(place := self._place(target.atoms))] = True
+        cells = [*self._said, *(cell for number, (cell, _) in self.asked.items() if number not in withheld)]
+        return len(place) < len(target.atoms) or any(there[cell].any() for cell in cells)
+
+    def move(
+        self, target: Target, sign: float, wanted: float, withheld: set[int], *, give_way: bool
+    ) -> tuple[float, set[int]]:
+        """How far the target moves in the direction of `sign`, and the asked cells that give way. Raises TooHard."""
+        there = self._place(target.atoms)
+        cells = {number: found for number, found in self.asked.items() if number not in withheld}
+        x = least(self._program(there, sign, wanted, list(cells.values()), INFINITE if give_way else 0.0))
+        if x is None:
+            return 0.0, set()
+        slack = x[self.count :].reshape(-1, 2).sum(axis=1)
+        moved = sign * float(x[there].sum()) * wanted
+        return moved, {number for number, gave in zip(cells, slack.tolist(), strict=True) if gave > MOVED}
+
+    def _program(
+        self, there: Integers, sign: float, wanted: float, cells: list[tuple[Integers, float]], most: float
+    ) -> Program:
+        """Columns: by how many times `wanted` each atom deviates, then by how much each cell gives way up and down,
+        which is `most` at most."""
+        count, width = self.count, self.count + 2 * len(cells)
+        low, high, cost = np.zeros(width), np.full(width, INFINITE), np.zeros(width)
+        high[count:] = most
+        low[:count] = -self._totals / wanted if self._nonnegative else -INFINITE
+        cost[count:] = np.repeat([price for _, price in cells], 2)
+        cost[there] -= sign * REWARD * max((price for _, price in cells), default=1.0)
+        rows = [(cell, np.ones(len(cell)), 0.0, 0.0) for cell in self._said]
+        for number, (cell, _) in enumerate(cells):
+            slack = count + 2 * number
+            columns = np.concatenate((cell, np.array([slack, slack + 1])))
+            rows.append((columns, np.concatenate((np.ones(len(cell)), np.array([-1.0, 1.0]))), 0.0, 0.0))
+        rows.append((there, np.ones(len(there)), min(0.0, sign), max(0.0, sign)))
+        return Program(cost, low, high, rows)
+
+
+def _components(cells: Sequence[Integers], count: int) -> Integers:
+    """A label for each atom, equal for those that hang together through cells."""
+    labels = np.arange(count, dtype=np.int64)
+    if not cells:
+        return labels
+    flat, starts = np.concatenate(cells), np.cumsum([0, *(len(cell) for cell in cells[:-1])])
+    sizes = np.array([len(cell) for cell in cells])
+    while True:
+        fresh = labels.copy()
+        np.minimum.at(fresh, flat, np.repeat(np.minimum.reduceat(labels[flat], starts), sizes))
+        fresh = fresh[fresh]
+        if (fresh == labels).all():
+            return labels
+        labels = fresh
+
+
+def _undetermined(cells: Sequence[Integers], count: int) -> NDArray[np.bool_]:
+    """Which atoms are left when each cell with one unknown atom tells it, over and over."""
+    unknown = np.ones(count, dtype=np.bool_)
+    if not cells:
+        return unknown
+    flat, starts = np.concatenate(cells), np.cumsum([0, *(len(cell) for cell in cells[:-1])])
+    sizes = np.array([len(cell) for cell in cells])
+    while True:
+        left = np.add.reduceat(unknown[flat].astype(np.int64), starts)
+        alone = np.repeat(left == 1, sizes) & unknown[flat]
+        if not alone.any():
+            return unknown
+        unknown[flat[alone]] = False
