@@ -12,6 +12,7 @@ from gateway import answer
 from gateway.audit.log import Log
 from gateway.budget import queries
 from gateway.budget.account import scopes_for
+from gateway.budget.cells import Shown
 from gateway.budget.ledger import Ledger
 from gateway.budget.queries import History, QueryRow, Stored
 from gateway.catalog import Catalog
@@ -49,7 +50,7 @@ class Outcomes:
                 return row
             if released is None:
                 return self.ledger.fail(tx, query_id)
-            shown = (released.cells_released, released.cells_withheld) if row.mode == "aggregate" else None
+            shown = Shown.of(released) if row.mode == "aggregate" else None
             return self.ledger.answer(tx, query_id, Stored(released.release, released.release_hash), shown)
 
     def leave(self, query_id: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from gateway.admission.licences import askable
 from gateway.ask import Ask, Begun, NotAnswered
 from gateway.budget import queries
 from gateway.budget.account import scopes_for
-from gateway.budget.cells import cells_of
+from gateway.budget.cells import Shown, cells_of, seen
 from gateway.budget.ledger import Ledger
 from gateway.budget.queries import Asked, QueryRow, Repeated, Stored, new_query_id
 from gateway.cases import Doors
@@ -112,7 +112,7 @@ class Pipeline:
         stored = self._stored(admitted, prepared, ask.caller)
         if stored is not None:
             self._let_go(prepared.reservation)
-            return self._reuse(asked, stored, trail, ask.texts)
+            return self._reuse(asked, admitted, stored, trail, ask.texts)
         try:
             charged = self._charge(asked, admitted, prepared, ask.texts)
             trail.decided = True
@@ -128,13 +128,14 @@ class Pipeline:
             admitted = self._admit(ask, trail)
             prepared = self.domain.prepare(admitted.question, reserve=False, accuracy=ask.accuracy)
             admitted = admitted.priced(prepared.price.epsilon)
-            reused = self._stored(admitted, prepared, ask.caller) is not None
+            stored = self._stored(admitted, prepared, ask.caller)
+            reused = stored is not None
             scopes = scopes_for(admitted.policy, ask.caller.subject, admitted.licence, admitted.mode)
             with self.store.reading() as view:
                 if not reused:
                     for scope in scopes:
                         self.ledger.fitting(view, scope, prepared.price)
-                    _require_cells(view, admitted)
+                _require_cells(view, admitted, None if stored is None else stored[0])
                 left = answer.left(
                     view, self.ledger, admitted.policy, admitted.mode, scopes, prepared.price, admitted.operator
                 )
@@ -209,9 +210,18 @@ class Pipeline:
             return None
         return stored, self.domain.fetch(stored.release, admitted.question)
 
-    def _reuse(self, asked: Asked, stored: tuple[Stored, Released], trail: _Trail, texts: Mapping[str, str]) -> Begun:
+    def _reuse(  # what is asked, by which right, and what answers it
+        self,
+        asked: Asked,
+        admitted: AdmittedQuery,
+        stored: tuple[Stored, Released],
+        trail: _Trail,
+        texts: Mapping[str, str],
+    ) -> Begun:
+        shown = Shown.of(stored[1]) if admitted.mode == "aggregate" else None
         with self.store.transaction() as tx:
-            row = self.ledger.reuse(tx, asked, stored[0], texts=texts)
+            _require_cells(tx, admitted, stored[0])
+            row = self.ledger.reuse(tx, asked, stored[0], texts=texts, shown=shown)
         trail.decided = True
         return Begun(row.id, self.outcomes.answered(row, stored[1]), "reused")
 
@@ -254,10 +264,13 @@ class Pipeline:
                 self.domain.cancel(reservation)
 
 
-def _require_cells(view: Reading, admitted: AdmittedQuery) -> None:
-    """Raises Refusal(budget_exhausted) where the operator was told all that exact answers may tell."""
+def _require_cells(view: Reading, admitted: AdmittedQuery, stored: Stored | None = None) -> None:
+    """Raises Refusal(budget_exhausted) where the operator was told all that exact answers may tell.
+
+    What it was shown before, `stored`, it is shown again.
+    """
     cells = cells_of(view, admitted.policy, admitted.operator) if admitted.mode == "aggregate" else None
-    if cells is not None:
+    if cells is not None and not (stored is not None and seen(view, admitted.operator, stored.release)):
         cells.require_left(admitted.dataset)
 
 

@@ -6,6 +6,7 @@ import json
 import threading
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -15,13 +16,16 @@ from gateway.audit.checkpoint import Signer
 from gateway.audit.log import Log
 from gateway.budget import queries
 from gateway.budget.account import Scope
+from gateway.budget.cells import Shown, cells_of
 from gateway.budget.ledger import Ledger
 from gateway.budget.loss import Cap, cap
 from gateway.budget.queries import Asked, QueryRow, Stored
 from gateway.store import Store
-from policies.model import Accountant, Dp
+from policies.load import load_text
+from policies.model import Accountant, Dp, Mode, Policy
 from policies.privacy_loss import DELTA_UNIT, EPSILON_UNIT, rho_for, units_down
-from sandbox.protocol import Price
+from sandbox.protocol import FREE, Price
+from tests.policy_head import head
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
 SIGNER = Signer("baopingkou/test", KEY)
@@ -37,6 +41,15 @@ def dp(epsilon: str = "8", accountant: Accountant = "zcdp") -> Dp:
 def price(epsilon: str, delta: int = 0, accountant: Accountant = "zcdp") -> Price:
     loss = units_down(Decimal(epsilon), EPSILON_UNIT)
     return Price(loss, delta, rho_for(loss, DELTA // 2) if accountant == "zcdp" else 0)
+
+
+@cache
+def exact_policy() -> Policy:
+    """At most 30 numbers shown, and 5 withheld."""
+    text = head().replace('["dp"]', '["aggregate"]')
+    rules = "[release.aggregate]\nunits_min = 10\ncells_max = 30\nwithheld_max = 5\n"
+    columns = '[tables.people.columns]\npid = { type = "integer", role = "unit" }\n'
+    return load_text(text[: text.index("[release.dp]")] + rules + "[tables.people]\n" + columns, "clinic")
 
 
 class Clock:
@@ -82,9 +95,27 @@ class World:
         limit = Cap("zcdp", each.rho * answers, 0, DELTA // 2)
         return (Scope(self.dataset, None, limit), Scope(self.dataset, operator, limit))
 
-    def asked(self, operator: str = "acme", key: str | None = None, request: str = "r") -> Asked:
+    def asked(self, operator: str = "acme", key: str | None = None, request: str = "r", mode: Mode = "dp") -> Asked:
         new = queries.new_query_id()
-        return Asked(new, operator, key, request, self.dataset, "dp", HASH, HASH, json.dumps({"sql": "x"}))
+        return Asked(new, operator, key, request, self.dataset, mode, HASH, HASH, json.dumps({"sql": "x"}))
+
+    def exact(self, shown: Shown, release: str = "rel_exact", operator: str = "acme") -> QueryRow:
+        """An exact question, answered."""
+        with self.store.transaction() as tx:
+            row = self.ledger.charge(tx, self.asked(operator, mode="aggregate"), (), FREE)
+            return self.ledger.answer(tx, row.id, Stored(release, HASH), shown)
+
+    def exact_again(self, shown: Shown, release: str = "rel_exact", operator: str = "acme") -> QueryRow:
+        """An exact question that a stored release answers."""
+        with self.store.transaction() as tx:
+            asked = self.asked(operator, mode="aggregate")
+            return self.ledger.reuse(tx, asked, Stored(release, HASH), shown=shown)
+
+    def cells(self, operator: str = "acme") -> tuple[int, int]:
+        with self.store.reading() as view:
+            found = cells_of(view, exact_policy(), operator)
+        assert found is not None
+        return found.released, found.withheld
 
     def charge(
         self,
@@ -133,6 +164,9 @@ def a_busy_world(folder: Path) -> World:
         world.ledger.repeat(tx, row)
         world.log.note_read(tx, "auditor", "records", {"kind": "charge"})
         world.ledger.declare(tx, world.scopes(share="3"), HASH)
+    world.exact(Shown(12, 2))
+    world.exact_again(Shown(12, 2), operator="beta")
+    world.exact_again(Shown(12, 2))
     with world.store.transaction() as tx:
         world.ledger.cancel(tx, world.ledger.charge(tx, world.asked(), world.scopes(share="3"), price("0.1")).id)
     return world

@@ -18,11 +18,11 @@ QUERY = {"actor", "query_id", "dataset", "policy_digest", "snapshot"}
 PRESENT = {  # kind or decision -> fields that are not null beyond v, ledger, seq, time, kind; None: not fixed
     "genesis": {"commitments"},
     "run": None,
-    "reused": QUERY | {"decision", "commitments"},
+    "reused": None,
     "repeated": QUERY | {"decision"},
     "refused": None,
     "charge": QUERY | {"charges"},
-    "release": QUERY | {"commitments"},
+    "release": None,
     "failure": QUERY | {"code"},
     "cap": {"dataset", "policy_digest", "code", "charges"},
     "admin": None,
@@ -95,7 +95,7 @@ def _leaf(line: bytes) -> bytes:
 def _records(records: list[dict]) -> None:
     caps, accountants, decided = {}, {}, {}
     spent: Counter = Counter()
-    charged, ended = set(), set()
+    charged, paid, ended = set(), set(), set()
     for seq, record in enumerate(records):
         kind = record["kind"]
         is_cap = kind == "admin" and str(record["code"]) in ("cap_zcdp", "cap_pure")
@@ -115,6 +115,7 @@ def _records(records: list[dict]) -> None:
         if shape == "charge":
             need(query not in charged)
             charged.add(query)
+            paid |= {query} if record["charges"] else set()
             _charge(record, caps, accountants, spent)
         elif shape in ("release", "failure"):
             need(query in charged and query not in ended)
@@ -127,7 +128,16 @@ def _records(records: list[dict]) -> None:
             caps[scope] = _amounts(line)
         if shape in ("release", "reused"):
             need("release" in record["commitments"])
+            _cells(record["code"], query in paid)
     need(records[-1]["decision"] != "run")
+
+
+def _cells(code: str | None, paid: bool) -> None:
+    if code is not None:
+        word, shown, withheld = code.split("_")
+        need(word == "cells" and not paid)
+        need(all(part == str(int(part)) and part.isascii() and len(part) <= 12 for part in (shown, withheld)))
+        need("-" not in code)
 
 
 def _charge(record: dict, caps: dict, accountants: dict, spent: Counter) -> None:
@@ -177,6 +187,10 @@ def _fields(record: dict, shape: str) -> None:
         need(present == fixed)
     elif shape == "run":
         need(present - {"commitments"} == QUERY | {"decision"})
+    elif shape == "reused":
+        need(present - {"code"} == QUERY | {"decision", "commitments"})
+    elif shape == "release":
+        need(present - {"code"} == QUERY | {"commitments"})
     elif shape == "refused":
         need({"actor", "query_id", "code", "decision"} <= present and "charges" not in present)
     elif shape == "admin":

@@ -180,7 +180,7 @@ class Log:
         return [row[0] for row in rows]
 
     def moves(self, view: Reading) -> Iterator[dict[str, Any]]:
-        """The records that move budgets (charges, caps), in order, with every record checked against the tree.
+        """The records that move budgets (charges, caps, cells), in order, with every record checked against the tree.
 
         Raises Misconfigured when the log is damaged, or older than the last checkpoint that was signed over it: a
         restored backup gives no budget back.
@@ -197,7 +197,7 @@ class Log:
                 if seq != start or tree.leaf_hash(content) != leaf:
                     raise Misconfigured(f"{self._store.path}: the log is damaged at record {start}")
                 start += 1
-                if kind == "charge" or (kind == "admin" and code.startswith("cap_")):
+                if kind == "charge" or (code is not None and code.startswith(("cap_", "cells_"))):
                     yield json.loads(content)
             if not rows:
                 raise Misconfigured(f"{self._store.path}: the log is damaged at record {start}")

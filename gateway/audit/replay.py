@@ -20,17 +20,18 @@ _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 _NAME: Final = re.compile(r"[a-z][a-z_]{0,31}")
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _AMOUNT: Final = re.compile(r"(0|[1-9]\d{0,18})(?:\.(\d{0,23}[1-9]))?", re.ASCII)
+_CELLS: Final = re.compile(r"cells_(0|[1-9]\d{0,11})_(0|[1-9]\d{0,11})", re.ASCII)
 _PLACES: Final = {"rho": 12, "epsilon": 12, "delta": 24}
 
 # kind -> (fields that must be there, fields that may be there); all others are null
 _SHAPES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "genesis": (("commitments",), ()),
     "run": (_QUERY, ("commitments",)),
-    "reused": ((*_QUERY, "commitments"), ()),
+    "reused": ((*_QUERY, "commitments"), ("code",)),
     "repeated": (_QUERY, ()),
     "refused": (("actor", "query_id", "code"), ("dataset", "policy_digest", "snapshot", "commitments")),
     "charge": ((*_QUERY, "charges"), ()),
-    "release": ((*_QUERY, "commitments"), ()),
+    "release": ((*_QUERY, "commitments"), ("code",)),
     "failure": ((*_QUERY, "code"), ()),
     "cap": (("dataset", "policy_digest", "code", "charges"), ()),
     "admin": (("code",), ("actor", "dataset", "policy_digest", "commitments")),
@@ -68,6 +69,8 @@ class _Query:
     way: str
     """run, reused or refused."""
     charged: bool = False
+    paid: bool = False
+    """Whether its charge is a privacy loss."""
     ended: bool = False
 
 
@@ -85,6 +88,8 @@ class Replay:
         self._uncharged: str | None = None
         self._releases: set[str] = set()
         self.reused_from_elsewhere = 0
+        self.cells: dict[str, tuple[int, int]] = {}
+        """Operator and dataset -> numbers of exact answers, shown and withheld."""
 
     @property
     def unsettled(self) -> int:
@@ -133,6 +138,7 @@ class Replay:
         self._open(record, "reused")
         if _release(record) not in self._releases:
             self.reused_from_elsewhere += 1
+        self._count(record)
 
     def _refused(self, record: dict[str, Any]) -> None:
         self._open(record, "refused")
@@ -151,6 +157,7 @@ class Replay:
         if not lines:
             self.without_budget += 1
             return
+        query.paid = True
         names = [line["scope"] for line in record["charges"]]
         dataset = record["dataset"]
         if names != [f"dataset:{dataset}", f"operator:{record['actor']}/{dataset}"] or lines[0] != lines[1]:
@@ -162,6 +169,20 @@ class Replay:
     def _release(self, record: dict[str, Any]) -> None:
         self._end(record)
         self._releases.add(_release(record))
+        if record["code"] is not None and self._find(record).paid:
+            raise Broken("cells", "counts cells of a query that was charged a privacy loss")
+        self._count(record)
+
+    def _count(self, record: dict[str, Any]) -> None:
+        """What an exact answer shows to an operator for the first time."""
+        if record["code"] is None:
+            return
+        match = _CELLS.fullmatch(record["code"])
+        if match is None:
+            raise Broken("cells", "counts no cells as records do")
+        name = f"operator:{record['actor']}/{record['dataset']}"
+        shown, withheld = self.cells.get(name, (0, 0))
+        self.cells[name] = (shown + int(match[1]), withheld + int(match[2]))
 
     def _failure(self, record: dict[str, Any]) -> None:
         self._end(record)

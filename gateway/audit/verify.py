@@ -49,6 +49,7 @@ class Report:
     """How many problems there are of each code."""
     counts: dict[str, int] = field(default_factory=dict)
     scopes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    cells: dict[str, dict[str, int]] = field(default_factory=dict)
     unsettled: int = 0
     without_budget: int = 0
     reused_from_elsewhere: int = 0
@@ -74,6 +75,7 @@ class Report:
             "key": self.key,
             "counts": self.counts,
             "scopes": self.scopes,
+            "cells": self.cells,
             "unsettled": self.unsettled,
             "without_budget": self.without_budget,
             "reused_from_elsewhere": self.reused_from_elsewhere,
@@ -95,6 +97,8 @@ class Report:
                 f"delta {scope['spent']['delta']} of {scope['cap']['delta']}, in {scope['charges']} charges"
                 + (f", cap changed {scope['cap_changes']} times" if scope["cap_changes"] else "")
             )
+        for name, cells in self.cells.items():
+            lines.append(f"{name}: {cells['released']} exact numbers shown, {cells['withheld']} withheld")
         notes = (
             (self.unsettled, "charged queries without an outcome yet"),
             (self.without_budget, "queries run in modes that spend no budget"),
@@ -349,6 +353,9 @@ def _summarise(report: Report, replay: Replay) -> None:
     report.unsettled = replay.unsettled
     report.without_budget = replay.without_budget
     report.reused_from_elsewhere = replay.reused_from_elsewhere
+    report.cells = {
+        name: {"released": shown, "withheld": withheld} for name, (shown, withheld) in sorted(replay.cells.items())
+    }
     for name, scope in sorted(replay.scopes.items()):
         report.scopes[name] = {
             "accountant": scope.accountant,

@@ -1,17 +1,21 @@
 """What exact answers cost: cells. How many one operator was told of a dataset, and how many were withheld, for life.
 
 A withheld number tells a little as well, so both are limited by the policy. They are counted when an answer is
-recorded, by what it shows; a limit that is reached ends exact questions of that operator, and reads nothing.
+recorded, once for each operator and release, also where it was made for somebody else, or for a question of the same
+operator that was cancelled. A limit that is reached ends exact questions of that operator, and reads nothing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from gateway.errors import Refusal
 from gateway.store import Reading, Transaction
 from policies.model import Policy
+from sandbox.protocol import Released
+
+CODE: Final = "cells_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,34 @@ def cells_of(view: Reading, policy: Policy, operator: str) -> Cells | None:
     return Cells(released, withheld, rules.cells_max, rules.withheld_max)
 
 
-def book(tx: Transaction, query_id: str, operator: str, dataset: str, shown: tuple[int, int]) -> None:
-    """Counts what an answer shows: (released, withheld)."""
-    tx.write("INSERT INTO cells VALUES (?, ?, ?, ?, ?)", (query_id, operator, dataset, *shown))
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What an exact answer shows, however its question orders or limits it."""
+
+    released: int
+    withheld: int
+
+    @classmethod
+    def of(cls, released: Released) -> Shown:
+        """An answer without any number says that all were kept back: it counts as one withheld."""
+        if not released.cells_released + released.cells_withheld:
+            return cls(0, 1)
+        return cls(released.cells_released, released.cells_withheld)
+
+    @property
+    def code(self) -> str:
+        """As the log has it."""
+        return f"{CODE}{self.released}_{self.withheld}"
+
+
+def seen(view: Reading, operator: str, release: str) -> bool:
+    """Whether this release was counted for the operator before."""
+    row = view.one(
+        "SELECT 1 FROM cells c JOIN query q ON q.id = c.query WHERE c.operator = ? AND q.release = ? LIMIT 1",
+        (operator, release),
+    )
+    return row is not None
+
+
+def book(tx: Transaction, query_id: str, operator: str, dataset: str, shown: Shown) -> None:
+    tx.write("INSERT INTO cells VALUES (?, ?, ?, ?, ?)", (query_id, operator, dataset, shown.released, shown.withheld))

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from gateway.budget import cells, queries
 from gateway.budget.account import Account, Budget, Scope, Shortfall, State, advance, budget_of, shortfall_words
+from gateway.budget.cells import Shown
 from gateway.budget.loss import Loss, words
 from gateway.budget.queries import Asked, QueryRow, Stored
 from gateway.errors import Fault, Misconfigured, Refusal
@@ -96,13 +97,34 @@ class Ledger:
         return queries.get(tx, asked.id)
 
     def reuse(
-        self, tx: Transaction, asked: Asked, stored: Stored, *, texts: Mapping[str, str] | None = None
+        self,
+        tx: Transaction,
+        asked: Asked,
+        stored: Stored,
+        *,
+        texts: Mapping[str, str] | None = None,
+        shown: Shown | None = None,
     ) -> QueryRow:
-        """A stored release answers: free, and recorded as a decision. Raises as `charge` does, but never for budget."""
+        """A stored release answers: free, and recorded as a decision. Raises as `charge` does, but never for budget.
+
+        `shown` are the cells of an exact answer; they count where the operator was not shown this release before.
+        """
         self._refuse_frozen(asked.dataset)
         queries.raise_repeated(tx, asked)
-        seq = self._decide(tx, asked, "reused", texts=texts, hashes={"release": stored.release_hash})
+        fresh = None if shown is None or cells.seen(tx, asked.operator, stored.release) else shown
+        code = None if fresh is None else fresh.code
+        seq = self._journal.append(
+            tx,
+            kind="decision",
+            decision="reused",
+            **_about(asked),
+            code=code,
+            texts=texts,
+            hashes={"release": stored.release_hash},
+        )
         queries.insert(tx, self._row(asked, FREE, seq, stored))
+        if fresh is not None:
+            cells.book(tx, asked.id, asked.operator, asked.dataset, fresh)
         return queries.get(tx, asked.id)
 
     def repeat(self, tx: Transaction, row: QueryRow) -> int:
@@ -135,16 +157,18 @@ class Ledger:
             texts=texts,
         )
 
-    def answer(self, tx: Transaction, query_id: str, stored: Stored, shown: tuple[int, int] | None = None) -> QueryRow:
+    def answer(self, tx: Transaction, query_id: str, stored: Stored, shown: Shown | None = None) -> QueryRow:
         """running -> answered, with the `release` record. Raises Fault for a query that has ended.
 
-        `shown` are the cells of an exact answer, released and withheld, which count against the operator's limits.
+        `shown` are the cells of an exact answer, which count against the operator's limits.
         """
         row = queries.get(tx, query_id)
         advance(row.state, "answered")
         if shown is not None:
             cells.book(tx, query_id, row.operator, row.dataset, shown)
-        seq = self._journal.append(tx, kind="release", **_about(row), hashes={"release": stored.release_hash})
+        code = None if shown is None else shown.code
+        hashes = {"release": stored.release_hash}
+        seq = self._journal.append(tx, kind="release", **_about(row), code=code, hashes=hashes)
         queries.end(tx, query_id, "answered", seq, stored)
         return queries.get(tx, query_id)
 
@@ -235,15 +259,9 @@ class Ledger:
         return queries.get(tx, query_id)
 
     def _decide(
-        self,
-        tx: Transaction,
-        about: Asked | QueryRow,
-        decision: str,
-        *,
-        texts: Mapping[str, str] | None = None,
-        hashes: Mapping[str, str] | None = None,
+        self, tx: Transaction, about: Asked | QueryRow, decision: str, *, texts: Mapping[str, str] | None = None
     ) -> int:
-        return self._journal.append(tx, kind="decision", decision=decision, **_about(about), texts=texts, hashes=hashes)
+        return self._journal.append(tx, kind="decision", decision=decision, **_about(about), texts=texts)
 
     def _refuse_frozen(self, dataset: str) -> None:
         if dataset in self._frozen:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from gateway.budget import queries
+from gateway.budget.cells import CODE, Shown
 from gateway.budget.ledger import Ledger
 from gateway.store import Reading, Store
 from policies.privacy_loss import DELTA_UNIT, EPSILON_UNIT, RHO_UNIT, units_up
@@ -38,6 +39,8 @@ class _Fold:
     caps: dict[str, tuple[str, _Amounts]] = field(default_factory=dict)
     spent: dict[str, _Amounts] = field(default_factory=dict)
     datasets: dict[str, str] = field(default_factory=dict)
+    cells: dict[str, tuple[str, str, str]] = field(default_factory=dict)
+    """Query -> operator, dataset, and what it was shown."""
     charged: int = 0
     wrong: dict[str, str] = field(default_factory=dict)
 
@@ -66,10 +69,13 @@ def _differences(view: Reading, log: Records) -> dict[str, str]:
     for record in log.moves(view):
         if record["kind"] == "charge":
             _fold_charge(view, fold, record)
+        elif record["code"].startswith(CODE):
+            fold.cells[record["query_id"]] = (record["actor"], record["dataset"], record["code"])
         else:
             _fold_cap(fold, record)
     _compare_scopes(view, fold)
     _compare_queries(view, fold)
+    _compare_cells(view, fold)
     return fold.wrong
 
 
@@ -133,6 +139,15 @@ def _compare_queries(view: Reading, fold: _Fold) -> None:
     )
     for (dataset,) in unrecorded:
         fold.wrong[dataset] = "a charge has no record"
+
+
+def _compare_cells(view: Reading, fold: _Fold) -> None:
+    rows = view.all("SELECT query, operator, dataset, released, withheld FROM cells")
+    kept = {query: (operator, dataset, Shown(*numbers).code) for query, operator, dataset, *numbers in rows}
+    for query in kept.keys() | fold.cells.keys():
+        if kept.get(query) != fold.cells.get(query):
+            dataset = (fold.cells.get(query) or kept[query])[1]
+            fold.wrong[dataset] = f"the cells of {query} differ from the log"
 
 
 def _amounts(line: Mapping[str, str]) -> _Amounts:

@@ -62,6 +62,11 @@ TAMPERINGS = {
     " WHERE state = 'failed'",
     "a query runs again": "UPDATE query SET state = 'running', release = NULL, release_hash = NULL WHERE NOT reused",
     "a query is gone": "DELETE FROM query WHERE NOT reused",
+    "cells are forgotten": "DELETE FROM cells WHERE operator = 'acme'",
+    "fewer cells were shown": "UPDATE cells SET released = 1 WHERE operator = 'beta'",
+    "cells are somebody else's": "UPDATE cells SET operator = 'gamma' WHERE operator = 'beta'",
+    "cells that no answer showed": "INSERT INTO cells SELECT id, operator, dataset, 1, 1 FROM query"
+    " WHERE mode = 'dp' LIMIT 1",
     "a charged query is called reused": "UPDATE query SET reused = 1 WHERE state = 'answered'",
 }
 
