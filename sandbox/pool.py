@@ -28,6 +28,8 @@ _LOOK_S = 1.0
 _RETRY_S = 1.0
 _ZYGOTE_S = 30.0
 _REFILL_S = 20.0
+_HOLD_S = 0.25
+"""How long a worker that was taken keeps its successor waiting: to start one takes the processor that it needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class Pool:
         self._starting = 0
         self._refilling = False
         self._warm_from = 0.0
+        self._hold_until = 0.0
         self._layers: tuple[Layer, ...] = ()
         self._zygote: Zygote | None = None
         self._closed = False
@@ -175,6 +178,8 @@ class Pool:
                 snapshot = self._files.get(dataset)
                 waiting = self._warm.get(dataset, [])
                 worker = waiting.pop() if waiting else None
+                if worker is not None:
+                    self._hold_until = time.monotonic() + _HOLD_S
                 self._lock.notify_all()
             if snapshot is None:
                 return None
@@ -290,6 +295,7 @@ class Pool:
             spill = self._workers.pop(worker, None)
             if spill is not None:
                 self._dying.append((worker, spill))
+            self._hold_until = 0.0
             self._lock.notify_all()
 
     def _bury(self) -> None:
@@ -344,7 +350,7 @@ class Pool:
         if self._dying:
             return 0.0
         if self._missing() is not None and self._zygote is not None:
-            return max(0.0, min(_LOOK_S, self._warm_from - now))
+            return max(0.0, min(_LOOK_S, self._refill_from - now))
         ends = [held.until - now for held in self._held.values()]
         return max(0.0, min([_LOOK_S, *ends]))
 
@@ -361,6 +367,10 @@ class Pool:
         for worker in dead:
             worker.close()
 
+    @property
+    def _refill_from(self) -> float:
+        return max(self._warm_from, self._hold_until)
+
     def _missing(self) -> str | None:
         """A dataset that has fewer waiting workers than it should, if there is room. Called with the lock held."""
         if self._closed or self._used >= self._settings.places:
@@ -370,7 +380,7 @@ class Pool:
     def _refill(self) -> None:
         """One worker per round; a pause after a start that failed, so that a broken machine is not kept busy."""
         with self._lock:
-            dataset = self._missing() if time.monotonic() >= self._warm_from else None
+            dataset = self._missing() if time.monotonic() >= self._refill_from else None
             if dataset is None or self._zygote is None:
                 return
             self._starting += 1

@@ -222,6 +222,16 @@ def test_a_warm_worker_is_there_at_once_and_a_fresh_one_soon(snapshot: Path) -> 
         assert min(waits) < 0.02
 
 
+def test_the_next_worker_is_not_started_while_the_one_that_was_taken_needs_the_processor(snapshot: Path) -> None:
+    with small_pool(snapshot, workers_max=3) as pool:
+        assert eventually(lambda: bool(pool._warm.get("clinic")))
+        began = time.monotonic()
+        worker = taken_from(pool)
+        assert eventually(lambda: pool._refilling or bool(pool._warm.get("clinic")))
+        assert time.monotonic() - began > 0.2
+        worker.close()
+
+
 def test_a_reservation_holds_a_place_and_is_taken_once(snapshot: Path) -> None:
     with small_pool(snapshot, workers_max=2) as pool:
         tokens = [pool.reserve("clinic"), pool.reserve("clinic")]
