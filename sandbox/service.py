@@ -11,13 +11,14 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sandbox.codec import CodecError, dumps, loads
 from sandbox.datasets import Datasets
@@ -63,7 +64,7 @@ def application(door: Door) -> FastAPI:
         return _reply(await run_in_threadpool(door.status))
 
     app.add_api_route("/v1/status", status, methods=["GET"])
-    app.middleware("http")(_constant_faults)
+    app.add_middleware(_ConstantFaults)
     return app
 
 
@@ -77,13 +78,26 @@ async def _body(request: Request) -> bytes | None:
     return bytes(found)
 
 
-async def _constant_faults(request: Request, follow: Callable[[Request], Awaitable[Response]]) -> Response:
-    """A bug of ours says nothing to the outside; its class is logged, its text may hold data and is not."""
-    try:
-        return await follow(request)
-    except Exception as error:  # the last fence: whatever it is, nothing of it may leave
-        log.error("%s failed: %s", request.url.path, type(error).__name__)
-        return Response(status_code=500)
+class _ConstantFaults:
+    """A bug of ours says nothing to the outside; its class is logged, its text may hold data and is not. Pure ASGI."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def out(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, out)
+        except Exception as error:  # the last fence: whatever it is, nothing of it may leave
+            log.error("%s failed: %s", scope.get("path"), type(error).__name__)
+            if not begun:
+                await Response(status_code=500)(scope, receive, send)
 
 
 def _reply(record: object) -> Response:
