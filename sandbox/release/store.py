@@ -1,7 +1,7 @@
 """The domain's own durable state: tickets, what was spent against the ceiling, releases. One SQLite file.
 
-Journal mode DELETE with synchronous EXTRA: a committed ticket survives power loss, and the write-ahead log's reset bug
-of older SQLite libraries cannot bite.
+Journal mode TRUNCATE with synchronous EXTRA: the journal is cut to nothing and synced, so a committed ticket survives
+power loss, and the write-ahead log's reset bug of older SQLite libraries cannot bite.
 """
 
 from __future__ import annotations
@@ -107,10 +107,10 @@ class Store:
         os.close(descriptor)
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-        mode = self._connection.execute("PRAGMA journal_mode=DELETE").fetchone()[0]
+        mode = self._connection.execute("PRAGMA journal_mode=TRUNCATE").fetchone()[0]
         self._connection.execute("PRAGMA synchronous=EXTRA")
         level = self._connection.execute("PRAGMA synchronous").fetchone()[0]
-        if (mode, level) != ("delete", 3):
+        if (mode, level) != ("truncate", 3):
             raise StoreUnusable(f"{path}: could not be made durable (journal mode {mode}, synchronous {level})")
         self._set_aside_older()
         self._connection.executescript(_SCHEMA)

@@ -51,7 +51,7 @@ def test_the_file_is_for_its_owner_alone_and_never_a_write_ahead_log(store: Stor
     assert store.path.parent.stat().st_mode & 0o777 == 0o700
     with store.reading() as view:
         found = {name: view.one(f"PRAGMA {name}")[0] for name in ("journal_mode", "synchronous", "foreign_keys")}
-    assert found == {"journal_mode": "delete", "synchronous": 3, "foreign_keys": 1}
+    assert found == {"journal_mode": "truncate", "synchronous": 3, "foreign_keys": 1}
 
 
 def test_a_setting_that_does_not_hold_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +67,7 @@ def test_a_file_in_write_ahead_mode_is_turned_back(store: Store) -> None:
     connection.close()
     again = Store(store.path)
     with again.reading() as view:
-        assert view.one("PRAGMA journal_mode") == ("delete",)
+        assert view.one("PRAGMA journal_mode") == ("truncate",)
 
 
 def test_a_transaction_is_whole_or_not_at_all(store: Store) -> None:
