@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from sandbox.disclosure.cells import Ground, Integers, Shares
 from sandbox.disclosure.sketches import buckets_of
 
-RATIO_BITS = 30
-"""Two ratios are taken for one where they agree to so many bits."""
+RATIO_BITS = 16
+"""Two ratios are taken for one where they agree to so many bits: what is reckoned within units comes in steps of its
+own, so that equal numbers differ in their last digits."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

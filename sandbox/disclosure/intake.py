@@ -64,10 +64,10 @@ def rows_of(columns: Sequence[Integers], groups: int, plan: ProtectedPlan) -> Ro
 
 def parts_of(plan: ProtectedPlan, groups: Sequence[Group], public: Sequence[Group] | None) -> tuple[Part, ...]:
     """The parts of the table. `groups` are the finest that have rows; `public` all of them, where keys are public."""
-    return tuple(_part(kept, groups, public) for kept in plan.sets)
+    return tuple(_part(kept, groups, public, len(plan.keys)) for kept in plan.sets)
 
 
-def _part(kept: tuple[int, ...], groups: Sequence[Group], public: Sequence[Group] | None) -> Part:
+def _part(kept: tuple[int, ...], groups: Sequence[Group], public: Sequence[Group] | None, width: int) -> Part:
     def shown(group: Group) -> Group:
         return tuple(value if i in kept else None for i, value in enumerate(group))
 
@@ -79,7 +79,7 @@ def _part(kept: tuple[int, ...], groups: Sequence[Group], public: Sequence[Group
             keys.append(shown(group))
     if not kept and not keys:
         numbers[()] = 0
-        keys.append(shown(groups[0]) if groups else ())
+        keys.append((None,) * width)
     places = np.array([numbers[_typed(shown(group))] for group in groups], dtype=np.int64)
     return Part(kept, tuple(keys), places)
 
@@ -99,6 +99,11 @@ def _quantity(summed: Summed, rows: Rows, number: int, run: str) -> tuple[Quanti
     shared = summed.kind == "units" or (summed.shared and _apart(rows, number))
     name = summed.name if shared else f"{summed.name} in {run}"
     return Quantity(name, nonnegative, counts=summed.kind != "sum"), shared
+
+
+def doubled(plan: ProtectedPlan, rows: Rows, number: int) -> bool:
+    """Whether UNION ALL has brought a row several times: then a number adds it up with a factor that nobody sees."""
+    return plan.doubling and plan.quantities[number].kind != "units" and not _apart(rows, number)
 
 
 def _apart(rows: Rows, number: int) -> bool:

@@ -8,9 +8,19 @@ from fractions import Fraction
 from math import prod
 from typing import Literal
 
-from policies.model import Aggregate
+from policies.model import Aggregate, Policy
 from policies.types import BIGINT, DOUBLE, Type
 from sandbox.disclosure.inline import inlined
+from sandbox.disclosure.origins import (
+    Origins,
+    origins_of,
+    read_apart,
+    require_no_weight,
+    require_once,
+    require_one,
+    told_by_groups,
+    with_origins,
+)
 from sandbox.disclosure.taint import require_outermost, sensitive_names
 from sandbox.disclosure.terms import Term, present, terms_of
 from sandbox.relational.derive import derive
@@ -26,6 +36,7 @@ from sandbox.relational.nodes import (
     Release,
     Rollup,
     Scan,
+    UnionAll,
     find_release,
     private_part,
     walk,
@@ -87,6 +98,11 @@ class ProtectedPlan:
     units_about: int = field(default=0)
 
     @property
+    def doubling(self) -> bool:
+        """Whether a row may be there several times, because UNION ALL reads its table several times."""
+        return any(isinstance(node, UnionAll) and not read_apart(node) for node in walk(self.release.source))
+
+    @property
     def private_keys(self) -> bool:
         return any(key.keys is None for key in self.keys)
 
@@ -116,10 +132,12 @@ def plan_protected(question: Output, schema: Schema) -> ProtectedPlan:
     tainted = sensitive_names(flat.source, schema.policy)
     source, apart = _without_sensitive(flat.source, tainted)
     require_outermost(source, tainted)
-    facts, shared = derive(source, schema), with_items(source, schema)[1]
+    require_once(source)
+    origins = origins_of(source, schema.policy)
+    facts, shared = with_origins(derive(source, schema), origins, schema.policy), with_items(source, schema)[1]
     release = replace(flat, source=source)
     private = frozenset(table.name for table in schema.policy.tables.values() if not table.public)
-    quantities = _Quantities(facts, tainted, apart, _Space(facts.unit_once, shared, private))
+    quantities = _Quantities(facts, tainted, apart, _Space(facts.unit_once, shared, private, origins, schema.policy))
     keys = tuple(key_plan(expression, facts) for expression in release.keys)
     figures = tuple(quantities.figure(measure) for measure in release.measures)
     if not figures:
@@ -175,6 +193,8 @@ class _Space:
     items: bool
     private: frozenset[str]
     """The tables of units: what a row of theirs holds hangs on the row alone, however it was come by."""
+    origins: Origins
+    policy: Policy
 
 
 class _Quantities:
@@ -213,10 +233,19 @@ class _Quantities:
         found = terms_of(argument, self._facts)
         if not found:
             raise Refuse("aggregate_not_allowed", "this adds up nothing", hint="name a column", at=measure.at)
-        terms = tuple((coefficient, self._term(term)) for term, coefficient in found.items())
+        origins, policy = self._space.origins, self._space.policy
+        terms: list[tuple[Fraction, int]] = []
+        for term, coefficient in found.items():
+            for factor in term.factors:
+                require_one(factor, origins, measure.at)
+            require_no_weight(term.factors, origins, policy, measure.at)
+            terms.append((coefficient, self._term(term)))
+            if any(told_by_groups(factor, origins, policy) for factor in term.factors):
+                present_rows = (*term.conditions, *present(term.factors))
+                terms.append((Fraction(0), self._add("rows", (), present_rows)))  # known values tell how many there are
         if measure.function == "avg":
-            return Figure(measure, DOUBLE, terms, self._add("rows", (), present([argument])))
-        return Figure(measure, self._type(argument, terms), terms, None)
+            return Figure(measure, DOUBLE, tuple(terms), self._add("rows", (), present([argument])))
+        return Figure(measure, self._type(argument, tuple(terms)), tuple(terms), None)
 
     def _term(self, term: Term) -> int:
         return self._add("sum" if term.factors else "rows", term.factors, term.conditions)

@@ -21,7 +21,7 @@ from typing import Protocol
 import numpy as np
 
 from sandbox.disclosure.cells import Cell, Integers, Shares, shares_of
-from sandbox.disclosure.intake import Part, Rows, cells_of
+from sandbox.disclosure.intake import Part, Rows, cells_of, doubled
 from sandbox.disclosure.plan import ProtectedPlan
 from sandbox.disclosure.primary import Reason, alike, one_value, primary
 from sandbox.disclosure.rounding import Number, Place, rounded
@@ -114,9 +114,10 @@ def _first(
     for i, part in enumerate(parts):
         for number in range(len(plan.quantities)):
             populations = _populations(plan, rows, part, number)
+            twice = doubled(plan, rows, number)
             for place, cell in enumerate(cells[i][number]):
                 shares = shares_of(cell.rows)
-                reason = primary(shares, plan.rules)
+                reason = primary(shares, plan.rules) or ("difference" if twice else None)
                 if reason is None and _homogeneous(plan, cell, populations.get(place), number):
                     reason = "homogeneous"
                 found[cell] = Candidate(cell, shares, reason)

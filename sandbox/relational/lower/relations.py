@@ -34,7 +34,6 @@ from sandbox.relational.nodes import (
     UnitAggregate,
     Window,
     sources,
-    walk,
 )
 from sandbox.relational.rules.joins import one_each
 
@@ -51,7 +50,8 @@ def with_items(node: Relation, schema: Schema) -> tuple[str, bool]:
     """The same, and whether its rows carry `__item`: the row of a table that each of them is, told by a number.
 
     Whatever the question, equal items are the same row of the same table: the side of a join that is met once is a
-    function of the other, so the other's item tells the pair. Rows that are told by no single row carry none.
+    function of the other, so the other's item tells the pair. Rows that are told by no single row carry none. A row
+    that comes in by several inputs of UNION ALL is there several times, with the same item.
     """
     tables = {name: number for number, name in enumerate(sorted(schema.policy.tables))}
     items = ItemOf(tables)
@@ -83,17 +83,11 @@ class ItemOf:
             case Project() | Filter() | Window():
                 return ITEM if self.of(node.source) else None
             case UnionAll():
-                apart = self._apart(node)
-                return ITEM if apart and all(self.of(each) for each in node.inputs) else None
+                return ITEM if all(self.of(each) for each in node.inputs) else None
             case Join():
                 return self._joined(node, *facts)
             case _:
                 return None
-
-    def _apart(self, node: UnionAll) -> bool:
-        """Whether no row of a table can come in by two inputs."""
-        read = [{scan.table for scan in walk(each) if isinstance(scan, Scan)} for each in node.inputs]
-        return sum(map(len, read)) == len(set().union(*read))
 
     def _joined(self, node: Join, left: Facts, right: Facts) -> str | None:
         if node.kind in ("semi", "anti"):
