@@ -10,11 +10,12 @@ import pytest
 from policies.model import Aggregate
 from sandbox.disclosure import guard, memory, plan, primary, protect
 from tests.attack.test_aggregate_combinations import ALL, told
-from tests.attack.test_aggregate_questions import LINES
+from tests.attack.test_aggregate_questions import LINES, told_apart
 from tests.attack.test_aggregate_sequences import ATTACKS, played
 from tests.disclosure.auditor import audit
 from tests.disclosure.bare import Bare
 from tests.disclosure.judge import Expected, complaints
+from tests.disclosure.planted import twin_town
 from tests.disclosure.world import TownWorld, town_world
 
 SQL = {number: (expected, sql) for number, expected, sql in LINES}
@@ -66,6 +67,11 @@ def seen_by_combination(name: str) -> list[str]:
         return value(world)
 
 
+def seen_by_twins() -> list[str]:
+    with town_world() as world, town_world(rows=twin_town(world.town)) as twin:
+        return told_apart(world, twin)
+
+
 SMALL = ("group-of-one-01", "group-of-one-21", "weights-04")
 Plant = tuple[object, str, object]
 PLANTS: dict[str, tuple[tuple[Plant, ...], Callable[[], list[str]]]] = {
@@ -77,6 +83,10 @@ PLANTS: dict[str, tuple[tuple[Plant, ...], Callable[[], list[str]]]] = {
     "p-percent where dominance is not asked for": (
         ((protect, "primary", by_rules(p_percent=0)),),
         lambda: seen_by_question("dominance-01", policy=("share = 0.85", "share = 1")),
+    ),
+    "units, where only order and rows are shown": (
+        ((protect, "primary", by_rules(units_min=1, dominance_share=2, p_percent=0)),),
+        seen_by_twins,
     ),
     "complement": (
         ((protect, "alike", lambda *_: False),),

@@ -45,6 +45,7 @@ class Bare:
             places = ", ".join("?" for _ in HEADERS[name])
             self._connection.executemany(f"INSERT INTO {name} VALUES ({places})", rows)  # our own names
         self._connection.execute("CREATE MACRO bin(x) AS CASE WHEN x < 100 THEN 0 WHEN x < 1000 THEN 100 ELSE 1000 END")
+        self._connection.execute("CREATE MACRO decade(x) AS year(x) // 10 * 10")
         self._connection.execute("CREATE TABLE persons AS SELECT pid AS __unit FROM people")
         self._connection.execute("DELETE FROM visits WHERE pid IS NULL OR pid NOT IN (SELECT pid FROM people)")
 

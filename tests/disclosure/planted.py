@@ -6,7 +6,7 @@ import csv
 import datetime as dt
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
@@ -116,7 +116,6 @@ class Town:
     people: tuple[Row, ...]
     visits: tuple[Row, ...]
     hospitals: tuple[Row, ...]
-    by_name: Mapping[str, int] = field(default_factory=dict)
 
     def tables(self) -> Mapping[str, tuple[Row, ...]]:
         return {"people": self.people, "visits": self.visits, "hospitals": self.hospitals}
@@ -156,6 +155,15 @@ def next_town(before: Town) -> Town:
         (ids + 2, DAY_GUEST, 1, "in", Decimal("1234.56"), dt.date(2022, 7, 7)),
     )
     return Town((*before.people, new), (*before.visits, *more), before.hospitals)
+
+
+def twin_town(before: Town) -> Town:
+    """The same but for Hamlet, where everybody has seven times as much, and two more live."""
+    rest = [row for row in before.people if row[3] != "Hamlet"]
+    here = [list(row) for row in before.people if row[3] == "Hamlet"]
+    more = [[804 + i, f"Person {804 + i}", *row[2:]] for i, row in enumerate(here[:2])]
+    changed = [(*row[:8], Decimal(str(row[8])) * 7, int(str(row[9])) * 7 + 1, 99) for row in (*here, *more)]
+    return Town((*rest, *changed), before.visits, before.hospitals)
 
 
 def _person(pid: int, dice: random.Random) -> Row:

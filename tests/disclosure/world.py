@@ -170,7 +170,7 @@ class TownWorld:
 
 
 @contextlib.contextmanager
-def town_world(*, rounding: int = 0, seed: int = 5, edit: tuple[str, str] = ("", "")) -> Iterator[TownWorld]:
+def town_world(*, rounding: int = 0, edit: tuple[str, str] = ("", ""), rows: Town | None = None) -> Iterator[TownWorld]:
     """`edit`: a piece of the policy's text, and what stands in its place."""
     with tempfile.TemporaryDirectory(prefix="bpk-town-") as folder:
         home = Path(folder)
@@ -182,7 +182,7 @@ def town_world(*, rounding: int = 0, seed: int = 5, edit: tuple[str, str] = ("",
             (home / part).mkdir(parents=True)
         (home / "keys/ticket.pub").write_bytes(public)
         (home / "policies/town/policy.toml").write_text(policy_text(rounding=rounding).replace(*edit))
-        world = TownWorld(home, town(seed), key)
+        world = TownWorld(home, rows or town(), key)
         world.publish()
         world.open()
         try:
