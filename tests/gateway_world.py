@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +15,7 @@ import httpx
 
 from gateway.app import Gateway, build
 from gateway.ask import Ask
+from gateway.audit import export
 from gateway.cases import DoorState
 from gateway.cli.tokens import issue_token
 from gateway.domain import Domain, Unreachable
@@ -23,7 +25,7 @@ from gateway.identity.roles import Caller
 from gateway.outcomes import Outcomes
 from gateway.pipeline import Pipeline
 from sandbox.protocol import DatasetStatus, Layer, Prepared, Price, Question, Released, Status, Ticket
-from tests.served_home import make_home
+from tests.served_home import POLICY, make_home
 
 COUNT = "SELECT COUNT(*) AS n FROM people"
 WALLS = (Layer("seccomp", required=True, active=True, reason=""),)
@@ -77,10 +79,16 @@ class GatewayWorld:
         caller = Caller(subject, frozenset({"operator"}))
         return Ask(caller, sql, "research", None, {}, None, None, key, "hash of the request")
 
-    def call(self, method: str, route: str, body: Any = None, **headers: str) -> httpx.Response:
-        """As `op-a`, over HTTP without a network."""
+    def export(self) -> list[bytes]:
+        return list(export.lines(self.outcomes.log))
+
+    def records(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.export()[:-1]]
+
+    def call(self, method: str, route: str, body: Any = None, subject: str = "op-a", **headers: str) -> httpx.Response:
+        """Over HTTP without a network."""
         given = {name.replace("_", "-"): text for name, text in headers.items()}
-        given["Authorization"] = f"Bearer {issue_token(self.home, 'op-a', ('operator',), timedelta(hours=1))}"
+        given["Authorization"] = f"Bearer {issue_token(self.home, subject, ('operator',), timedelta(hours=1))}"
 
         async def send() -> httpx.Response:
             transport = httpx.ASGITransport(app=self.gateway.app)
@@ -91,10 +99,12 @@ class GatewayWorld:
 
 
 @contextlib.contextmanager
-def gateway_world(root: Path, *, opened: bool = True) -> Iterator[GatewayWorld]:
+def gateway_world(
+    root: Path, *, opened: bool = True, policy: str = POLICY, kind: type[ScriptedDomain] = ScriptedDomain
+) -> Iterator[GatewayWorld]:
     """`opened`: the examples of the policy count as passed."""
-    home = make_home(root)
-    domain = ScriptedDomain(home)
+    home = make_home(root, policy=policy)
+    domain = kind(home)
     with contextlib.closing(build(home, domain)) as gateway:
         world = GatewayWorld(home, domain, gateway)
         if opened:

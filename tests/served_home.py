@@ -25,8 +25,12 @@ from tests.policy_head import head
 from tests.served_process import serve_command
 
 POLICY = (
-    head(count_max=100_000, count_about=400, each="0.1", each_max=2, groups_max=4)
+    head(count_max=100_000, count_about=400, each="0.1", each_max=2, groups_max=4).replace(
+        '["dp"]', '["dp", "aggregate"]'
+    )
     + """
+[release.aggregate]
+units_min = 10
 [tables.people]
 [tables.people.columns]
 pid    = { type = "integer", role = "unit" }
@@ -48,6 +52,11 @@ id    = { type = "integer", role = "key" }
 level = { type = "text", role = "dimension" }
 """
 )
+EXACT = (
+    POLICY[: POLICY.index("[release.dp]")].replace('["dp", "aggregate"]', '["aggregate"]')
+    + (POLICY[POLICY.index("[release.aggregate]") :])
+)
+"""The same, without noise."""
 CASES = """
 [[case]]
 name = "people by sex"

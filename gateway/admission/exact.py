@@ -6,6 +6,7 @@ aggregate's name alone, so that a refusal can offer what would pass.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from gateway.admission.roles import require_roles
@@ -14,6 +15,8 @@ from policies.model import Mode, Policy
 from sandbox.relational.nodes import MeasureFunction, Output, find_release
 
 ANSWERED: Final[frozenset[MeasureFunction]] = frozenset({"count_rows", "count", "count_units", "sum", "avg"})
+
+_NAMES: Final[Mapping[MeasureFunction, str]] = {"count_distinct": "COUNT(DISTINCT x)", "quantile": "a quantile"}
 
 
 def require_asked(plan: Output, policy: Policy, mode: Mode) -> None:
@@ -27,7 +30,7 @@ def require_exact(plan: Output, *, noisy: bool) -> None:
     """Raises Refusal(aggregate_not_allowed). `noisy` says whether the policy offers mode `dp` as well."""
     for measure in find_release(plan).measures:
         if measure.function not in ANSWERED:
-            name = "COUNT(DISTINCT x)" if measure.function == "count_distinct" else measure.function.upper()
+            name = _NAMES.get(measure.function, measure.function.upper())
             message = f"{name} is not answered exactly: it is not known who stands behind the number"
             hint = "COUNT, COUNT(DISTINCT unit), SUM and AVG are" + ("; or ask in mode `dp`" if noisy else "")
             raise Refusal("aggregate_not_allowed", message, hint=hint, at=measure.at)

@@ -32,6 +32,24 @@ _ANSWER: Final = {
     "reused": False,
     "receipt": RECEIPT,
 }
+_EXACT: Final = {
+    **_ANSWER,
+    "mode": "aggregate",
+    "columns": [
+        {"name": "sex", "type": "text", "kind": "key"},
+        {"name": "n", "type": "bigint", "kind": "protected"},
+    ],
+    "rows": [["F", 1505], ["M", 1490], ["X", None]],
+    "intervals": [[None, [1503, 1507]], [None, [1488, 1492]], [None, None]],
+    "confidence": 1.0,
+    "notes": [[None, ["rounded"]], [None, ["rounded"]], [None, ["withheld"]]],
+    "cost": {"epsilon": "0", "delta": "0", "rho": "0"},
+    "budget": {"cells": {"name": "clinic", "cells_left": 9_998, "withheld_left": 999}},
+    "rules": [
+        {"name": "units", "text": "at least 10 units contribute to every number that is shown"},
+        {"name": "rounding", "text": "counts are rounded to 5, sums and means to match"},
+    ],
+}
 _RUNNING: Final = {"id": QUERY, "status": "running"}
 _INTERNAL: Final = problems.problem(problems.internal())
 _NOT_READY: Final = problem(
@@ -46,6 +64,11 @@ _HIDDEN: Final = problem(
 _NOT_THERE: Final = problem("not_found", "you have no query under this id", hint="your queries: GET /v1/queries")
 _BODY_HINT: Final = "see /docs for what the body may hold"
 _COUNT: Final = {"sql": "SELECT sex, COUNT(*) AS n FROM people GROUP BY sex", "purpose": "research", "epsilon": "0.5"}
+_COUNT_EXACTLY: Final = {
+    "sql": "SELECT sex, COUNT(*) AS n FROM people GROUP BY sex",
+    "purpose": "research",
+    "mode": "aggregate",
+}
 _ACCURATE: Final = {
     "sql": "SELECT COUNT(*) AS n FROM people WHERE sex = 'F'",
     "purpose": "research",
@@ -55,6 +78,30 @@ _SUM: Final = {"sql": "SELECT SUM(cost) AS total FROM visits WHERE cost > $least
 
 QUERIES: Final = (
     Example(ASK, "answered", 200, _ANSWER, body=_COUNT, headers={"Idempotency-Key": "monday-1"}),
+    Example(ASK, "answered exactly", 200, _EXACT, body=_COUNT_EXACTLY),
+    Example(
+        ASK,
+        "noise named where there is none",
+        422,
+        problem(
+            "epsilon_invalid",
+            "`epsilon` is of mode `dp`: an exact answer has no noise, and costs none",
+            hint="leave `epsilon` out, or ask in mode `dp` where it is offered",
+        ),
+        body={**_COUNT_EXACTLY, "epsilon": "0.5"},
+    ),
+    Example(
+        ASK,
+        "an aggregate that is not answered exactly",
+        403,
+        problem(
+            "aggregate_not_allowed",
+            "a quantile is not answered exactly: it is not known who stands behind the number",
+            hint="COUNT, COUNT(DISTINCT unit), SUM and AVG are; or ask in mode `dp`",
+            at=Position(1, 8, 13),
+        ),
+        body={"sql": "SELECT MEDIAN(income) AS m FROM people", "purpose": "research", "mode": "aggregate"},
+    ),
     Example(
         ASK,
         "still running",

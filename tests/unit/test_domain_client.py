@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.domain import Domain, Unreachable
 from sandbox import codec
-from sandbox.protocol import Accuracy, Prepare, Prepared, Price, Question
+from sandbox.protocol import FREE, Accuracy, Prepare, Prepared, Price, Question
 from tests.sql_world import admitted
 
 ACCURACY = Accuracy(None, Decimal(5), Decimal("0.95"))
@@ -63,6 +63,16 @@ def test_an_accuracy_costs_at_most_what_the_question_names(domain: Domains) -> N
         domain.names(other)
         with pytest.raises(Unreachable):
             domain.client.prepare(QUESTION, reserve=False, accuracy=ACCURACY)
+
+
+def test_an_exact_question_is_free_or_not_asked(domain: Domains) -> None:
+    exact = replace(QUESTION, mode="aggregate", epsilon=0)
+    domain.reply = replace(domain.reply, plan_digest=exact.plan_digest, price=FREE)
+    assert domain.client.prepare(exact, reserve=False).price == FREE
+    for price in (Price(1, 0, 0), Price(0, 1, 0), Price(0, 0, 1)):
+        domain.reply = replace(domain.reply, price=price)
+        with pytest.raises(Unreachable):
+            domain.client.prepare(exact, reserve=False)
 
 
 def test_another_plan_is_not_priced(domain: Domains) -> None:

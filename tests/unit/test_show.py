@@ -97,3 +97,46 @@ def test_a_check_holds_the_width_against_the_number_to_expect(capsys: pytest.Cap
     assert " ".join(rows["n2"]) == "± 12"
     assert " ".join(rows["n3"]) == "± 5"
     assert rows["n4"] == []
+
+
+def exactly(**more: Any) -> dict[str, Any]:
+    """An exact answer of two groups, the second withheld."""
+    return {
+        **answered(None),
+        "mode": "aggregate",
+        "columns": [
+            {"name": "sex", "type": "text", "kind": "key"},
+            {"name": "n", "type": "bigint", "kind": "protected"},
+        ],
+        "rows": [["F", 1505], [None, None]],
+        "intervals": [[None, [1503, 1507]], [None, None]],
+        "notes": [[None, ["rounded"]], [None, ["withheld"]]],
+        "cost": {"epsilon": "0", "delta": "0", "rho": "0"},
+        "budget": {"cells": {"name": "clinic", "cells_left": 9998, "withheld_left": 999}},
+        "rules": [{"name": "units", "text": "at least 10 units contribute"}],
+        **more,
+    }
+
+
+def test_a_withheld_number_is_not_an_empty_one(capsys: pytest.CaptureFixture[str]) -> None:
+    show.answer(exactly())
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "F 1,505 [1,503, 1,507]* null withheld† " in printed
+    assert f"† {WORDS['withheld'].legend}" in printed
+    assert "1 exact numbers shown, 1 withheld, under these rules: - at least 10 units contribute" in printed
+    assert "cost: no epsilon; left to you: 9,998 exact numbers, 999 withheld ones" in printed
+    assert "intervals over the noise" not in printed
+
+
+def test_an_exact_answer_that_was_given_before_is_free(capsys: pytest.CaptureFixture[str]) -> None:
+    show.answer(exactly(reused=True))
+    assert "cost: free, it was answered before" in capsys.readouterr().out
+
+
+def test_cells_are_shown_only_where_there_are_any(capsys: pytest.CaptureFixture[str]) -> None:
+    show.cells([])
+    assert not capsys.readouterr().out
+    spent, cap = {"released": 12, "withheld": 2}, {"released": 10_000, "withheld": 1_000}
+    show.cells([{"dataset": "clinic", "cap": cap, "spent": spent}])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "clinic 12 of 10,000 2 of 1,000" in printed
