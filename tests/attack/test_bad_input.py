@@ -20,6 +20,7 @@ import jwt
 import pytest
 
 from gateway.cli.tokens import issue_token
+from sandbox.seed import seed_of
 from tests.deployment import below, processes
 from tests.served_home import POLICY, Served, make_home, serving
 from tests.waiting import eventually
@@ -434,12 +435,15 @@ def test_a_dataset_whose_data_does_not_match_is_closed_and_the_others_go_on(tmp_
 def test_a_full_disk_at_the_start_or_during_the_ingest_leaves_nothing_half_there(tmp_path: Path) -> None:
     home = make_home(tmp_path / "home")
     assert "the disk is full" in said(bpk("sandbox", "ingest", "--home", home.root, file_bytes_max=50_000))
-    assert not [path for path in (home.root / "state/domain").rglob("*") if path.is_file() and path.name != ".lock"]
+    left = [path for path in (home.root / "state/domain").rglob("*") if path.is_file() and path.name != ".lock"]
+    assert [path.name for path in left] == ["bounding.seed"]  # whole, and the one that is used from now on
+    seed = seed_of(home.root / "state/domain")
     told = said(bpk("serve", "--home", home.root, "--port", "0", file_bytes_max=20_000))
     assert "ledger.sqlite" in told
     assert "disk" in told
     with serving(home) as served:
         assert served.ask(COUNT).json()["status"] == "answered"
+    assert seed_of(home.root / "state/domain") == seed
 
 
 def test_a_busy_port_stops_the_start_before_anything_is_opened(tmp_path: Path) -> None:
