@@ -17,19 +17,28 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
+def counted(done: subprocess.CompletedProcess[str]) -> str:
+    """What exact answers have told so far."""
+    return done.stdout.partition("exact answers of")[2].partition("The audit log")[0]
+
+
 def test_the_demo_answers_refuses_verifies_and_leaves_nothing_running(tmp_path: Path) -> None:
     done = run("--home", tmp_path / "demo")
     assert done.returncode == 0, done.stdout + done.stderr
     for _, sql in demo.QUESTIONS:
         assert sql in done.stdout
     assert done.stdout.count("intervals over the noise") == len(demo.QUESTIONS)
+    assert demo.EXACT[1] in done.stdout
+    assert "withheld, under these rules" in done.stdout
+    assert "numbers shown to you" in done.stdout
     assert "refused (column_hidden)" in done.stderr
     assert "largest query left" in done.stdout
     assert "sound" in done.stdout
     assert not (tmp_path / "demo" / "state" / "gateway" / "address.json").exists()
     again = run("--home", tmp_path / "demo")
     assert again.returncode == 0, again.stdout + again.stderr
-    assert again.stdout.count("free, it was answered before") == len(demo.QUESTIONS)
+    assert again.stdout.count("free, it was answered before") == len(demo.QUESTIONS) + 1  # and the exact one
+    assert counted(again) == counted(done)
 
 
 def test_the_demo_does_not_touch_a_home_that_is_not_its_own(tmp_path: Path) -> None:
