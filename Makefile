@@ -8,7 +8,7 @@ SLICE ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-long bench bench-accuracy bench-peers lint format clean
+.PHONY: help demo serve test test-long bench bench-accuracy bench-exact bench-peers lint format clean
 
 help: ## print this list
 	@echo "make demo           a gateway with real data: questions asked, answered, one refused, the log verified"
@@ -17,6 +17,7 @@ help: ## print this list
 	@echo "make test-long      bigger numbers of the same tests, in slices that can be resumed (SLICE=n: one of them)"
 	@echo "make bench          measure: a query through the gateway against the same query in bare DuckDB (ARGS=--quick)"
 	@echo "make bench-accuracy measure: how far answers are from the truth, with good, loose and no bounds"
+	@echo "make bench-exact    measure: exact answers on real data: how much is withheld, and how long they take"
 	@echo "make bench-peers    measure: the same questions put to other libraries, each in an environment of its own"
 	@echo "make lint           ruff, mypy and the import rules alone"
 	@echo "make format         let ruff lay the code out"
@@ -42,6 +43,9 @@ bench: $(VENV)/.ready-bench
 
 bench-accuracy: $(VENV)/.ready-bench
 	@$(BIN)/python -m bench.accuracy $(ARGS)
+
+bench-exact: $(VENV)/.ready-bench
+	@$(BIN)/python -m bench.exact $(ARGS)
 
 bench-peers: $(VENV)/.ready-bench
 	@$(BIN)/python -m bench.peers $(ARGS)

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from policies.model import Aggregate
 from sandbox.disclosure.cells import Ground, Integers, Shares, shares_of
 from sandbox.disclosure.linear import System, Target
-from sandbox.disclosure.primary import primary
 
 Signatures = NDArray[np.uint64]
 LEAST_PERCENT = 1.0
@@ -69,32 +68,57 @@ def system_of(  # noqa: PLR0913, PLR0917  # what there is, what was said, what i
 def _unsafe(  # noqa: PLR0913  # all rows, in atoms, and by which rules
     rows: Ground, used: Integers, inverse: Integers, whole: set[int], rules: Aggregate, *, counts: bool
 ) -> list[Target]:
-    """Atoms that break the rules for a cell by themselves, but for those that are a cell which keeps them."""
-    order = np.argsort(inverse, kind="stable")
-    edges = np.searchsorted(inverse[order], np.arange(int(inverse.max()) + 2 if len(inverse) else 1))
-    found = []
-    for atom in range(len(edges) - 1):
-        if atom in whole:
-            continue
-        places = used[order[edges[atom] : edges[atom + 1]]]
-        if primary(_shares(rows, places), rules) is not None:
-            found.append(_target(rows, places, np.array([atom], dtype=np.int64), rules, counts=counts))
-    return found
+    """Atoms that break the rules for a cell by themselves, but for those that are a cell which keeps them.
+
+    The same rules as `primary`, for all atoms at once.
+    """
+    if not len(inverse):
+        return []
+    open_ = np.ones(int(inverse.max()) + 1, dtype=np.bool_)
+    open_[list(whole)] = False
+    chosen = open_[inverse]
+    atoms, places = inverse[chosen], used[chosen]
+    if not len(atoms):
+        return []
+    order = np.lexsort((rows.units[places], atoms))
+    atoms, units, values = atoms[order], rows.units[places][order], rows.values[places][order].astype(np.float64)
+    first = np.flatnonzero(np.concatenate(([True], (atoms[1:] != atoms[:-1]) | (units[1:] != units[:-1]))))
+    owners, shares = atoms[first], np.add.reduceat(values, first)
+    sizes, count = np.abs(shares), len(open_)
+    order = np.lexsort((-sizes, owners))
+    owners, shares, sizes = owners[order], shares[order], sizes[order]
+    rank = np.arange(len(owners)) - np.searchsorted(owners, owners)
+    units_of = np.bincount(owners, weights=sizes > 0, minlength=count)
+    whole_of = np.bincount(owners, weights=sizes, minlength=count)
+    top = [np.bincount(owners, weights=np.where(rank < most, sizes, 0), minlength=count) for most in (1, 2)]
+    largest = np.bincount(owners, weights=np.where(rank < rules.dominance_units, sizes, 0), minlength=count)
+    few = units_of < rules.units_min
+    dominated = largest >= float(rules.dominance_share) * whole_of
+    told = (whole_of - top[1]) * 100 < float(rules.p_percent) * top[0]
+    totals = np.bincount(owners, weights=shares, minlength=count)
+    present = np.bincount(owners, minlength=count) > 0
+    return [
+        _promise(np.array([atom], dtype=np.int64), float(totals[atom]), float(top[0][atom]), rules, counts=counts)
+        for atom in np.flatnonzero(present & (few | dominated | told)).tolist()
+    ]
 
 
 def _target(rows: Ground, places: Integers, atoms: Integers, rules: Aggregate, *, counts: bool) -> Target:
+    shares = _shares(rows, places)
+    total = float(rows.values[places].astype(np.float64).sum())
+    return _promise(atoms, total, float(np.abs(shares.values).max()) if len(shares) else 0.0, rules, counts=counts)
+
+
+def _promise(atoms: Integers, total: float, largest: float, rules: Aggregate, *, counts: bool) -> Target:
     """The promise for a number that must stay unknown: what was said leaves room for
 
     - counts: `units_min` values from the least to the greatest possible;
     - sums: its largest contribution to be `p_percent` (at least 1) more, and as much less where an amount can be.
     """
-    shares = _shares(rows, places)
-    total = float(rows.values[places].astype(np.float64).sum())
     if counts:
         return Target(atoms, total, float(rules.units_min), 0.0, slides=True)
-    largest = float(np.abs(shares.values).max()) if len(shares) else 0.0
-    room = max(float(rules.p_percent), LEAST_PERCENT) / 100 * largest
-    return Target(atoms, total, max(room, 1.0), max(room, 1.0), slides=False)
+    room = max(max(float(rules.p_percent), LEAST_PERCENT) / 100 * largest, 1.0)
+    return Target(atoms, total, room, room, slides=False)
 
 
 def _shares(rows: Ground, places: Integers) -> Shares:

@@ -72,20 +72,26 @@ def from_union(cell: Said, cells: Sequence[Said]) -> int:
     Each cell is in the union if fewer of its units would be too many than would be missing. The sum of what is then too
     much or missing is the least there is, for the choices do not meddle with each other where no unit is in two cells.
     """
+    cells = [other for other in cells if len(other.shares) < 2 * len(cell.shares)]  # a larger one is never chosen
+    if not cells:
+        return len(cell.shares)
     if all(other.space == cell.space for other in cells):
         return _by_rows(cell, cells)
     return _by_units(cell, cells)
 
 
 def _by_rows(cell: Said, cells: Sequence[Said]) -> int:
-    left, differing_units = cell.rows.items, [np.empty(0, dtype=np.int64)]
-    for other in cells:
-        within = np.isin(other.rows.items, cell.rows.items, assume_unique=True)
-        more, common = np.unique(other.rows.units[~within]), np.unique(other.rows.units[within])
-        differing_units.append(more if len(more) < len(common) else common)
-        left = left[~np.isin(left, other.rows.items, assume_unique=True)]
-    alone = cell.rows.units[np.isin(cell.rows.items, left, assume_unique=True)]
-    return len(np.unique(np.concatenate((*differing_units, alone))))
+    items = np.concatenate([other.rows.items for other in cells])
+    units = np.concatenate([other.rows.units for other in cells])
+    owners = np.repeat(np.arange(len(cells)), [len(other.rows) for other in cells])
+    within = np.isin(items, cell.rows.items, assume_unique=True)
+    common, sizes = np.bincount(owners[within], minlength=len(cells)), np.bincount(owners, minlength=len(cells))
+    differing_units = [cell.rows.units[~np.isin(cell.rows.items, items[within], assume_unique=True)]]
+    for number in np.flatnonzero((common > 0) & (common < sizes)).tolist():  # of others no unit differs
+        own = owners == number
+        more, less = np.unique(units[own & ~within]), np.unique(units[own & within])
+        differing_units.append(more if len(more) < len(less) else less)
+    return len(np.unique(np.concatenate(differing_units)))
 
 
 def _by_units(cell: Said, cells: Sequence[Said]) -> int:
@@ -97,7 +103,7 @@ def _by_units(cell: Said, cells: Sequence[Said]) -> int:
     order = np.argsort(units, kind="stable")
     units, values = units[order], values[order]
     first = np.flatnonzero(np.concatenate(([True], units[1:] != units[:-1])))
-    together = Shares(units[first], np.add.reduceat(values, first))
+    together = compact(Shares(units[first], np.add.reduceat(values, first)))
     return differing(cell, Said(chosen[0].space, together, cell.rows, cell.buckets, cell.sample))
 
 

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from sandbox.disclosure.cells import Integers
 from sandbox.disclosure.solver import INFINITE, Floats, Program, TooHard, least
 
-ATOMS_MAX = 5_000
+ATOMS_MAX = 20_000
 """Unknowns of one program; where there are more, what is linked to them is withheld."""
-PROGRAMS_MAX = 1_000
+PROGRAMS_MAX = 80
+ROUNDS_MAX, IDLE_MAX = 10, 2
+"""Programs that move many targets at once; after so many in a row that reach nothing new, no more of them."""
 ENOUGH = 1 - 1e-3
 """The part of the wanted interval that is taken for all of it, for programs are solved in doubles."""
 MOVED = 1e-5
@@ -62,7 +64,8 @@ def to_withhold(system: System) -> frozenset[int]:
     Source: docs/explanation/guarantees/linear-audit.md
     """
     audit = _Audit(system)
-    for target in sorted(system.targets, key=lambda target: target.total):
+    targets = audit.still_told(system.targets)
+    for target in sorted(targets, key=lambda target: target.total):
         audit.protect(target)
     return frozenset(audit.withheld)
 
@@ -75,6 +78,18 @@ class _Audit:
         self._parts = _Parts(system)
         self._programs = 0
         self.withheld: set[int] = set()
+
+    def still_told(self, targets: Sequence[Target]) -> list[Target]:
+        """Those that a few programs, each of which moves many at once, do not show to keep their intervals."""
+        parts: dict[int, tuple[_Part, list[Target]]] = {}
+        for target in targets:
+            part = self._parts.of(target)
+            parts.setdefault(id(part), (part, []))[1].append(target)
+        left: list[Target] = []
+        for part, own in parts.values():
+            touched = [target for target in own if part.touches(target, self.withheld)]
+            left += _together(part, touched, self._system) if part.count <= ATOMS_MAX else touched
+        return left
 
     def protect(self, target: Target) -> None:
         part = self._parts.of(target)
@@ -114,6 +129,34 @@ class _Audit:
         moved, gave_way = part.move(target, sign, wanted, self.withheld, give_way=give_way)
         self.withheld |= gave_way
         return moved
+
+
+def _together(part: _Part, targets: Sequence[Target], system: System) -> list[Target]:
+    """The targets that no move found keeps: a move that is found counts for every target that it moves."""
+    dice = np.random.default_rng(len(targets))
+    need = np.array([target.up for target in targets])
+    floor = np.array([target.total for target in targets]) if system.nonnegative else np.full(len(targets), INFINITE)
+    down_need = np.minimum([target.down for target in targets], floor)
+    slides = np.array([target.slides for target in targets], dtype=np.bool_)
+    up, down, idle = np.zeros(len(targets)), np.zeros(len(targets)), 0
+    for _ in range(ROUNDS_MAX):
+        kept = np.where(slides, up + down >= need * ENOUGH, (up >= need * ENOUGH) & (down >= down_need * ENOUGH))
+        if kept.all() or idle == IDLE_MAX:
+            break
+        upwards = dice.random(len(targets)) < 0.5
+        upwards[~slides & (down >= down_need * ENOUGH)] = True
+        upwards[~slides & (up >= need * ENOUGH)] = False
+        before = up.sum() + down.sum()
+        try:
+            moved = part.move_many(
+                [t for t, done in zip(targets, kept, strict=True) if not done], upwards[~kept], targets
+            )
+        except TooHard:
+            break
+        up, down = np.maximum(up, moved), np.maximum(down, -moved)
+        idle = 0 if up.sum() + down.sum() > before * (1 + 1e-6) + 1e-9 else idle + 1
+    kept = np.where(slides, up + down >= need * ENOUGH, (up >= need * ENOUGH) & (down >= down_need * ENOUGH))
+    return [target for target, done in zip(targets, kept, strict=True) if not done]
 
 
 class _Parts:
@@ -163,6 +206,28 @@ class _Part:
         there[(place := self._place(target.atoms))] = True
         cells = [*self._said, *(cell for number, (cell, _) in self.asked.items() if number not in withheld)]
         return len(place) < len(target.atoms) or any(there[cell].any() for cell in cells)
+
+    def move_many(self, wanted: Sequence[Target], upwards: NDArray[np.bool_], every: Sequence[Target]) -> Floats:
+        """How far one move, after which all that is said or asked is the same, moves each of `every`; it moves as many
+        of `wanted` as it can in the directions of `upwards`. Raises TooHard."""
+        unit = float(np.median([target.up for target in wanted]))
+        cost, low, high = np.zeros(self.count), np.full(self.count, -INFINITE), np.full(self.count, INFINITE)
+        if self._nonnegative:
+            low = -self._totals / unit
+        rows = [(cell, np.ones(len(cell)), 0.0, 0.0) for cell in self._said]
+        rows += [(cell, np.ones(len(cell)), 0.0, 0.0) for cell, _ in self.asked.values() if len(cell)]
+        for target, rises in zip(wanted, upwards.tolist(), strict=True):
+            there, size = self._place(target.atoms), target.up / unit
+            cost[there] -= (1.0 if rises else -1.0) / size
+            bounds = (-INFINITE, size) if rises else (-size, INFINITE)
+            if len(there) == 1:
+                low[there], high[there] = np.maximum(low[there], bounds[0]), np.minimum(high[there], bounds[1])
+            elif len(there):
+                rows.append((there, np.ones(len(there)), *bounds))
+        x = least(Program(cost, low, high, rows))
+        if x is None:
+            return np.zeros(len(every))
+        return np.array([float(x[self._place(target.atoms)].sum()) * unit for target in every])
 
     def move(
         self, target: Target, sign: float, wanted: float, withheld: set[int], *, give_way: bool
