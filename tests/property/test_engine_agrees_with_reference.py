@@ -224,7 +224,7 @@ PLANTED: dict[str, tuple[ModuleType, str, Replace]] = {
     "a range that reaches from the other end": (ranges, "_furthest", lambda sql: sql.replace("max(", "min(")),
     "a level too low": (levels, "_level", lambda sql: sql.replace("ceil(", "floor(")),
     "a weight that is rounded up": (quantiles, "_share", lambda sql: f"{sql} + 1"),
-    "rows without a key that make a group": (cells, "_admitted", lambda sql: f"({sql} OR TRUE)"),
+    "rows without a key that make a group": (cells, "admitted_key", lambda sql: f"({sql} OR TRUE)"),
 }
 
 

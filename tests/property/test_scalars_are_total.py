@@ -111,7 +111,7 @@ def _whole_division(a: str, b: str) -> str:
 
 PLANTED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "a plain cast of a key": lambda m: m.setattr(
-        cells, "_key", lambda key, facts: f"CAST({scalars.scalar(key.expression, facts)} AS INTEGER)"
+        cells, "key_sql", lambda key, facts: f"CAST({scalars.scalar(key.expression, facts)} AS INTEGER)"
     ),
     "whole division": lambda m: m.setitem(functions.OPERATORS, "divide", _whole_division),
     "whole multiplication": lambda m: m.setitem(
