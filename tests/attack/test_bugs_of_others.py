@@ -142,6 +142,8 @@ def test_a_limit_below_an_aggregate_is_noticed(clinic: World, monkeypatch: pytes
 # OpenDP
 
 
+SAMPLES = 4000
+"""So many that four times the rho stands out: with 1,500 chance hid it one time in thirty."""
 TRIES = 3
 """The choice loses all of its price there, so one bound of 95 % may be above it; not three."""
 
@@ -149,7 +151,7 @@ TRIES = 3
 def loss_of_a_choice(accountant: str, share: int) -> float:
     """The epsilon that choosing between two scores that move against each other is found to lose."""
     told = [
-        [("", float(noise.choose_least(scores, 1, accountant, share, monotonic=False))) for _ in range(1500)]  # type: ignore[arg-type]
+        [("", float(noise.choose_least(scores, 1, accountant, share, monotonic=False))) for _ in range(SAMPLES)]  # type: ignore[arg-type]
         for scores in ([0, 0], [1, -1])
     ]
     return epsilon_at_least(*told, delta=0.0)
