@@ -23,7 +23,7 @@ from gateway.admission.licences import askable
 from gateway.ask import Ask, Begun, NotAnswered
 from gateway.budget import queries
 from gateway.budget.account import scopes_for
-from gateway.budget.cells import Shown, cells_of, seen
+from gateway.budget.cells import Shown, cells_of, running, seen
 from gateway.budget.ledger import Ledger
 from gateway.budget.queries import Asked, QueryRow, Repeated, Stored, new_query_id
 from gateway.cases import Doors
@@ -265,13 +265,13 @@ class Pipeline:
 
 
 def _require_cells(view: Reading, admitted: AdmittedQuery, stored: Stored | None = None) -> None:
-    """Raises Refusal(budget_exhausted) where the operator was told all that exact answers may tell.
+    """Raises Refusal(budget_exhausted, busy) where the operator was told, or may soon be, all that may be told.
 
     What it was shown before, `stored`, it is shown again.
     """
     cells = cells_of(view, admitted.policy, admitted.operator) if admitted.mode == "aggregate" else None
     if cells is not None and not (stored is not None and seen(view, admitted.operator, stored.release)):
-        cells.require_left(admitted.dataset)
+        cells.require_left(admitted.dataset, running(view, admitted.operator, admitted.dataset))
 
 
 def _asked(ask: Ask, admitted: AdmittedQuery, prepared: Prepared, query_id: str) -> Asked:

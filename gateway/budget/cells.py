@@ -2,7 +2,8 @@
 
 A withheld number tells a little as well, so both are limited by the policy. They are counted when an answer is
 recorded, once for each operator and release, also where it was made for somebody else, or for a question of the same
-operator that was cancelled. A limit that is reached ends exact questions of that operator, and reads nothing.
+operator that was cancelled. A limit that is reached ends exact questions of that operator, and reads nothing. What is
+on its way counts as one number of each kind until then, so that nobody outruns a limit by asking at once.
 """
 
 from __future__ import annotations
@@ -35,10 +36,13 @@ class Cells:
     def withheld_left(self) -> int:
         return max(0, self.withheld_max - self.withheld)
 
-    def require_left(self, dataset: str) -> None:
-        """Raises Refusal(budget_exhausted)."""
-        if self.left and self.withheld_left:
+    def require_left(self, dataset: str, running: int = 0) -> None:
+        """`running` are exact questions of the operator on their way. Raises Refusal(budget_exhausted, busy)."""
+        if running < min(self.left, self.withheld_left):
             return
+        if self.left and self.withheld_left:
+            message = f"as many exact questions of yours about `{dataset}` are on their way as may still be answered"
+            raise Refusal("busy", message, hint="nothing was charged; ask again when one of them has ended")
         what = "shown" if not self.left else "withheld from you"
         most = self.released_max if not self.left else self.withheld_max
         message = f"of `{dataset}` {most:,} numbers were {what}, which is the policy's limit for exact answers"
@@ -65,6 +69,15 @@ def cells_of(view: Reading, policy: Policy, operator: str) -> Cells | None:
     )
     released, withheld = (0, 0) if row is None else row
     return Cells(released, withheld, rules.cells_max, rules.withheld_max)
+
+
+def running(view: Reading, operator: str, dataset: str) -> int:
+    """Exact questions of the operator that have not ended."""
+    row = view.one(
+        "SELECT count(*) FROM query WHERE state = 'running' AND mode = 'aggregate' AND operator = ? AND dataset = ?",
+        (operator, dataset),
+    )
+    return 0 if row is None else int(row[0])
 
 
 @dataclass(frozen=True, slots=True)

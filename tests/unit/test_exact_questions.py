@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -34,6 +35,8 @@ class ExactDomain(ScriptedDomain):
         self.runs: list[Ticket] = []
         self.stored: dict[str, str] = {}
         self.fails = False
+        self.gate = Event()
+        self.gate.set()
 
     def prepare(self, question: Question, *, reserve: bool, accuracy: object = None) -> Prepared:
         found = self.stored.get(question.plan_digest)
@@ -42,6 +45,7 @@ class ExactDomain(ScriptedDomain):
 
     def run(self, ticket: Ticket, question: Question, reservation: str | None) -> Released | None:
         self.runs.append(ticket)
+        assert self.gate.wait(30)
         self.stored[question.plan_digest] = f"rel_{len(self.runs)}"
         return None if self.fails else self.fetch(self.stored[question.plan_digest], question)
 
@@ -166,6 +170,37 @@ def test_planted_without_the_limit_a_search_by_trial_goes_on(
     assert [ask(world, numbered(i))[0] for i in range(3)] == [200, 429, 429]
     monkeypatch.setattr(Cells, "require_left", lambda *_: None)
     assert [ask(world, numbered(i))[0] for i in range(1, 4)] == [200, 200, 200]
+
+
+def test_nobody_outruns_a_limit_by_asking_at_once(world: GatewayWorld) -> None:
+    domain = domain_of(world)
+    domain.shows = (0, 1)
+    assert ask(world, SQL, "op-b")[0] == 200
+    domain.gate.clear()
+    statuses = [ask(world, numbered(i), wait_s=0)[0] for i in range(8)]
+    status, problem = ask(world)  # what others were told is told at once, but not beside what is on its way
+    domain.gate.set()
+    assert statuses == [202] * 5 + [503] * 3
+    assert (status, problem["code"]) == (503, "busy")
+    world.service.pipeline.running.drain(30)
+    assert spent(world) == {"released": 0, "withheld": 5}
+
+
+def test_planted_without_counting_what_runs_a_limit_is_outrun(
+    world: GatewayWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "running", lambda *_: 0)
+    domain = domain_of(world)
+    domain.shows = (0, 1)
+    domain.gate.clear()
+    assert [ask(world, numbered(i), wait_s=0)[0] for i in range(8)] == [202] * 8
+    domain.gate.set()
+    world.service.pipeline.running.drain(30)
+    assert spent(world) == {"released": 0, "withheld": 8}
+
+
+def spent(world: GatewayWorld) -> Any:
+    return world.call("GET", "/v1/budgets").json()["cells"][0]["spent"]
 
 
 def test_another_operators_answer_counts_when_it_is_shown_first(world: GatewayWorld) -> None:
