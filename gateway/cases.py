@@ -23,8 +23,8 @@ from policies.model import Case, Licence, Policy
 PAUSE_S: Final = 0.1
 AUTHOR: Final = "the policy's author"
 _log = logging.getLogger("bpk.cases")
-Try = Callable[[str, str], None]
-"""(dataset, SQL): takes an example through the steps of a query up to its price. Raises Refusal, NotReady."""
+Try = Callable[[str, Case], None]
+"""(dataset, example): takes it through the steps of a query up to its price. Raises Refusal, NotReady."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def run(dataset: str, cases: tuple[Case, ...], attempt: Try) -> tuple[Outcome, .
 
 def _code(dataset: str, case: Case, attempt: Try) -> Refusal | None:
     try:
-        attempt(dataset, case.sql)
+        attempt(dataset, case)
     except Refusal as refusal:
         if refusal.status == 503:  # says nothing of the policy
             raise NotReady(refusal.message) from refusal
@@ -73,18 +73,18 @@ class Attempt:
     domain: Domain | None
     limits: SqlLimits = field(default_factory=SqlLimits)
 
-    def __call__(self, dataset: str, sql: str) -> None:
+    def __call__(self, dataset: str, case: Case) -> None:
         """Raises Refusal, NotReady."""
         policy = replace(self.policies[dataset], supply="authorised")
         licence = Licence("examples", AUTHOR, (dataset,), policy.purposes, date.min, date.max, {})
-        query = read(sql, {}, {dataset: policy}, self.limits)
+        query = read(case.sql, {}, {dataset: policy}, self.limits)
         admitted = admit(
             query,
             policy,
             operator=AUTHOR,
             licences=(licence,),
             purpose=next(iter(policy.purposes), None),
-            mode=None,
+            mode=case.mode,
             epsilon=None,
             day=datetime.now(UTC).date(),
         )

@@ -34,4 +34,5 @@ def load_cases_text(text: str, name: str) -> tuple[Case, ...]:
             report.add(join("case", number, "code"), "only a refusal has a code", 'leave it out, or expect = "refuse"')
         seen.add(case.name)
     report.refuse_if_any(name)
-    return tuple(Case(case.name, case.sql, case.expect, case.code) for case in (document.case if document else ()))
+    cases = document.case if document else ()
+    return tuple(Case(case.name, case.sql, case.expect, case.code, case.mode) for case in cases)

@@ -268,6 +268,7 @@ class CaseDocument(Document):
 
     name: Line = Field(description="What the example shows.")
     sql: str = Field(min_length=1, max_length=20_000, description="The question.")
+    mode: Mode | None = Field(default=None, description="The mode that it is asked in; the policy's first by default.")
     expect: Literal["answer", "refuse"] = Field(description="What must come of it.")
     code: str | None = Field(
         default=None, pattern=r"^[a-z][a-z_]{0,62}$", description="The refusal's code; may be left out."

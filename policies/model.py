@@ -146,12 +146,13 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An example of the policy with its verdict; `code` only narrows a refusal."""
+    """An example of the policy with its verdict. `code` only narrows a refusal; without `mode` the first is asked."""
 
     name: str
     sql: str
     expect: Literal["answer", "refuse"]
     code: str | None = None
+    mode: Mode | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ import pytest
 from gateway.admission import exact
 from gateway.admission.admit import AdmittedQuery, admit
 from gateway.admission.alternatives import NOISY, Asked, offering
+from gateway.cases import Attempt, run
 from gateway.errors import Alternative, Refusal
 from policies.load import load_text
-from policies.model import Policy
+from policies.model import Case, Policy
 from tests.policy_head import head
 from tests.sql_world import CLINIC, DAY, LIMITS, ask, licence
 
@@ -150,6 +151,20 @@ def test_the_first_mode_is_the_default_and_the_caller_may_name_another() -> None
     assert judged(count, BOTH, "dp").epsilon == 500_000_000_000
     assert refused(count, EXACT, "dp").code == "mode_not_offered"
     assert refused(count, EXACT, "open").code == "mode_not_offered"
+
+
+def test_examples_are_judged_in_the_mode_that_they_name() -> None:
+    median = "SELECT MEDIAN(income) FROM people"
+    refusing = Case("exact", median, "refuse", "aggregate_not_allowed")
+    cases = (
+        refusing,
+        replace(refusing, name="the same", mode="aggregate"),
+        Case("noisy", median, "answer", mode="dp"),
+        Case("not on offer", median, "refuse", "mode_not_offered", mode="open"),
+        Case("its author is mistaken", median, "answer", mode="aggregate"),
+    )
+    outcomes = run("clinic", cases, Attempt({"clinic": BOTH}, None))
+    assert [outcome.problem is None for outcome in outcomes] == [True, True, True, True, False]
 
 
 def test_a_section_whose_mode_is_not_on_offer_answers_nothing() -> None:

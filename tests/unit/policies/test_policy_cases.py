@@ -34,6 +34,11 @@ def test_examples_are_read_in_order(tmp_path: Path) -> None:
     assert second == Case("no names", "SELECT name\nFROM people", "refuse", "column_hidden")
 
 
+def test_an_example_may_name_its_mode() -> None:
+    first, second = load_cases_text(GOOD + 'mode = "aggregate"\n', "cases.toml")
+    assert (first.mode, second.mode) == (None, "aggregate")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -44,6 +49,7 @@ def test_examples_are_read_in_order(tmp_path: Path) -> None:
         (GOOD.replace('"no names"', '"mean income by district"'), "case.2.name: two examples are called"),
         (GOOD.replace('"refuse"', '"answer"'), "case.2.code: only a refusal has a code"),
         (GOOD.replace('"column_hidden"', '"Column Hidden"'), "case.2.code: `Column Hidden` is not written"),
+        (GOOD + 'mode = "exact"', "case.2.mode: `exact` is not one of `dp`, `aggregate`, `open`"),
         (GOOD + 'because = "x"', "case.2.because: there is no key `because` here"),
         (GOOD + '[extra]\nx = 1', "extra: there is no key `extra` here; keys: `case`"),
     ],
