@@ -5,7 +5,7 @@ One judge for `bpk serve` and for `bpk policy lint`: what the one refuses, the o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -71,6 +71,7 @@ def judge_home(policies_dir: Path) -> PolicyFiles:
     folder_of_licences = policies_dir / FOLDER_OF_LICENCES
     licences = _licences(folder_of_licences, told)
     told += _at_odds(folder_of_licences, licences, policies, {folder.name for folder in folders})
+    told += _void(folder_of_licences, licences, policies)
     return PolicyFiles(policies, cases, licences, tuple(told))
 
 
@@ -134,7 +135,18 @@ def _dataset(folder: Path, cases: dict[str, tuple[Case, ...]], told: list[Told])
         message = f"`{policy.dataset}` lies in the folder `{folder.name}`"
         told.append(Told(str(path), "error", "dataset", message, "use one name for both"))
     cases[folder.name] = _cases(folder / CASES_FILE, told)
+    if policy is not None and cases[folder.name] and len(policy.release.modes) > 1:
+        told += _untried(str(folder / CASES_FILE), policy, cases[folder.name])
     return policy
+
+
+def _untried(file: str, policy: Policy, cases: tuple[Case, ...]) -> Iterator[Told]:
+    """Modes of which no example shows what they answer, where there are several to choose from."""
+    tried = {case.mode or policy.release.modes[0] for case in cases if case.expect == "answer"}
+    for mode in policy.release.modes:
+        if mode not in tried:
+            message = f"no example shows what is answered in mode `{mode}`"
+            yield Told(file, "note", "case", message, f'write one with mode = "{mode}"')
 
 
 def _policy(path: Path, told: list[Told]) -> Policy | None:
@@ -189,3 +201,13 @@ def _at_odds(
             if share is not None and dp is not None and share > dp.epsilon:
                 found.append(f"{who}: its share of dataset `{name}` is above the dataset's own cap")
     return [Told(str(folder), "error", "", message) for message in found]
+
+
+def _void(folder: Path, licences: tuple[Licence, ...], policies: Mapping[str, Policy]) -> Iterator[Told]:
+    """Shares of a budget that is not counted."""
+    for licence in licences:
+        for name in licence.budget:
+            policy = policies.get(name)
+            if policy is not None and "dp" not in policy.release.modes:
+                message = f"licence `{licence.licence}`: its share of dataset `{name}` is void: no answer costs epsilon"
+                yield Told(str(folder), "warning", "", message, "exact answers are limited by the policy's `cells_max`")

@@ -114,6 +114,48 @@ def test_files_at_odds_are_refused(tmp_path: Path, files: dict[str, str], words:
     assert words in refused(good(tmp_path, **files))
 
 
+ANSWERED = '[[case]]\nname = "exact"\nsql = "SELECT COUNT(*) FROM people"\nexpect = "answer"\nmode = "aggregate"\n'
+
+
+def offering(*modes: str) -> str:
+    listed = ", ".join(f'"{mode}"' for mode in modes)
+    return changed(('modes = ["dp"]', f"modes = [{listed}]"))
+
+
+def told(folder: Path) -> str:
+    return "\n".join(each.line for each in policy_files.judge_home(folder).told)
+
+
+def test_a_mode_that_no_example_shows_is_told(tmp_path: Path) -> None:
+    both = offering("dp", "aggregate")
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    after.mkdir()
+    found = told(good(before, clinic__policy=both, clinic__cases=CASES))
+    assert "note: case: no example shows what is answered in mode `dp`" in found
+    assert "note: case: no example shows what is answered in mode `aggregate`" in found
+    found = told(good(after, clinic__policy=both, clinic__cases=CASES + ANSWERED))
+    assert "mode `dp`; write" in found
+    assert "mode `aggregate`; write" not in found
+
+
+def test_a_refusal_shows_nothing_of_what_a_mode_answers(tmp_path: Path) -> None:
+    cases = CASES + 'mode = "aggregate"\n'
+    assert "answered in mode `aggregate`" in told(
+        good(tmp_path, clinic__policy=offering("dp", "aggregate"), clinic__cases=cases)
+    )
+
+
+def test_a_share_of_a_budget_that_is_not_counted_is_told(tmp_path: Path) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    after.mkdir()
+    words = "warning: licence `L-2026-007`: its share of dataset `clinic` is void"
+    assert words in told(good(before, clinic__policy=offering("aggregate")))
+    assert "is void" not in told(good(after, clinic__policy=offering("aggregate", "dp")))
+    assert Catalog.load(before / "policies").licences
+
+
 def test_folders_that_differ_in_letter_case_are_refused(tmp_path: Path) -> None:
     folder = good(tmp_path)
     (folder / "Clinic").mkdir(exist_ok=True)
