@@ -56,6 +56,8 @@ def answer(body: dict[str, Any]) -> None:
     rows = [
         [
             _cell(value, body["intervals"][line][place], body["notes"][line][place], notes)
+            if place in noisy or type(value) is not int
+            else str(value)
             for place, value in enumerate(row)
         ]
         for line, row in enumerate(body["rows"])
@@ -75,6 +77,10 @@ def _exact(body: dict[str, Any]) -> None:
     withheld = sum("withheld" in (cell or ()) for line in body["notes"] for cell in line)
     shown = sum(column["kind"] != "key" for column in body["columns"]) * len(body["rows"]) - withheld
     CONSOLE.print(f"{shown} exact numbers shown, {withheld} withheld, under these rules:")
+    _rules(body)
+
+
+def _rules(body: dict[str, Any]) -> None:
     for rule in body.get("rules") or []:
         CONSOLE.print(plain(f"- {rule['text']}"))
 
@@ -167,6 +173,9 @@ def check(body: dict[str, Any], sql: str) -> None:
         return
     for number_, step in enumerate(body["plan"], start=1):
         CONSOLE.print(plain(f"{number_}. {step}"))
+    if body.get("mode") == "aggregate":
+        _check_exact(body)
+        return
     widths, values = body["intervals_expected"], body["values_expected"]
     rows = [
         [column["name"], column["type"], column["kind"], *_expected(width, value)]
@@ -175,4 +184,12 @@ def check(body: dict[str, Any], sql: str) -> None:
     table(["column", "type", "kind", "at 95 %", "of about", "relative"], rows, frozenset({3, 4, 5}))
     if any(value is not None for value in values):
         CONSOLE.print("numbers to expect come from the policy's counts and ranges alone, never from data")
+    CONSOLE.print(f"would cost: {_cost(body)}; {left(body['budget'])}")
+
+
+def _check_exact(body: dict[str, Any]) -> None:
+    """Nothing is to be expected but the exact numbers, as far as the rules let them through."""
+    table(["column", "type", "kind"], [[column["name"], column["type"], column["kind"]] for column in body["columns"]])
+    CONSOLE.print("numbers would be shown under these rules, and withheld otherwise:")
+    _rules(body)
     CONSOLE.print(f"would cost: {_cost(body)}; {left(body['budget'])}")

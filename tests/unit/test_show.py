@@ -128,6 +128,24 @@ def test_a_withheld_number_is_not_an_empty_one(capsys: pytest.CaptureFixture[str
     assert "intervals over the noise" not in printed
 
 
+def test_a_check_of_an_exact_answer_tells_the_rules_and_expects_no_width(capsys: pytest.CaptureFixture[str]) -> None:
+    verdict = {**exactly(), **checked((None, None)), "mode": "aggregate"}
+    verdict["columns"], verdict["budget"] = exactly()["columns"], exactly()["budget"]
+    show.check(verdict, "")
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "sex text key n bigint protected" in printed
+    assert "under these rules, and withheld otherwise: - at least 10 units contribute" in printed
+    assert "would cost: no epsilon; left to you: 9,998 exact numbers" in printed
+    assert "at 95 %" not in printed
+
+
+def test_a_key_that_is_a_number_is_a_name_and_a_count_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    show.answer(exactly(rows=[[1920, 1505], [2020, None]]))
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "1920 1,505" in printed
+    assert "2020 withheld" in printed
+
+
 def test_an_exact_answer_that_was_given_before_is_free(capsys: pytest.CaptureFixture[str]) -> None:
     show.answer(exactly(reused=True))
     assert "cost: free, it was answered before" in capsys.readouterr().out
