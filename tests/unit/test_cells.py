@@ -11,7 +11,7 @@ import pytest
 
 from gateway.audit.replay import Broken, Replay
 from gateway.audit.verify import verify
-from gateway.budget.cells import Shown, cells_of
+from gateway.budget.cells import Shown, cells_of, running
 from gateway.errors import Fault, Refusal
 from sandbox.protocol import FREE
 from tests.ledger_world import World, exact_policy
@@ -85,6 +85,23 @@ def test_either_limit_ends_exact_questions(world: World, shown: Shown, words: st
         assert found is not None
         assert (found.code, found.status) == ("budget_exhausted", 429)
         assert words in found.message
+
+
+def test_what_runs_are_exact_questions_of_the_operator_that_have_not_ended(world: World) -> None:
+    world.exact(Shown(12, 2))
+    world.charge()
+    assert on_their_way(world) == 0
+    with world.store.transaction() as tx:
+        row = world.ledger.charge(tx, world.asked(mode="aggregate"), (), FREE)
+    assert (on_their_way(world), on_their_way(world, "beta"), on_their_way(world, dataset="other")) == (1, 0, 0)
+    with world.store.transaction() as tx:
+        world.ledger.fail(tx, row.id)
+    assert on_their_way(world) == 0
+
+
+def on_their_way(world: World, operator: str = "acme", dataset: str = "clinic") -> int:
+    with world.store.reading() as view:
+        return running(view, operator, dataset)
 
 
 def test_an_answer_without_a_number_counts_as_one_withheld() -> None:
