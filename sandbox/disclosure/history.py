@@ -32,6 +32,10 @@ CREATE TRIGGER IF NOT EXISTS said_stays BEFORE DELETE ON said_cell
     BEGIN SELECT RAISE(ABORT, 'what was said stays said'); END;
 CREATE TRIGGER IF NOT EXISTS said_as_it_was BEFORE UPDATE ON said_cell
     BEGIN SELECT RAISE(ABORT, 'what was said stays said'); END;
+CREATE TRIGGER IF NOT EXISTS said_row_stays BEFORE DELETE ON said_row
+    BEGIN SELECT RAISE(ABORT, 'what was said stays said'); END;
+CREATE TRIGGER IF NOT EXISTS said_row_as_it_was BEFORE UPDATE ON said_row
+    BEGIN SELECT RAISE(ABORT, 'what was said stays said'); END;
 """
 Space = tuple[str, str]
 """(snapshot, name of the quantity)"""

@@ -6,6 +6,7 @@ import math
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
@@ -13,13 +14,15 @@ from pyroaring import BitMap
 
 from policies.model import Aggregate
 from sandbox.disclosure import history
-from sandbox.disclosure.atoms import Placed, system_of
+from sandbox.disclosure.atoms import Cells, Placed, Signatures, system_of
+from sandbox.disclosure.cells import Ground, Quantity
 from sandbox.disclosure.guard import Said, buckets_apart, differing, from_union, said
 from sandbox.disclosure.history import Rows, SaidCell, Space
 from sandbox.disclosure.linear import to_withhold
 from sandbox.disclosure.past import Past
 from sandbox.disclosure.protect import Candidate
 from sandbox.disclosure.sketches import labels_of, least_from_any_union, least_from_union
+from sandbox.disclosure.solver import TooHard
 from sandbox.relational.facts import Refuse
 from sandbox.release.store import Store
 
@@ -46,8 +49,16 @@ class Memories:
             detail = f"`{dataset}` has answered as many exact questions as can be held against each other"
             raise Refuse("budget_exhausted", detail, hint="what was answered is answered again; or ask in mode `dp`")
 
-    def of(self, dataset: str, snapshot: str, rules: Aggregate, units_about: int) -> Remembered:
-        return Remembered(self._past(dataset, units_about), dataset, snapshot, rules)
+    @contextmanager
+    def of(self, dataset: str, snapshot: str, rules: Aggregate, units_about: int) -> Iterator[Remembered]:
+        """The past for one new table. Where its answer is not kept in the end, the past is read from the file anew:
+        rows are told by their places there, so memory must never be ahead of it."""
+        try:
+            yield Remembered(self._past(dataset, units_about), dataset, snapshot, rules)
+        except BaseException:
+            with self._lock:
+                self._pasts.pop(dataset, None)
+            raise
 
     def _past(self, dataset: str, units_about: int) -> Past:
         with self._lock:
@@ -166,30 +177,42 @@ class Remembered:
             ground.add(ground.fresh(table[i].cell.rows))
         known = self._past.signatures(space) if space in self._past.grounds else np.zeros(0, dtype=np.uint64)
         signatures = np.concatenate((known, np.zeros(len(ground.items) - len(known), dtype=np.uint64)))
-        said: list[Placed] = []
+        asked: dict[int, Placed] = {}
         secret: list[Placed] = []
-        asked: list[Placed] = []
-        for cell in self._past.of_space(space):
-            placed = Placed(history.array_of(cell.places), safe=True)
-            if cell.said:
-                said.append(placed)
-            elif cell.secret:
-                secret.append(placed)
         for i in group:
             one = table[i]
-            placed = Placed(ground.places_of(one.cell.rows.items), safe=True, number=i, price=_price(one))
+            placed = Placed(ground.places_of(one.cell.rows.items), number=i, price=_price(one))
             signatures[placed.places] ^= self._past.signature()
             if one.reason is None:
-                asked.append(placed)
+                asked[i] = placed
             elif one.reason in SECRET:
                 secret.append(placed)
-        if not asked:
-            return frozenset()
-        system = system_of(
-            ground.everything, signatures, said, asked, secret, self._rules,
-            nonnegative=quantity.nonnegative, counts=quantity.counts,
-        )  # fmt: skip
-        return to_withhold(system)
+        earlier = self._past.of_space(space)
+        said = [Placed(history.array_of(cell.places)) for cell in earlier if cell.said]
+        secret += [Placed(history.array_of(cell.places)) for cell in earlier if cell.secret]
+        return frozenset(self._until_kept(ground.everything, signatures, said, asked, secret, quantity))
+
+    def _until_kept(  # noqa: PLR0913, PLR0917  # all rows, and the three kinds of cells over them
+        self,
+        rows: Ground,
+        signatures: Signatures,
+        said: Sequence[Placed],
+        asked: dict[int, Placed],
+        secret: Sequence[Placed],
+        quantity: Quantity,
+    ) -> set[int]:
+        """Which of `asked` are withheld. Each that is makes classes coarser, so what is left is looked at again."""
+        withheld: set[int] = set()
+        while asked.keys() - withheld:
+            left = [placed for i, placed in asked.items() if i not in withheld]
+            try:
+                told = to_withhold(system_of(rows, signatures, Cells(said, left, secret), self._rules, quantity))
+            except TooHard:
+                return set(asked)
+            if not told:
+                break
+            withheld |= told
+        return withheld
 
     def keeping(self, table: Sequence[Candidate]) -> Callable[[sqlite3.Connection, str], None]:
         """Writes the table down within the transaction that keeps its release, and remembers it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import Final
 
@@ -51,7 +50,7 @@ class Exact:
         self._store = store
         self._memory = memory
         self._plans: Recent[tuple[str, ...], ProtectedPlan] = Recent(PLANS_MAX)
-        self._one_at_a_time: dict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._turns: dict[str, threading.Lock] = {}
 
     def job(self, question: Question, served: Served) -> ExactJob:
         if question.epsilon:
@@ -89,8 +88,8 @@ class Exact:
         columns = worker.columns(lowered.sql, lowered.count, ROWS_MAX, lowered.keep)
         rows = rows_of(columns, len(groups), plan)
         parts = parts_of(plan, groups, None if plan.private_keys else domain_of(plan.keys))
-        with self._one_at_a_time[job.question.dataset]:
-            memory = self._memory.of(job.question.dataset, served.snapshot.commitment, plan.rules, plan.units_about)
+        about = (job.question.dataset, served.snapshot.commitment, plan.rules, plan.units_about)
+        with self._turns.setdefault(job.question.dataset, threading.Lock()), self._memory.of(*about) as memory:
             found = protect(plan, rows, parts, ticket.id, memory)
             release = protected_release(
                 job.question, plan, served.snapshot.commitment, found, units_dropped=job.units_dropped
