@@ -156,8 +156,9 @@ def measure(name: str, runs: int) -> list[Row]:
                 "SELECT COUNT(*) FROM " + next(t for t, found in made.policy.tables.items() if not found.public), "dp"
             )
             for row in rows:
-                for mode, times in (("dp", row.noisy), ("aggregate", row.exact)):
-                    took, found = made.ask(row.sql, mode)  # type: ignore[arg-type]
+                both: tuple[tuple[Mode, list[float]], ...] = (("dp", row.noisy), ("aggregate", row.exact))
+                for mode, times in both:
+                    took, found = made.ask(row.sql, mode)
                     if isinstance(found, str):
                         row.refused += f"{mode}: {found} "
                         continue

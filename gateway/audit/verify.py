@@ -12,113 +12,14 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from gateway.audit.note import Checkpoint, parse_checkpoint, parse_key, signed_by
 from gateway.audit.replay import Broken, Replay, amount_text
+from gateway.audit.report import Report
 
 LINE_BYTES_MAX: Final = 65_536
-PROBLEMS_MAX: Final = 100
-"""How many problems of each kind a report spells out; all are counted."""
-SHOWN_MAX: Final = 5
-"""How many of each kind people are shown."""
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong, and at which record (None: with the export as a whole)."""
-
-    code: str
-    record: int | None
-    words: str
-
-
-@dataclass(slots=True)
-class Report:
-    """What the verifier found. `ok` only if there is no problem at all."""
-
-    size: int = 0
-    root: str = ""
-    ledger: str = ""
-    key: str = ""
-    problems_total: int = 0
-    problems: list[Problem] = field(default_factory=list)
-    kinds: dict[str, int] = field(default_factory=dict)
-    """How many problems there are of each code."""
-    counts: dict[str, int] = field(default_factory=dict)
-    scopes: dict[str, dict[str, Any]] = field(default_factory=dict)
-    cells: dict[str, dict[str, int]] = field(default_factory=dict)
-    unsettled: int = 0
-    without_budget: int = 0
-    reused_from_elsewhere: int = 0
-    consistent_with: int = 0
-    """How many older checkpoints and receipts were checked."""
-
-    @property
-    def ok(self) -> bool:
-        return self.problems_total == 0
-
-    def add(self, code: str, record: int | None, words: str) -> None:
-        self.problems_total += 1
-        self.kinds[code] = self.kinds.get(code, 0) + 1
-        if self.kinds[code] <= PROBLEMS_MAX:
-            self.problems.append(Problem(code, record, words))
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "ok": self.ok,
-            "records": self.size,
-            "root": self.root,
-            "ledger": self.ledger,
-            "key": self.key,
-            "counts": self.counts,
-            "scopes": self.scopes,
-            "cells": self.cells,
-            "unsettled": self.unsettled,
-            "without_budget": self.without_budget,
-            "reused_from_elsewhere": self.reused_from_elsewhere,
-            "consistent_with": self.consistent_with,
-            "problems_total": self.problems_total,
-            "problems": [{"code": p.code, "record": p.record, "detail": p.words} for p in self.problems],
-        }
-
-    def text(self) -> str:
-        """The report for people."""
-        verdict = "sound" if self.ok else f"NOT SOUND: {self.problems_total} problem(s)"
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.counts.items()))
-        lines = [f"log {self.ledger}: {verdict}", f"{self.size} records ({kinds})", f"root {self.root}"]
-        lines += [f"signed by {self.key}"] if self.key else []
-        for name, scope in self.scopes.items():
-            unit = "rho" if scope["accountant"] == "zcdp" else "epsilon"
-            lines.append(
-                f"{name}: {unit} {scope['spent'][unit]} of {scope['cap'][unit]}, "
-                f"delta {scope['spent']['delta']} of {scope['cap']['delta']}, in {scope['charges']} charges"
-                + (f", cap changed {scope['cap_changes']} times" if scope["cap_changes"] else "")
-            )
-        for name, cells in self.cells.items():
-            lines.append(f"{name}: {cells['released']} exact numbers shown, {cells['withheld']} withheld")
-        notes = (
-            (self.unsettled, "charged queries without an outcome yet"),
-            (self.without_budget, "queries run in modes that spend no budget"),
-            (self.reused_from_elsewhere, "reused answers whose release is not in this log"),
-            (self.consistent_with, "older checkpoints and receipts checked"),
-        )
-        lines += [f"{count} {words}" for count, words in notes if count]
-        return "\n".join(lines + self._problem_lines())
-
-    def _problem_lines(self) -> list[str]:
-        """The first of each kind: one dropped record shifts all that follow, and would bury what else is wrong."""
-        lines = []
-        seen: dict[str, int] = {}
-        for problem in self.problems:
-            seen[problem.code] = seen.get(problem.code, 0) + 1
-            if seen[problem.code] <= SHOWN_MAX:
-                where = "export" if problem.record is None else f"record {problem.record}"
-                lines.append(f"  {where}: {problem.words} [{problem.code}]")
-        more = [f"{count - SHOWN_MAX} more [{code}]" for code, count in self.kinds.items() if count > SHOWN_MAX]
-        return lines + ([f"  and {', '.join(more)}; with their places: --json"] if more else [])
 
 
 def verify_file(

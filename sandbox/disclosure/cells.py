@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Integers = NDArray[np.int64]
+TAG_MAX = 2**60
+"""Tags of units are evenly spread below this."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

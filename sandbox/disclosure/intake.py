@@ -9,13 +9,12 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from sandbox.disclosure.cells import Cell, Ground, Integers, Quantity
+from sandbox.disclosure.cells import TAG_MAX, Cell, Ground, Integers, Quantity
 from sandbox.disclosure.plan import ProtectedPlan, Summed
 from sandbox.relational.lower.cells import Group
 from sandbox.relational.lower.constants import ITEMS_PER_TABLE
 from sandbox.release.intake import BadIntake
 
-TAG_MAX = 2**62
 TABLES_MAX = 2**20
 _EMPTY = np.empty(0, dtype=np.int64)
 NOTHING = Ground(_EMPTY, _EMPTY, _EMPTY)

@@ -14,7 +14,7 @@ from sandbox.disclosure.history import Rows, SaidCell, Space, array_of
 from sandbox.disclosure.sketches import BUCKETS, Sample, buckets_of, labels_of
 from sandbox.recent import Recent
 
-COMPARED_MAX = 512
+READY_MAX = 512
 """Earlier cells that are kept ready to be compared unit by unit."""
 Part = tuple[str, int, Space]
 """(release, number of the part, space): cells of one part have no row in common."""
@@ -53,8 +53,9 @@ class Past:
         self._buckets = _Grid(BUCKETS, np.int32)
         self._samples = _Grid(self.sample.width, np.bool_)
         self._known: set[tuple[Space, bytes]] = set()
-        self._compared: Recent[int, Said] = Recent(COMPARED_MAX)
+        self._compared: Recent[int, Said] = Recent(READY_MAX)
         self._labels: dict[Part, NDArray[np.int32]] = {}
+        self._together: tuple[list[Part], NDArray[np.int32], int] | None = None
         self._signatures: dict[Space, NDArray[np.uint64]] = {}
         self._dice = np.random.default_rng()
         for cell in cells:
@@ -73,6 +74,7 @@ class Past:
         part = (cell.release, cell.part, cell.space)
         self.parts.setdefault(part, []).append(len(self.said))
         self._labels.pop(part, None)
+        self._together = None
         self.said.append(cell)
         self._buckets.add(buckets_of(units))
         self._samples.add(self.sample.row(units))
@@ -96,6 +98,11 @@ class Past:
 
     def labels(self) -> tuple[list[Part], NDArray[np.int32], int]:
         """The parts that have several cells, who of the sample is in which cell of each, and the most cells of one."""
+        if self._together is None:
+            self._together = self._laid_out()
+        return self._together
+
+    def _laid_out(self) -> tuple[list[Part], NDArray[np.int32], int]:
         parts = [part for part, numbers in self.parts.items() if len(numbers) > 1]
         for part in parts:
             if part not in self._labels:

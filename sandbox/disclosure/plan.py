@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import prod
 from typing import Literal
@@ -35,7 +35,6 @@ from sandbox.relational.nodes import (
     Relation,
     Release,
     Rollup,
-    Scan,
     UnionAll,
     find_release,
     private_part,
@@ -95,7 +94,7 @@ class ProtectedPlan:
     rules: Aggregate
     shared: bool
     """Whether a row is told by an item that other questions know."""
-    units_about: int = field(default=0)
+    units_about: int
 
     @property
     def doubling(self) -> bool:
@@ -110,11 +109,6 @@ class ProtectedPlan:
         """Number of groups of a part; None where the keys are private."""
         kept = [self.keys[i].keys for i in self.sets[part]]
         return None if any(keys is None for keys in kept) else prod(len(keys or ()) for keys in kept)
-
-    def units_dropped(self, schema: Schema) -> bool:
-        """Whether a table that is read may hold rows without a unit, which are left out."""
-        read = [schema.policy.tables[node.table] for node in walk(self.release.source) if isinstance(node, Scan)]
-        return any(column.role == "unit" and column.nullable for table in read for column in table.columns.values())
 
 
 def plan_protected(question: Output, schema: Schema) -> ProtectedPlan:

@@ -8,12 +8,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sandbox.disclosure.cells import Integers
+from sandbox.disclosure.cells import TAG_MAX, Integers
 
 BUCKETS = 64
 SAMPLE = 512
-TAG_MAX = 2**60
-"""Tags are evenly spread below this."""
 OUTSIDE, SEVERAL = -1, -2
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +15,25 @@ from sandbox.disclosure.cells import Integers
 
 Floats = NDArray[np.float64]
 INFINITE = float(highspy.kHighsInf)
-TIME_S = 5.0
+STEPS_MAX = 20_000
+"""Of one program. A bound in seconds would let the load of the machine decide what is withheld."""
+
+
+def _greeted() -> None:
+    """The library greets on the standard output when it is first used in a process: here, where nobody listens, and not
+    at a moment that says something of the rows."""
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    try:
+        sys.stdout.flush()
+        os.dup2(nowhere, 1)
+        highspy.Highs()
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
+
+
+_greeted()
 
 
 class TooHard(Exception):
@@ -36,7 +56,7 @@ def least(program: Program) -> Floats | None:
     solver = highspy.Highs()
     solver.silent()
     solver.setOptionValue("threads", 1)
-    solver.setOptionValue("time_limit", TIME_S)
+    solver.setOptionValue("simplex_iteration_limit", STEPS_MAX)
     solver.passModel(_model(program))
     solver.run()
     status = solver.getModelStatus()

@@ -21,7 +21,7 @@ from sandbox.regimes.regime import Described
 from sandbox.relational.facts import Refuse
 from sandbox.relational.lower.cells import Group
 from sandbox.relational.nodes import private_part
-from sandbox.relational.plan import CELLS_MAX
+from sandbox.relational.plan import CELLS_MAX, units_dropped
 from sandbox.release import post
 from sandbox.release.intake import domain_of, shown_key
 from sandbox.release.protected import (
@@ -59,7 +59,7 @@ class Exact:
             (question.dataset, question.policy_digest, served.snapshot.commitment, question.plan_digest),
             lambda: _bound(question, served),
         )
-        return ExactJob(question, plan, plan.units_dropped(served.schema))
+        return ExactJob(question, plan, units_dropped(plan.release.source, served.schema))
 
     def describe(self, job: ExactJob, served: Served) -> Described:
         plan, question = job.plan, job.question.plan

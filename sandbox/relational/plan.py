@@ -11,7 +11,7 @@ from sandbox.relational.derive import derive
 from sandbox.relational.expressions import Call, Expression
 from sandbox.relational.facts import ColumnFacts, Facts, Refuse, Schema
 from sandbox.relational.measures import Figure, statistics_of
-from sandbox.relational.nodes import Release, Scan, walk
+from sandbox.relational.nodes import Relation, Release, Scan, walk
 from sandbox.relational.scalar import facts_of
 from sandbox.relational.statistics import DistinctCount, Quantiles, Shape, Statistic, Vector
 
@@ -61,11 +61,6 @@ class ReleasePlan:
         """Whether norms are chosen by levels before the vectors are summed."""
         return any(vector.loose for vector in self.vectors)
 
-    def units_dropped(self, schema: Schema) -> bool:
-        """Whether a table that is read may hold rows without a unit, which are left out."""
-        read = [schema.policy.tables[node.table] for node in walk(self.release.source) if isinstance(node, Scan)]
-        return any(column.role == "unit" and column.nullable for table in read for column in table.columns.values())
-
     @property
     def ranged(self) -> bool:
         """Whether ranges are chosen before anything is counted."""
@@ -75,6 +70,12 @@ class ReleasePlan:
     def cells(self) -> int | None:
         """Number of groups; None where the keys are private."""
         return None if self.private_keys else prod(len(key.keys or ()) for key in self.keys)
+
+
+def units_dropped(source: Relation, schema: Schema) -> bool:
+    """Whether a table that is read may hold rows without a unit, which are left out: a function of the policy."""
+    read = [schema.policy.tables[node.table] for node in walk(source) if isinstance(node, Scan)]
+    return any(column.role == "unit" and column.nullable for table in read for column in table.columns.values())
 
 
 def plan_release(release: Release, schema: Schema) -> ReleasePlan:

@@ -117,7 +117,12 @@ def units_per_key(rows: Sequence[Group], plan: ReleasePlan, count_max: int) -> d
 
 def in_order(groups: Sequence[Group]) -> tuple[Group, ...]:
     """Private keys in a fixed order, ascending with nulls last: the engine's order says something about rows."""
-    return tuple(sorted(groups, key=lambda group: [(part is None, _sortable(part)) for part in group])[:CELLS_MAX])
+    return tuple(sorted(groups, key=order_of)[:CELLS_MAX])
+
+
+def order_of(group: Group) -> list[tuple[bool, int | float | str]]:
+    """By which groups are sorted: ascending, nulls last."""
+    return [(part is None, _sortable(part)) for part in group]
 
 
 def wire(group: Sequence[Value]) -> Group:

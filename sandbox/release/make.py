@@ -20,7 +20,7 @@ from sandbox.relational.lower.ranges import lower_ranges
 from sandbox.relational.lower.statement import Lowered
 from sandbox.relational.lower.values import lower_values
 from sandbox.relational.measures import Figure
-from sandbox.relational.plan import CELLS_MAX, ReleasePlan
+from sandbox.relational.plan import CELLS_MAX, ReleasePlan, units_dropped
 from sandbox.relational.price import Budget, Share
 from sandbox.relational.ranges import drawn_in, ends_of, fitted
 from sandbox.relational.statistics import DistinctCount, Quantiles, Vector
@@ -147,7 +147,7 @@ class _Stages:
             near_threshold=_near(job, groups.all, units),
             statistics=statistics,
             measures=released_measures(job.plan),
-            units_dropped=job.plan.units_dropped(job.schema),
+            units_dropped=units_dropped(job.plan.release.source, job.schema),
         )
 
     def _run(self, lowered: Lowered, rows_max: int) -> list[tuple[Value, ...]]:

@@ -19,6 +19,7 @@ from sandbox.relational import nodes
 from sandbox.relational.expressions import Column, columns
 from sandbox.relational.nodes import Output, private_part
 from sandbox.release import bands, post, present
+from sandbox.release.intake import order_of
 
 Notes = tuple[Note, ...] | None
 
@@ -88,7 +89,7 @@ def protected_release(
         rolled = tuple(int(key not in part.kept) for key in range(len(plan.keys)))
         private = plan.cells_of(i) is None
         places = (
-            sorted(range(len(part.keys)), key=lambda place: _order(part.keys[place]))
+            sorted(range(len(part.keys)), key=lambda place: order_of(part.keys[place]))
             if private
             else range(len(part.keys))
         )
@@ -117,11 +118,6 @@ def protected_release(
         rounding=plan.rules.rounding,
         units_dropped=units_dropped,
     )
-
-
-def _order(keys: Sequence[Value]) -> list[tuple[bool, str | float]]:
-    """Ascending with nulls last: the engine's order says something about rows."""
-    return [(key is None, float(key) if isinstance(key, int | float) else str(key)) for key in keys]
 
 
 def _value(number: Fraction, type_: Type) -> Value:
@@ -169,11 +165,9 @@ def _band(row: ProtectedRow, shown: post.Shown, value: Value) -> Interval | None
     names = bands.noisy_columns(shown.expression)
     if not names or value is None or not shown.type.numeric:
         return None
-    known: dict[str, bands.Band | None] = {}
-    for column in columns(shown.expression):
-        known[column.name] = _known(row, column)
-    if all(known[name] is not None and known[name][0] == known[name][1] for name in names):  # type: ignore[index]
-        return None
+    known = {column.name: _known(row, column) for column in columns(shown.expression)}
+    if all(band is not None and band[0] == band[1] for name, band in known.items() if name in names):
+        return None  # the number is exact
     found = bands.band(shown.expression, known)
     return None if found is None else _interval(*found, shown.type)
 
