@@ -45,6 +45,7 @@ bench-accuracy: $(VENV)/.ready-bench
 	@$(BIN)/python -m bench.accuracy $(ARGS)
 
 bench-exact: $(VENV)/.ready-bench
+	@$(BIN)/python -m bench.exact.guard
 	@$(BIN)/python -m bench.exact $(ARGS)
 
 bench-peers: $(VENV)/.ready-bench

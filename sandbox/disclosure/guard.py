@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox.disclosure.cells import Ground, Integers, Shares
-from sandbox.disclosure.sketches import buckets_of
+from sandbox.disclosure.sketches import Sample, buckets_of
 
 RATIO_BITS = 16
 """Two ratios are taken for one where they agree to so many bits: what is reckoned within units comes in steps of its
@@ -31,7 +31,8 @@ class Said:
     """Units whose contributions do not cancel."""
     rows: Ground
     buckets: NDArray[np.int32]
-    sample: NDArray[np.bool_]
+    sample: Integers
+    """Its columns of the sample."""
 
 
 def compact(shares: Shares) -> Shares:
@@ -111,12 +112,6 @@ def _common(first: Integers, second: Integers) -> int:
     return len(np.intersect1d(first, second, assume_unique=True))
 
 
-def buckets_apart(one: NDArray[np.int32], many: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Lower bounds on the units in which a cell differs from each of many."""
-    found: NDArray[np.int64] = np.abs(many - one).sum(axis=1, dtype=np.int64)
-    return found
-
-
-def said(space: tuple[str, str], shares: Shares, rows: Ground, sample: NDArray[np.bool_]) -> Said:
+def said(space: tuple[str, str], shares: Shares, rows: Ground, sample: Sample) -> Said:
     kept = compact(shares)
-    return Said(space, kept, rows, buckets_of(kept.units), sample)
+    return Said(space, kept, rows, buckets_of(kept.units), sample.columns(kept.units))

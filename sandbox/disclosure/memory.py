@@ -15,13 +15,13 @@ from pyroaring import BitMap
 from policies.model import Aggregate
 from sandbox.disclosure import history
 from sandbox.disclosure.atoms import Cells, Placed, Signatures, system_of
-from sandbox.disclosure.cells import Ground, Quantity
-from sandbox.disclosure.guard import Said, buckets_apart, differing, from_union, said
+from sandbox.disclosure.cells import Ground, Integers, Quantity
+from sandbox.disclosure.guard import Said, differing, from_union, said
 from sandbox.disclosure.history import Rows, SaidCell, Space
 from sandbox.disclosure.linear import to_withhold
 from sandbox.disclosure.past import Past
 from sandbox.disclosure.protect import Candidate
-from sandbox.disclosure.sketches import labels_of, least_from_any_union, least_from_union
+from sandbox.disclosure.sketches import labels_of, least_apart, least_from_union, least_of_many, overlaps, within_unions
 from sandbox.disclosure.solver import TooHard
 from sandbox.relational.facts import Refuse
 from sandbox.release.store import Store
@@ -95,26 +95,22 @@ class Remembered:
         return frozenset(open_) - frozenset(accepted)
 
     def _said(self, one: Candidate) -> Said:
-        units = one.shares.units[one.shares.values != 0]
         space = (self._snapshot, one.cell.quantity.name)
-        return said(space, one.shares, one.cell.rows, self._past.sample.row(units))
+        return said(space, one.shares, one.cell.rows, self._past.sample)
 
     def _near(self, one: Said, accepted: list[tuple[Candidate, Said]], own: Candidate) -> bool:
         """Whether a few units tell it from something said before, or from the cells of its own table."""
-        past = self._past
-        near = np.flatnonzero(buckets_apart(one.buckets, past.buckets) < self._least)
-        parts, labels, most = past.labels()
-        bound = least_from_union(one.sample, labels, most)
-        unions = np.flatnonzero(bound < self._least)
+        past, size = self._past, len(one.shares)
+        common = overlaps(one.buckets, past.buckets)
+        near = np.flatnonzero(least_apart(size, past.sizes, common) < self._least)
+        unions = self._near_parts(one, past.by_part(within_unions(size, past.sizes, common)))
         if len(near) + len(unions) > COMPARED_MAX:
             return True
         if any(self._few(differing(one, past.compared(int(i)))) for i in near):
             return True
-        if any(self._few(from_union(one, [past.compared(n) for n in past.parts[parts[i]]])) for i in unions):
+        if any(self._few(from_union(one, [past.compared(n) for n in past.parts[part]])) for part in unions):
             return True
-        beside = [
-            other for _, other in accepted if int(buckets_apart(one.buckets, other.buckets[None])[0]) < self._least
-        ]
+        beside = [other for _, other in accepted if self._may_be_near(one, other)]
         if any(self._few(differing(one, other)) for other in beside):
             return True
         groups: dict[tuple[int, str], list[Said]] = {}
@@ -123,10 +119,21 @@ class Remembered:
                 groups.setdefault((candidate.cell.part, candidate.cell.quantity.name), []).append(other)
         return any(self._few(self._union(one, cells)) for cells in groups.values())
 
+    def _near_parts(self, one: Said, covered: Integers) -> list[int]:
+        """The parts of which a union may be near: so much of the cell is `covered` by their cells at most."""
+        parts = np.flatnonzero(len(one.shares) - covered < self._least).tolist()
+        several = [part for part in parts if len(self._past.parts[part]) > 1]
+        bounds = least_from_union(one.sample, [self._past.labels(part) for part in several])
+        return [part for part, bound in zip(several, bounds.tolist(), strict=True) if bound < self._least]
+
+    def _may_be_near(self, one: Said, other: Said) -> bool:
+        common = overlaps(one.buckets, other.buckets[None])
+        return bool(least_apart(len(one.shares), np.array([len(other.shares)]), common)[0] < self._least)
+
     def _union(self, cell: Said, cells: Sequence[Said]) -> int:
         """The units in which a cell differs from a union at least: seldom reckoned in full."""
-        labels = labels_of(np.array([other.sample for other in cells]))
-        bound = int(least_from_union(cell.sample, labels[None], len(cells))[0])
+        labels = labels_of([other.sample for other in cells], self._past.sample.width)
+        bound = int(least_from_union(cell.sample, [labels])[0])
         return bound if bound >= self._least else from_union(cell, cells)
 
     def _few(self, units: int) -> bool:
@@ -151,12 +158,18 @@ class Remembered:
 
     def _near_union(self, cells: Sequence[Said], beside: Sequence[Said]) -> Said | None:
         """A cell, said before or beside, from which a union of `cells` differs in a few units."""
-        labels = labels_of(np.array([other.sample for other in cells]))
-        bounds = least_from_any_union(self._past.samples, labels, len(cells))
-        numbers = np.flatnonzero(bounds < self._least)
-        others: Iterator[Said] = (self._past.compared(int(number)) for number in numbers)
-        found = next((other for other in others if self._few(from_union(other, cells))), None)
-        return found or next((other for other in beside if self._few(self._union(other, cells))), None)
+        past = self._past
+        labels = labels_of([other.sample for other in cells], past.sample.width)
+        numbers = np.flatnonzero(least_of_many(past.samples, labels) < self._least)
+        covered = np.zeros(len(numbers), dtype=np.int64)
+        for cell in cells:
+            size = np.full(len(numbers), len(cell.shares))
+            covered += within_unions(past.sizes[numbers], size, overlaps(cell.buckets, past.buckets[numbers]))
+        left = numbers[past.sizes[numbers] - covered < self._least]
+        for other in (past.compared(int(number)) for number in left):
+            if self._few(from_union(other, cells)):
+                return other
+        return next((other for other in beside if self._few(self._union(other, cells))), None)
 
     def narrowed(self, table: Sequence[Candidate]) -> frozenset[int]:
         """Quantity by quantity: numbers of different ones do not tell of each other.

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sandbox.disclosure.cells import shares_of
+from sandbox.disclosure.cells import Integers, shares_of
 from sandbox.disclosure.guard import Said, said
 from sandbox.disclosure.history import Rows, SaidCell, Space, array_of
-from sandbox.disclosure.sketches import BUCKETS, Sample, buckets_of, labels_of
+from sandbox.disclosure.sketches import BUCKETS, Labels, Sample, labels_of
 from sandbox.recent import Recent
 
 READY_MAX = 512
@@ -20,23 +19,22 @@ Part = tuple[str, int, Space]
 """(release, number of the part, space): cells of one part have no row in common."""
 
 
-@dataclass(eq=False)
 class _Grid:
-    """Rows of one width that are added one by one."""
+    """Rows of counts that are added one by one."""
 
-    width: int
-    dtype: type
-    rows: NDArray[np.generic] = field(init=False)
-    count: int = 0
+    def __init__(self) -> None:
+        self._rows = np.zeros((64, BUCKETS), dtype=np.int32)
+        self._count = 0
 
-    def __post_init__(self) -> None:
-        self.rows = np.zeros((64, self.width), dtype=self.dtype)
+    def add(self, row: NDArray[np.int32]) -> None:
+        if self._count == len(self._rows):
+            self._rows = np.concatenate((self._rows, np.zeros_like(self._rows)))
+        self._rows[self._count] = row
+        self._count += 1
 
-    def add(self, row: NDArray[np.generic]) -> None:
-        if self.count == len(self.rows):
-            self.rows = np.concatenate((self.rows, np.zeros_like(self.rows)))
-        self.rows[self.count] = row
-        self.count += 1
+    @property
+    def rows(self) -> NDArray[np.int32]:
+        return self._rows[: self._count]
 
 
 class Past:
@@ -48,14 +46,17 @@ class Past:
         self.all: list[SaidCell] = []
         self._spaces: dict[Space, list[SaidCell]] = {}
         self.said: list[SaidCell] = []
-        self.parts: dict[Part, list[int]] = {}
+        self.parts: list[list[int]] = []
         """For each part the numbers of its cells that were said."""
-        self._buckets = _Grid(BUCKETS, np.int32)
-        self._samples = _Grid(self.sample.width, np.bool_)
+        self._part_of: list[int] = []
+        self._parts: dict[Part, int] = {}
+        self._sizes: list[int] = []
+        self._buckets = _Grid()
+        self.samples: list[Integers] = []
+        """The columns of the sample of each cell that was said."""
         self._known: set[tuple[Space, bytes]] = set()
         self._compared: Recent[int, Said] = Recent(READY_MAX)
-        self._labels: dict[Part, NDArray[np.int32]] = {}
-        self._together: tuple[list[Part], NDArray[np.int32], int] | None = None
+        self._labels: dict[int, Labels] = {}
         self._signatures: dict[Space, NDArray[np.uint64]] = {}
         self._dice = np.random.default_rng()
         for cell in cells:
@@ -69,47 +70,44 @@ class Past:
         if not cell.said or key in self._known:
             return
         self._known.add(key)
-        shares = shares_of(self.grounds[cell.space].at(array_of(cell.places)))
-        units = shares.units[shares.values != 0]
-        part = (cell.release, cell.part, cell.space)
-        self.parts.setdefault(part, []).append(len(self.said))
+        one = self._whole(cell)
+        part = self._parts.setdefault((cell.release, cell.part, cell.space), len(self.parts))
+        if part == len(self.parts):
+            self.parts.append([])
+        self.parts[part].append(len(self.said))
         self._labels.pop(part, None)
-        self._together = None
+        self._part_of.append(part)
         self.said.append(cell)
-        self._buckets.add(buckets_of(units))
-        self._samples.add(self.sample.row(units))
+        self._sizes.append(len(one.shares))
+        self._buckets.add(one.buckets)
+        self.samples.append(one.sample)
 
     @property
     def buckets(self) -> NDArray[np.int32]:
-        return self._buckets.rows[: self._buckets.count].astype(np.int32, copy=False)
+        return self._buckets.rows
 
     @property
-    def samples(self) -> NDArray[np.bool_]:
-        return self._samples.rows[: self._samples.count].astype(np.bool_, copy=False)
+    def sizes(self) -> Integers:
+        """The number of units of each cell that was said."""
+        return np.array(self._sizes, dtype=np.int64)
+
+    def by_part(self, amounts: Integers) -> Integers:
+        """The sums, over the cells of each part, of what each cell that was said has."""
+        return np.bincount(self._part_of, weights=amounts, minlength=len(self.parts)).astype(np.int64)
 
     def compared(self, number: int) -> Said:
         """A cell that was said, with all its units."""
-        return self._compared.get(number, lambda: self._whole(number))
+        return self._compared.get(number, lambda: self._whole(self.said[number]))
 
-    def _whole(self, number: int) -> Said:
-        cell = self.said[number]
+    def _whole(self, cell: SaidCell) -> Said:
         rows = self.grounds[cell.space].at(array_of(cell.places))
-        return said(cell.space, shares_of(rows), rows, self.samples[number])
+        return said(cell.space, shares_of(rows), rows, self.sample)
 
-    def labels(self) -> tuple[list[Part], NDArray[np.int32], int]:
-        """The parts that have several cells, who of the sample is in which cell of each, and the most cells of one."""
-        if self._together is None:
-            self._together = self._laid_out()
-        return self._together
-
-    def _laid_out(self) -> tuple[list[Part], NDArray[np.int32], int]:
-        parts = [part for part, numbers in self.parts.items() if len(numbers) > 1]
-        for part in parts:
-            if part not in self._labels:
-                self._labels[part] = labels_of(self.samples[self.parts[part]])
-        most = max((len(self.parts[part]) for part in parts), default=1)
-        rows = [self._labels[part] for part in parts]
-        return parts, np.array(rows, dtype=np.int32).reshape(len(rows), self.sample.width), most
+    def labels(self, part: int) -> Labels:
+        """Who of the sample is in which of the part's cells."""
+        if part not in self._labels:
+            self._labels[part] = labels_of([self.samples[n] for n in self.parts[part]], self.sample.width)
+        return self._labels[part]
 
     def of_space(self, space: Space) -> Sequence[SaidCell]:
         """All cells of one snapshot and quantity, said or withheld."""

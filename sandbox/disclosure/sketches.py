@@ -1,28 +1,48 @@
 """Small summaries of sets of units, by which most earlier cells are seen at once to be far from a new one.
 
-Every number here is a lower bound on how many units differ, so what is passed over is passed over for certain.
+Every number here is a bound that holds for certain, so what is passed over is passed over for certain.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sandbox.disclosure.cells import TAG_MAX, Integers
 
-BUCKETS = 64
-SAMPLE = 512
+BUCKETS = 256
+SAMPLE = 4096
 OUTSIDE, SEVERAL = -1, -2
 
 
 def buckets_of(units: Integers) -> NDArray[np.int32]:
-    """How many units fall into each bucket. The distance of two such counts is at most the number of units in one of
-    two sets alone."""
+    """How many units fall into each bucket, by the last bits of their tags."""
     return np.bincount(units & (BUCKETS - 1), minlength=BUCKETS).astype(np.int32)
 
 
+def overlaps(one: NDArray[np.int32], many: NDArray[np.int32]) -> Integers:
+    """The most units that a set can have in common with each of many."""
+    found: Integers = np.minimum(many, one).sum(axis=1, dtype=np.int64)
+    return found
+
+
+def least_apart(size: int, sizes: Integers, overlap: Integers) -> Integers:
+    """The fewest units in which a set of `size` differs from each of those that `overlap` it by so many at most."""
+    return size + sizes - 2 * overlap
+
+
+def within_unions(size: int | Integers, sizes: Integers, overlap: Integers) -> Integers:
+    """The most units that a cell can add to the union that is nearest to a set: it is in it only where more than half
+    of its units are common, so never where the set has half as many units or fewer."""
+    possible = (2 * overlap > sizes) & (sizes < 2 * size)
+    return np.where(possible, overlap, 0)
+
+
 class Sample:
-    """Some of all units, always the same: all where they are few. Rows of 1 and 0 say which of them a cell has."""
+    """Some of all units, always the same: all where they are few. Each has a column."""
 
     def __init__(self, units_about: int) -> None:
         self._limit = TAG_MAX if units_about <= SAMPLE else TAG_MAX // units_about * SAMPLE
@@ -34,8 +54,8 @@ class Sample:
     def width(self) -> int:
         return 2 * SAMPLE
 
-    def places(self, units: Integers) -> Integers:
-        """The columns of those of `units` that are in the sample; new ones get one while there is room."""
+    def columns(self, units: Integers) -> Integers:
+        """Of those of `units` that are in the sample; new ones get one while there is room."""
         taken = np.unique(units[units < self._limit])
         known = np.isin(taken, self._sorted, assume_unique=True)
         fresh = taken[~known][: self.width - len(self._columns)]
@@ -46,42 +66,50 @@ class Sample:
         there = taken[np.isin(taken, self._sorted, assume_unique=True)]
         return self._order[np.searchsorted(self._sorted, there)]
 
-    def row(self, units: Integers) -> NDArray[np.bool_]:
-        found = np.zeros(self.width, dtype=np.bool_)
-        found[self.places(units)] = True
-        return found
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labels:
+    """Who of the sample is in which of a part's cells, and how many each cell has, those in several left out."""
+
+    of: NDArray[np.int32]
+    sizes: Integers
 
 
-def labels_of(rows: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """For each column of the sample which one of disjoint cells has it."""
-    count = rows.sum(axis=0)
-    labels = np.where(count == 1, rows.argmax(axis=0), OUTSIDE) if len(rows) else np.full(rows.shape[1], OUTSIDE)
-    return np.where(count > 1, SEVERAL, labels).astype(np.int32)
+def labels_of(cells: Sequence[Integers], width: int) -> Labels:
+    """`cells` are the columns of each."""
+    owners = np.repeat(np.arange(len(cells), dtype=np.int32), [len(columns) for columns in cells])
+    columns = np.concatenate(cells)
+    found = np.full(width, OUTSIDE, dtype=np.int32)
+    found[columns] = owners
+    found[np.bincount(columns, minlength=width) > 1] = SEVERAL
+    return Labels(found, np.bincount(found[found >= 0], minlength=len(cells)))
 
 
-def least_from_union(cell: NDArray[np.bool_], labels: NDArray[np.int32], count: int) -> NDArray[np.int64]:
-    """For each row of `labels` (tables x sample) a lower bound on the units in which `cell` differs from any union of
-    that table's `count` cells. Units that lie in several cells are left out, which can only lower it."""
-    tables = len(labels)
-    usable = labels != SEVERAL
-    inside = usable & cell
-    outside = (inside & (labels == OUTSIDE)).sum(axis=1)
-    offset = (np.arange(tables, dtype=np.int64) * count)[:, None] + np.maximum(labels, 0)
+def least_of_many(cells: Sequence[Integers], part: Labels) -> Integers:
+    """The same for many cells and one part; `cells` are the columns of each."""
+    if not cells:
+        return np.empty(0, dtype=np.int64)
+    count, most = len(cells), len(part.sizes)
+    owners = np.repeat(np.arange(count, dtype=np.int64), [len(columns) for columns in cells])
+    labels = part.of[np.concatenate(cells)]
+    outside = np.bincount(owners[labels == OUTSIDE], minlength=count)
     held = labels >= 0
-    common = np.bincount(offset[held & inside], minlength=tables * count).reshape(tables, count)
-    sizes = np.bincount(offset[held], minlength=tables * count).reshape(tables, count)
-    found: NDArray[np.int64] = outside + np.minimum(common, sizes - common).sum(axis=1)
+    common = np.bincount(owners[held] * most + labels[held], minlength=count * most).reshape(count, most)
+    found: Integers = outside + np.minimum(common, part.sizes - common).sum(axis=1)
     return found
 
 
-def least_from_any_union(cells: NDArray[np.bool_], labels: NDArray[np.int32], count: int) -> NDArray[np.int64]:
-    """For each row of `cells` a lower bound on the units in which it differs from any union of one table's `count`
-    cells, to which `labels` gives the sample."""
-    held = np.zeros((len(labels), count), dtype=np.float32)
-    places = np.flatnonzero(labels >= 0)
-    held[places, labels[places]] = 1
-    masks = cells.astype(np.float32)
-    common = masks @ held
-    outside = masks @ (labels == OUTSIDE).astype(np.float32)
-    found: NDArray[np.float32] = outside + np.minimum(common, held.sum(axis=0) - common).sum(axis=1)
-    return found.astype(np.int64)
+def least_from_union(columns: Integers, parts: Sequence[Labels]) -> Integers:
+    """For each part a lower bound on the units in which a cell differs from any union of the part's cells: `columns`
+    are those of the cell. Units that lie in several cells are left out, which can only lower it."""
+    if not parts:
+        return np.empty(0, dtype=np.int64)
+    most, count = max(len(part.sizes) for part in parts), len(parts)
+    labels = np.stack([part.of[columns] for part in parts])
+    offset = (np.arange(count, dtype=np.int64) * most)[:, None] + labels
+    common = np.bincount(offset[labels >= 0], minlength=count * most).reshape(count, most)
+    sizes = np.zeros((count, most), dtype=np.int64)
+    for number, part in enumerate(parts):
+        sizes[number, : len(part.sizes)] = part.sizes
+    found: Integers = (labels == OUTSIDE).sum(axis=1) + np.minimum(common, sizes - common).sum(axis=1)
+    return found

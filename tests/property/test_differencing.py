@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from itertools import combinations
@@ -121,16 +122,41 @@ def test_no_two_numbers_are_a_few_units_apart(series: list[Table]) -> None:
     assert world.leaks() == []
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.sets(st.integers(0, 3000), min_size=20, max_size=200), min_size=1, max_size=5), st.data())
-def test_sketches_pass_over_nothing(sets: list[set[int]], data: st.DataObject) -> None:
-    """With more units than the sample holds, each cell asked with one unit more or less is found."""
-    world = World(units_about=3000)
-    for members in sets:
-        (shown,) = world.ask([[dict.fromkeys(members, 1)]])
-        if shown:
-            other = set(members) ^ {data.draw(st.integers(0, 3000))}
-            assert world.ask([[dict.fromkeys(other, 1)]]) == [False]
+MANY_UNITS = 60_000
+"""Far more than the sample holds."""
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_sketches_pass_over_nothing(seed: int) -> None:
+    """Of many cells and parts, each cell and each union asked with one unit more or less is found."""
+    dice = random.Random(seed)
+    world = World(units_about=MANY_UNITS)
+    tables = []
+    for _ in range(8):
+        units = dice.sample(range(MANY_UNITS), dice.choice((60, 600, 3000)))
+        cuts = sorted(dice.sample(range(10, len(units) - 10, 10), dice.randint(1, 4)))
+        cells = [dict.fromkeys(units[a:b], 1) for a, b in zip([0, *cuts], [*cuts, len(units)], strict=True)]
+        if all(world.ask([cells])):
+            tables.append(cells)
+    assert len(tables) >= 4
+    for cells in tables:
+        union = together(dice.sample(cells, dice.randint(1, len(cells))))
+        other = union | {dice.randrange(MANY_UNITS, 2 * MANY_UNITS): 1}
+        assert world.ask([[other]]) == [False]
+        union.pop(next(iter(union)))
+        assert world.ask([[union]]) == [False]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_sketches_pass_over_no_union_of_new_cells(seed: int) -> None:
+    dice = random.Random(seed)
+    world = World(units_about=MANY_UNITS)
+    for size in (300, 3000):
+        units = dice.sample(range(MANY_UNITS), size)
+        assert world.ask([[dict.fromkeys(units, 1)]]) == [True]
+        cut = dice.randrange(40, size - 40)
+        parts = [dict.fromkeys(units[:cut], 1), dict.fromkeys(units[cut:-1], 1)]
+        assert sum(world.ask([parts])) == 1
 
 
 FEW = {unit: 1 + unit for unit in range(2)}
@@ -181,9 +207,9 @@ def test_what_is_proportional_is_the_same_number() -> None:
 PLANTED = {
     "rows instead of contributions": (guard, "_agreeing", lambda first, second, *, same: len(first)),
     "no factor": (guard, "_agreeing", lambda first, second, *, same: int((first == second).sum())),
-    "no pairs": (memory, "buckets_apart", lambda one, many: np.full(len(many), 99)),
-    "no unions": (memory, "least_from_union", lambda cell, labels, count: np.full(len(labels), 99)),
-    "no unions of new cells": (memory, "least_from_any_union", lambda cells, labels, count: np.full(len(cells), 99)),
+    "no pairs": (memory, "least_apart", lambda size, sizes, overlap: np.full(len(sizes), 99)),
+    "no unions": (memory.Remembered, "_near_parts", lambda self, one, covered: []),
+    "no unions of new cells": (memory.Remembered, "_near_union", lambda self, cells, beside: None),
     "no past": (past.Past, "add", lambda self, cell: None),
 }
 ALL = (
@@ -207,3 +233,17 @@ def test_a_guard_without_one_of_its_rules_is_noticed(name: str, monkeypatch: pyt
     monkeypatch.setattr(where, what, broken)
     with pytest.raises(AssertionError):
         _all_of_them()
+
+
+@pytest.mark.parametrize("what", ["overlaps", "within_unions"])
+def test_a_sketch_that_sees_too_little_in_common_is_noticed(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = getattr(memory, what)
+    monkeypatch.setattr(memory, what, lambda *arguments: real(*arguments) // 4)
+    with pytest.raises(AssertionError):
+        _all_sketches()
+
+
+def _all_sketches() -> None:
+    for seed in range(6):
+        test_sketches_pass_over_nothing(seed)
+        test_sketches_pass_over_no_union_of_new_cells(seed)
