@@ -7,6 +7,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+from gateway.admission.paging import next_cursor
 from gateway.budget.account import Budget, Scope
 from gateway.budget.cells import cells_of
 from gateway.budget.ledger import Ledger
@@ -16,7 +17,8 @@ from gateway.store import Reading
 from policies.model import Mode, Policy
 from policies.privacy_loss import EPSILON_UNIT, text
 from policies.types import Value
-from sandbox.protocol import FREE, OutputColumn, Prepared, Price, Released
+from sandbox import codec
+from sandbox.protocol import FREE, OutputColumn, Prepared, Price, Question, Released
 
 
 def value(item: Value) -> Any:
@@ -100,7 +102,12 @@ def answered(
     policy: Policy | None,
 ) -> dict[str, Any]:
     """The answer of a query that has ended well."""
-    cited = {"rules": rules(policy)} if row.mode == "aggregate" and policy is not None else {}
+    also: dict[str, Any] = {}
+    if row.mode == "aggregate" and policy is not None:
+        also["rules"] = rules(policy)
+    if row.mode == "open":
+        question = codec.loads(row.question.encode(), Question)
+        also["cursor"] = next_cursor(question, row.snapshot) if released.more else None
     return {
         "id": row.id,
         "status": "answered",
@@ -115,7 +122,7 @@ def answered(
         "cost": cost(row.cost),
         "budget": left,
         "reused": row.reused,
-        **cited,
+        **also,
         "receipt": dict(receipt),
     }
 

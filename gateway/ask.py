@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from gateway import answer
+from gateway.admission.paging import Page
 from gateway.errors import Refusal
 from gateway.identity.roles import Caller
 from policies.model import Policy
@@ -29,6 +30,7 @@ class Ask:
     epsilon: Decimal | None
     accuracy: Accuracy | None
     """In place of `epsilon`."""
+    page: Page | None
     key: str | None
     """The idempotency key."""
     request_hash: str

@@ -77,7 +77,7 @@ class Attempt:
         """Raises Refusal, NotReady."""
         policy = replace(self.policies[dataset], supply="authorised")
         licence = Licence("examples", AUTHOR, (dataset,), policy.purposes, date.min, date.max, {})
-        query = read(case.sql, {}, {dataset: policy}, self.limits)
+        query = read(case.sql, {}, {dataset: policy}, self.limits, case.mode)
         admitted = admit(
             query,
             policy,

@@ -39,12 +39,17 @@ class Catalog:
         """The one licence by which `operator` may ask `dataset` on `day`; loading made sure that there are no two."""
         return next((item for item in self.licences_of(operator, day) if dataset in item.datasets), None)
 
-    def datasets_visible_to(self, operator: str, day: date) -> tuple[str, ...]:
-        """Names of the datasets whose existence this operator may know of, sorted: open ones and licensed ones.
+    def visible_to(self, operator: str, day: date) -> dict[str, Policy]:
+        """The policies that this operator may know of, by name in order: open ones, licensed ones, and of the others
+        what is open to everybody.
 
         A withheld dataset is visible to its licensees, and answers nobody.
         """
         licensed = {name for licence in self.licences_of(operator, day) for name in licence.datasets}
-        return tuple(
-            sorted(name for name, policy in self.policies.items() if policy.supply == "open" or name in licensed)
-        )
+        found = {}
+        for name, policy in sorted(self.policies.items()):
+            whole = policy.supply == "open" or name in licensed
+            part = policy if whole else None if policy.supply == "withheld" else policy.open_part
+            if part is not None:
+                found[name] = part
+        return found

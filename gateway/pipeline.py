@@ -108,6 +108,7 @@ class Pipeline:
 
     def _reuse_or_run(self, ask: Ask, trail: _Trail, admitted: AdmittedQuery, prepared: Prepared) -> Begun:
         """Free from what is stored, or charged."""
+        _require_page(ask, admitted, prepared)
         asked = _asked(ask, admitted, prepared, trail.id)
         stored = self._stored(admitted, prepared, ask.caller)
         if stored is not None:
@@ -127,6 +128,7 @@ class Pipeline:
         try:
             admitted = self._admit(ask, trail)
             prepared = self.domain.prepare(admitted.question, reserve=False, accuracy=ask.accuracy)
+            _require_page(ask, admitted, prepared)
             admitted = admitted.priced(prepared.price.epsilon)
             stored = self._stored(admitted, prepared, ask.caller)
             reused = stored is not None
@@ -179,7 +181,7 @@ class Pipeline:
             raise Refusal("licence_missing", "you hold no licence", hint="ask the owner of the data for one")
         try:
             with offering(AskedSql(ask.sql, ask.parameters, policies, self.sql_limits, ask.mode)):
-                query = read(ask.sql, ask.parameters, policies, self.sql_limits)
+                query = read(ask.sql, ask.parameters, policies, self.sql_limits, ask.mode)
                 trail.policy = policies[query.dataset]
                 admitted = admit(
                     query,
@@ -190,6 +192,7 @@ class Pipeline:
                     mode=ask.mode,
                     epsilon=ask.epsilon,
                     by_accuracy=ask.accuracy is not None,
+                    page=ask.page,
                     day=self.today(),
                 )
         except Refusal as refusal:
@@ -272,6 +275,12 @@ def _require_cells(view: Reading, admitted: AdmittedQuery, stored: Stored | None
     cells = cells_of(view, admitted.policy, admitted.operator) if admitted.mode == "aggregate" else None
     if cells is not None and not (stored is not None and seen(view, admitted.operator, stored.release)):
         cells.require_left(admitted.dataset, running(view, admitted.operator, admitted.dataset))
+
+
+def _require_page(ask: Ask, admitted: AdmittedQuery, prepared: Prepared) -> None:
+    """Raises Refusal(parameter_invalid): pages of two snapshots would be no answer."""
+    if ask.page is not None:
+        ask.page.require_same(admitted.question, prepared.snapshot)
 
 
 def _asked(ask: Ask, admitted: AdmittedQuery, prepared: Prepared, query_id: str) -> Asked:

@@ -69,14 +69,18 @@ def _check_role(document: ColumnDocument, place: str, report: Report) -> None:
 def _aggregates(
     document: ColumnDocument, modes: tuple[Mode, ...], place: str, report: Report
 ) -> frozenset[AggregateName]:
-    """What is granted; where nothing is said, what the modes on offer have: each answers what it can of that."""
+    """What is granted; where nothing is said, what the modes on offer have: each answers what it can of that.
+
+    Mode `open` asks for no grant, and so adds none to what the others may be asked.
+    """
     if document.role == "hidden":
         return frozenset()
     possible = _possible(document.type)
     if document.aggregates is None:
         if document.role != "measure":
             return ALWAYS_OPEN
-        return possible & frozenset().union(*(MEASURE_DEFAULTS[mode] for mode in modes))
+        guarded = [mode for mode in modes if mode != "open"] or modes
+        return possible & frozenset().union(*(MEASURE_DEFAULTS[mode] for mode in guarded))
     at = join(place, "aggregates")
     _distinct(document.aggregates, at, report)
     asked = frozenset(document.aggregates)

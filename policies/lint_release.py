@@ -10,7 +10,7 @@ from policies.findings import Finding
 from policies.lint_aggregate import lint_aggregate
 from policies.model import Dp, Policy, Unit
 from policies.privacy_loss import DELTA_UNIT, EPSILON_UNIT, RHO_UNIT, rho_for, units_down
-from policies.problems import join
+from policies.problems import join, listed
 
 EPSILON_HIGH = 10
 NOISE_SHARE_MAX = Decimal("0.02")
@@ -32,6 +32,11 @@ def lint_release(policy: Policy) -> Iterator[Finding]:
         message = "exact numbers leave beside noisy ones: what epsilon promises then holds for the noisy ones alone"
         hint = "offer one of both where that promise has to hold for all that is said"
         yield Finding("note", "modes_mixed", "release.modes", message, hint)
+    if "open" in release.modes and policy.unit is not None and policy.supply != "withheld":
+        opened = listed(f"`{table.name}`" for table in policy.tables.values() if table.public)
+        message = f"whoever holds a token reads the rows of {opened}, with or without a licence"
+        hint = "that is right for reference data; leave `open` out where it is not"
+        yield Finding("note", "tables_opened", "release.modes", message, hint)
     if release.dp is not None and policy.unit is not None:
         yield from _budget(release.dp, policy.unit)
         yield from _noise(policy, release.dp, policy.unit)

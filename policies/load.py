@@ -56,7 +56,12 @@ def _build(document: PolicyDocument, raw: Mapping[str, Any], report: Report) -> 
         grade=document.grade,
         purposes=tuple(document.purposes),
         unit=unit,
-        release=build_release(document.release, report, protects=document.unit is not None),
+        release=build_release(
+            document.release,
+            report,
+            protects=document.unit is not None,
+            opens=any(table.public for table in document.tables.values()),
+        ),
         tables=build_tables(document, unit, report),
         digest=digest(raw),
     )
@@ -69,7 +74,8 @@ def _judge_parts(raw: Mapping[str, Any], report: Report) -> None:
     if _whole(wrong, "release"):
         sound = validated(ReleaseDocument, release, Report())
         if sound is not None:
-            build_release(sound, report, protects="unit" in raw)
+            opens = any(_table(table).get("public") is True for table in _table(raw.get("tables")).values())
+            build_release(sound, report, protects="unit" in raw, opens=opens)
     for place, name, column in _columns(raw):
         if _whole(wrong, place):
             sound_column = validated(ColumnDocument, column, Report())

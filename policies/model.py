@@ -7,9 +7,10 @@ consistent: every link resolves, every table leads to the unit or is public, eve
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Literal
 
 from policies.types import Type, Value
@@ -170,6 +171,23 @@ class Policy:
     tables: Mapping[str, Table]
     digest: str
     """Hex SHA-256 of the document's canonical form (RFC 8785): layout and comments do not count."""
+
+    def opens(self, mode: str | None) -> bool:
+        """Whether a question asked in `mode`, or in none, is of mode `open`, and that is on offer."""
+        modes = self.release.modes
+        return "open" in modes and (mode or modes[0]) == "open"
+
+    @property
+    def open_part(self) -> Policy | None:
+        """What is open to everybody: the public tables, in mode `open` alone. None where the policy does not offer it.
+
+        It is the same policy, and carries its digest.
+        """
+        if "open" not in self.release.modes:
+            return None
+        tables = {name: table for name, table in self.tables.items() if table.public}
+        release = replace(self.release, modes=("open",), dp=None, aggregate=None)
+        return replace(self, unit=None, release=release, tables=MappingProxyType(tables))
 
     def own_table(self, name: str) -> bool:
         """Whether `name` is the unit's own table."""

@@ -21,16 +21,16 @@ _EXACT: Final = Context(prec=60, rounding=ROUND_FLOOR)
 _EPSILON_MAX: Final = Decimal(EPSILON_MAX // EPSILON_UNIT)
 
 
-def build_release(document: ReleaseDocument, report: Report, *, protects: bool) -> Release:
-    """The release section; `protects` says whether the policy has a unit."""
+def build_release(document: ReleaseDocument, report: Report, *, protects: bool, opens: bool) -> Release:
+    """The release section; `protects` says whether the policy has a unit, `opens` whether a table of it is public."""
     at = "release.modes"
     for mode in dict.fromkeys(document.modes):
         if document.modes.count(mode) > 1:
             report.add(at, f"`{mode}` is listed twice")
         if mode != "open" and getattr(document, mode) is None:
             report.add(at, f"mode `{mode}` has no section", f"add [release.{mode}]")
-        if mode == "open" and protects:
-            report.add(at, "mode `open` protects nobody", "it is for datasets all of whose tables are public")
+        if mode == "open" and not opens:
+            report.add(at, "mode `open` answers public tables alone, and this policy has none", "leave it out")
         if mode != "open" and not protects:
             report.add(
                 at, f"mode `{mode}` protects units, and this policy has none", "add [unit], or offer mode `open`"

@@ -34,6 +34,7 @@ class Served:
     policy: Policy
     dp: Dp | None
     count_max: int
+    """Units; 0 where all tables are public."""
     snapshot: Snapshot
     schema: Schema
     publics: Publics
@@ -82,8 +83,6 @@ class Datasets:
     def _serve(self, name: str, policy: Policy) -> Served:
         if policy.dataset != name:
             raise ValueError(f"the policy in folder `{name}` is that of `{policy.dataset}`")
-        if policy.unit is None:
-            raise ValueError(f"`{name}` has no unit, so nothing of it is answered")
         snapshot = ensure(self._domain, self._policies, name)
         drop_superseded(self._domain.state, name)  # no worker of an earlier service can still be reading
         schema = Schema(policy, snapshot.public_keys)
@@ -91,7 +90,7 @@ class Datasets:
         return Served(
             policy=policy,
             dp=dp,
-            count_max=policy.unit.count_max,
+            count_max=0 if policy.unit is None else policy.unit.count_max,
             snapshot=snapshot,
             schema=schema,
             publics=snapshot.publics,

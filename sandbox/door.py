@@ -24,6 +24,7 @@ from sandbox.protocol import (
 )
 from sandbox.regimes.exact import Exact
 from sandbox.regimes.noisy import Noisy
+from sandbox.regimes.opened import Opened
 from sandbox.regimes.regime import Regime
 from sandbox.relational.facts import Refuse
 from sandbox.release.store import Store, Stored, TicketRefused, loss_of
@@ -46,6 +47,7 @@ class Door:
         self._running: dict[str, Worker] = {}
         self._noisy = Noisy(store, seed)
         self._exact = Exact(store, Memories(store))
+        self._opened = Opened(store)
         self.layers: tuple[Layer, ...] = ()
         self.degraded: tuple[str, ...] = ()
 
@@ -154,6 +156,8 @@ class Door:
             return self._noisy
         if question.mode == "aggregate":
             return self._exact
+        if question.mode == "open":
+            return self._opened
         raise Refuse("mode_not_offered", f"the data domain does not answer in mode `{question.mode}`")
 
     def _job(self, request: Prepare, regime: Regime[Any], served: Served) -> tuple[Any, tuple[str, str] | None]:

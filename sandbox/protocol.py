@@ -59,7 +59,10 @@ class Question:
 
     @property
     def plan_digest(self) -> str:
-        """The digest of the private part: post-processing and names do not count, so they are free to differ."""
+        """The digest of the private part: post-processing and names do not count, so they are free to differ. Of open
+        rows nothing is private, and all counts."""
+        if self.mode == "open":
+            return digest(self.plan)
         return digest(private_part(self.plan) if self.mode == "aggregate" else find_release(self.plan))
 
 
@@ -184,6 +187,8 @@ class Released:
     cells_released: int = 0
     """Of `aggregate` mode: how many numbers the stored release says, and how many it withholds."""
     cells_withheld: int = 0
+    more: bool = False
+    """Of `open` mode: whether there are rows behind this page."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,12 @@ from sandbox.relational.nodes import (
     Project,
     Public,
     Relation,
+    Release,
     Scan,
     Sort,
+    UnionAll,
     Window,
+    sources,
     walk,
 )
 from sandbox.relational.plan import KeyPlan
@@ -45,6 +48,9 @@ _MEASURES = {
     "min": "a low quantile for the minimum",
     "max": "a high quantile for the maximum",
 }
+
+
+_MEASURES_OF_ROWS = {**_MEASURES, "min": "minimum", "max": "maximum"}
 
 
 def steps(job: Job, plan: Output) -> tuple[str, ...]:
@@ -81,6 +87,41 @@ def exact_steps(plan: ProtectedPlan, question: Output) -> tuple[str, ...]:
         *([f"round counts to {rules.rounding}, sums and means to match"] if rules.rounding else []),
         *_after(question),
     )
+
+
+def open_steps(plan: Output) -> tuple[str, ...]:
+    """The steps of a question about open rows."""
+    return tuple(_open_steps(plan.source))
+
+
+def _open_steps(node: Relation) -> Iterator[str]:
+    for below in sources(node):
+        yield from _open_steps(below)
+    match node:
+        case Public(table=table):
+            yield f"read the public table `{table}`"
+        case Join(kind=kind):
+            yield f"join ({kind}) where columns are equal"
+        case Release(keys=keys, measures=measures):
+            made = ", ".join(dict.fromkeys(_MEASURES_OF_ROWS.get(m.function, m.function) for m in measures))
+            yield (f"group the rows; {made}" if keys else made) or "group the rows"
+        case UnionAll():
+            yield "put the rows one after the other"
+        case Limit(count=count, offset=offset):
+            most = "all rows" if count is None else f"at most {count} rows"
+            yield f"show {most}" + (f", from row {offset + 1} on" if offset else "")
+        case Filter():
+            yield "keep the rows that meet the conditions"
+        case Sort():
+            yield "sort the rows"
+        case Project():
+            yield "compute columns row by row"
+        case Distinct():
+            yield "show equal rows once"
+        case Window():
+            yield "look over the rows around each"
+        case _:
+            pass
 
 
 def _unit(job: Job) -> str:

@@ -77,7 +77,7 @@ class GatewayWorld:
 
     def asking(self, sql: str = COUNT, *, key: str | None = None, subject: str = "op-a") -> Ask:
         caller = Caller(subject, frozenset({"operator"}))
-        return Ask(caller, sql, "research", None, {}, None, None, key, "hash of the request")
+        return Ask(caller, sql, "research", None, {}, None, None, None, key, "hash of the request")
 
     def export(self) -> list[bytes]:
         return list(export.lines(self.outcomes.log))

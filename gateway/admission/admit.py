@@ -7,21 +7,22 @@ from datetime import date
 from decimal import Decimal
 
 from gateway.admission.epsilons import epsilon_for, most_of
-from gateway.admission.exact import require_asked
 from gateway.admission.licences import licence_for
-from gateway.admission.modes import mode_for
+from gateway.admission.modes import mode_for, require_asked
+from gateway.admission.paging import Page
 from gateway.admission.purposes import purpose_for
 from gateway.errors import Refusal
 from gateway.sql.read import Query
 from policies.model import Licence, Mode, Policy
 from sandbox.protocol import Question
+from sandbox.relational.nodes import Output
 
 _MAKER = object()
 
 
 @dataclass(frozen=True, slots=True)
 class AdmittedQuery:
-    """May be priced and run. `epsilon` is in 1e-12; `licence` is None only for open data."""
+    """May be priced and run. `epsilon` is in 1e-12; `licence` and `purpose` may be None for open data alone."""
 
     operator: str
     dataset: str
@@ -39,7 +40,7 @@ class AdmittedQuery:
 
     def priced(self, epsilon: int) -> AdmittedQuery:
         """The same question at the price that its accuracy needs: never above what was admitted."""
-        if self.mode == "aggregate" and epsilon == self.epsilon == 0:
+        if self.mode != "dp" and epsilon == self.epsilon == 0:
             return self
         if not 0 < epsilon <= self.epsilon:
             raise AssertionError("a query was priced above what was admitted")
@@ -56,23 +57,36 @@ def admit(  # noqa: PLR0913  # who asks what, for what, at which price: each is 
     mode: str | None,
     epsilon: Decimal | None,
     by_accuracy: bool = False,
+    page: Page | None = None,
     day: date,
 ) -> AdmittedQuery:
     """`query` with all that it is allowed by. `licences` are the operator's, valid today or not; `day` is UTC.
 
-    A question `by_accuracy` names no epsilon; it is admitted at the most that one may cost, and then `priced`.
+    A question `by_accuracy` names no epsilon; it is admitted at the most that one may cost, and then `priced`. `page`
+    is of mode `open`, where a question is of one page.
 
     Raises Refusal: who asks is judged before what is asked, so that nobody learns of a policy without a licence.
     """
     if query.dataset != policy.dataset:
         raise AssertionError("a query was judged by another dataset's policy")
-    licence = licence_for(policy, licences, operator, day)
-    named = purpose_for(policy, licence, purpose)
+    opened = policy.supply != "withheld" and policy.opens(mode)
+    licence = None if opened else licence_for(policy, licences, operator, day)
+    named = purpose_for(policy, licence, purpose) if purpose is not None or not opened else None
     chosen = mode_for(policy, mode)
     require_asked(query.plan, policy, chosen)
     price = _price(policy, chosen, epsilon, by_accuracy=by_accuracy)
-    question = Question(policy.dataset, policy.digest, chosen, price, query.plan)
+    question = Question(policy.dataset, policy.digest, chosen, price, _paged(query, chosen, page))
     return AdmittedQuery(operator, policy.dataset, policy, licence, named, chosen, question, price, _MAKER)
+
+
+def _paged(query: Query, mode: Mode, page: Page | None) -> Output:
+    """Raises Refusal(parameter_invalid)."""
+    if mode == "open":
+        return (page or Page()).of(query.plan)
+    if page is not None:
+        message = "`limit` and `cursor` are of mode `open`: other answers come whole"
+        raise Refusal("parameter_invalid", message, hint="write LIMIT in the question")
+    return query.plan
 
 
 def _price(policy: Policy, mode: Mode, epsilon: Decimal | None, *, by_accuracy: bool) -> int:

@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.admission.exact import require_asked
-from gateway.admission.modes import mode_for
+from gateway.admission.modes import mode_for, require_asked
 from gateway.errors import Alternative, Refusal
 from gateway.sql.limits import SqlLimits
 from gateway.sql.read import read
@@ -67,7 +66,7 @@ def with_alternatives(refusal: Refusal, asked: Asked) -> Refusal:
 def _passes(sql: str, asked: Asked) -> bool:
     """Whether the rewritten query is readable and may be asked. It takes no more parameters than were sent."""
     try:
-        query = read(sql, asked.parameters, asked.policies, asked.limits)
+        query = read(sql, asked.parameters, asked.policies, asked.limits, asked.mode)
         policy = asked.policies[query.dataset]
         require_asked(query.plan, policy, mode_for(policy, asked.mode))
     except Refusal:
@@ -78,7 +77,7 @@ def _passes(sql: str, asked: Asked) -> bool:
 def _passes_noisy(asked: Asked) -> bool:
     """Whether the question as it stands may be asked in mode `dp`, and was asked in another one."""
     try:
-        query = read(asked.sql, asked.parameters, asked.policies, asked.limits)
+        query = read(asked.sql, asked.parameters, asked.policies, asked.limits, "dp")
         policy = asked.policies[query.dataset]
         asked_otherwise = mode_for(policy, asked.mode) != "dp"
         require_asked(query.plan, policy, mode_for(policy, "dp"))

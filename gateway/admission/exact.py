@@ -9,21 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from gateway.admission.roles import require_roles
 from gateway.errors import Refusal
-from policies.model import Mode, Policy
 from sandbox.relational.nodes import MeasureFunction, Output, find_release
 
 ANSWERED: Final[frozenset[MeasureFunction]] = frozenset({"count_rows", "count", "count_units", "sum", "avg"})
 
 _NAMES: Final[Mapping[MeasureFunction, str]] = {"count_distinct": "COUNT(DISTINCT x)", "quantile": "a quantile"}
-
-
-def require_asked(plan: Output, policy: Policy, mode: Mode) -> None:
-    """What may be asked of the policy's columns in this mode. Raises Refusal."""
-    if mode == "aggregate":
-        require_exact(plan, noisy="dp" in policy.release.modes)
-    require_roles(plan, policy)
 
 
 def require_exact(plan: Output, *, noisy: bool) -> None:

@@ -10,17 +10,20 @@ from policies.model import Licence, Policy
 
 
 def askable(policies: Mapping[str, Policy], licences: tuple[Licence, ...]) -> dict[str, Policy]:
-    """The policies whose tables exist for a caller who holds `licences`: open ones, and those that a licence names.
+    """The policies whose tables exist for a caller who holds `licences`: open ones, and those that a licence names;
+    of others the part that is open to everybody.
 
     Licences that are not valid today count too: who once had one knows that the dataset is there, and is told
     `licence_expired`. A withheld dataset exists for nobody.
     """
     named = {dataset for licence in licences for dataset in licence.datasets}
-    return {
-        dataset: policy
-        for dataset, policy in policies.items()
-        if policy.supply == "open" or (policy.supply != "withheld" and dataset in named)
-    }
+    found = {}
+    for dataset, policy in policies.items():
+        whole = policy.supply == "open" or dataset in named
+        part = policy if whole else policy.open_part
+        if part is not None and policy.supply != "withheld":
+            found[dataset] = part
+    return found
 
 
 def licence_for(policy: Policy, licences: tuple[Licence, ...], operator: str, day: date) -> Licence | None:

@@ -21,6 +21,8 @@ Accuracy = Annotated[
 Confidence = Annotated[
     str | None, typer.Option("--confidence", help="How often it is to be so close: 0.5 to 0.999, or 95%.")
 ]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Rows of a page, in mode open; 1000 by default.")]
+Cursor = Annotated[str | None, typer.Option("--cursor", help="The next page, in mode open: what the one before named.")]
 Parameter = Annotated[list[str] | None, typer.Option("--param", help="NAME=VALUE for $NAME in the SQL; may repeat.")]
 
 
@@ -40,6 +42,8 @@ def query(
     accuracy: Accuracy = None,
     confidence: Confidence = None,
     param: Parameter = None,
+    limit: Limit = None,
+    cursor: Cursor = None,
     wait: Annotated[float, typer.Option("--wait", min=0, max=60, help="Seconds to wait for the answer.")] = 30,
     key: Annotated[str | None, typer.Option("--key", help="Idempotency key: the same request again is free.")] = None,
     as_json: JsonOption = False,
@@ -48,7 +52,8 @@ def query(
     from gateway.cli.client import connect
 
     text = _text(sql)
-    body = {**_body(text, purpose, mode, epsilon, accuracy_asked(accuracy, confidence), param), "wait_s": wait}
+    body = _body(text, purpose, mode, epsilon, accuracy_asked(accuracy, confidence), param)
+    body |= _page(limit, cursor) | {"wait_s": wait}
     headers = {} if key is None else {"Idempotency_Key": key}
     reply = connect(url, home, token_file).call("POST", "/v1/queries", body, **headers)
     if as_json:
@@ -72,13 +77,15 @@ def check(
     accuracy: Accuracy = None,
     confidence: Confidence = None,
     param: Parameter = None,
+    limit: Limit = None,
+    cursor: Cursor = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what a question would cost and give, without asking it: free."""
     from gateway.cli.client import connect
 
     text = _text(sql)
-    body = _body(text, purpose, mode, epsilon, accuracy_asked(accuracy, confidence), param)
+    body = _body(text, purpose, mode, epsilon, accuracy_asked(accuracy, confidence), param) | _page(limit, cursor)
     reply = connect(url, home, token_file).call("POST", "/v1/queries/check", body)
     if as_json:
         print_json(reply.body)
@@ -183,6 +190,11 @@ def _body(
         "parameters": _parameters(param),
     }
     return {"sql": sql} | {name: value for name, value in given.items() if value is not None}
+
+
+def _page(limit: int | None, cursor: str | None) -> dict[str, Any]:
+    given = {"limit": limit, "cursor": cursor}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def accuracy_asked(accuracy: str | None, confidence: str | None) -> dict[str, str] | None:

@@ -17,6 +17,7 @@ MARKS: Final = "*†‡§‖¶"
 LEGENDS: Final = {str(name): words.legend for name, words in WORDS.items()}
 PLAIN_WIDTH: Final = 140
 """Columns where nobody looks at a terminal: a file or a pipe."""
+_NUMBERS: Final = frozenset({"integer", "bigint", "double", "decimal"})
 _STEERING: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode's categories of control characters, invisible ones among them, and of line ends."""
 CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
@@ -62,6 +63,9 @@ def answer(body: dict[str, Any]) -> None:
         ]
         for line, row in enumerate(body["rows"])
     ]
+    if body.get("mode") == "open":
+        _open(body)
+        return
     table([column["name"] for column in body["columns"]], rows, noisy)
     if body.get("mode") == "dp" and noisy:
         CONSOLE.print(f"in brackets: {float(body['confidence']):.0%} intervals over the noise")
@@ -70,6 +74,18 @@ def answer(body: dict[str, Any]) -> None:
     if body.get("mode") == "aggregate":
         _exact(body)
     CONSOLE.print(f"cost: {_cost(body)}; {left(body['budget'])}; record {body['receipt']['index']} of the audit log")
+
+
+def _open(body: dict[str, Any]) -> None:
+    """Rows as they are: a number may be a name, so none is rounded or set apart by thousands."""
+    numbers = frozenset(
+        place for place, column in enumerate(body["columns"]) if column["type"].partition("(")[0] in _NUMBERS
+    )
+    rows = [["null" if value is None else str(value) for value in row] for row in body["rows"]]
+    table([column["name"] for column in body["columns"]], rows, numbers)
+    if body["cursor"] is not None:
+        CONSOLE.print(plain(f"there are more rows: --limit {max(1, len(rows))} --cursor {body['cursor']}"))
+    CONSOLE.print(f"open data; record {body['receipt']['index']} of the audit log")
 
 
 def _exact(body: dict[str, Any]) -> None:
@@ -88,7 +104,7 @@ def _rules(body: dict[str, Any]) -> None:
 def _cost(body: dict[str, Any]) -> str:
     if body.get("reused"):
         return "free, it was answered before"
-    return "no epsilon" if body.get("mode") == "aggregate" else f"epsilon {body['cost']['epsilon']}"
+    return f"epsilon {body['cost']['epsilon']}" if body.get("mode") == "dp" else "no epsilon"
 
 
 def _cell(value: Any, interval: list[Any] | None, notes: list[str] | None, known: list[str]) -> str:
@@ -173,7 +189,7 @@ def check(body: dict[str, Any], sql: str) -> None:
         return
     for number_, step in enumerate(body["plan"], start=1):
         CONSOLE.print(plain(f"{number_}. {step}"))
-    if body.get("mode") == "aggregate":
+    if body.get("mode") != "dp":
         _check_exact(body)
         return
     widths, values = body["intervals_expected"], body["values_expected"]
@@ -190,6 +206,9 @@ def check(body: dict[str, Any], sql: str) -> None:
 def _check_exact(body: dict[str, Any]) -> None:
     """Nothing is to be expected but the exact numbers, as far as the rules let them through."""
     table(["column", "type", "kind"], [[column["name"], column["type"], column["kind"]] for column in body["columns"]])
+    if body.get("mode") == "open":
+        CONSOLE.print("open data: rows would be shown as they are, at no cost")
+        return
     CONSOLE.print("numbers would be shown under these rules, and withheld otherwise:")
     _rules(body)
     CONSOLE.print(f"would cost: {_cost(body)}; {left(body['budget'])}")

@@ -127,7 +127,7 @@ def _answered(column: Column, modes: Sequence[Mode]) -> list[str]:
     """The aggregates that a question may hold, in one of the modes on offer."""
     if column.role == "unit":
         return ["count_distinct"]
-    return sorted(column.aggregates & _EXACT if tuple(modes) == ("aggregate",) else column.aggregates)
+    return sorted(column.aggregates & _EXACT if set(modes) - {"open"} == {"aggregate"} else column.aggregates)
 
 
 def _use(column: Column) -> str:

@@ -9,6 +9,7 @@ from typing import Final
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
+from gateway.admission.paging import Page
 from gateway.ask import Ask
 from gateway.errors import Refusal
 from gateway.http import wire
@@ -75,6 +76,7 @@ def question_of(caller: Caller, body: wire.AskBody, key: str | None) -> Ask:
         parameters=body.parameters or {},
         epsilon=body.epsilon,
         accuracy=accuracy_of(body.accuracy),
+        page=Page.read(body.limit, body.cursor),
         key=key,
         request_hash=hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest(),
     )

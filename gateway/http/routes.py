@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -26,6 +26,7 @@ from gateway.http.request import admit, body_of, caller_of, key_of, limit, param
 from gateway.http.security import Envelope
 from gateway.http.service import Service
 from gateway.identity.roles import Caller
+from policies.model import Policy
 
 WAIT_S: Final = 30.0
 _log = logging.getLogger("bpk.http")
@@ -141,8 +142,8 @@ async def datasets(request: Request) -> Response:
     parameters(request)
 
     def work() -> list[dict[str, Any]]:
-        visible = service.catalog.datasets_visible_to(caller.subject, service.today())
-        return [catalogue.line(service.catalog.policies[name], service.readiness.state(name)) for name in visible]
+        visible = service.catalog.visible_to(caller.subject, service.today())
+        return [catalogue.line(policy, service.readiness.state(name)) for name, policy in visible.items()]
 
     return JSONResponse({"datasets": await run_in_threadpool(work)})
 
@@ -152,12 +153,13 @@ async def dataset(request: Request) -> Response:
     admit(service, caller, "see the catalogue")
     parameters(request)
     name = request.path_params["name"]
-    if name not in service.catalog.datasets_visible_to(caller.subject, service.today()):
+    policy = service.catalog.visible_to(caller.subject, service.today()).get(name)
+    if policy is None:
         raise Refusal("not_found", "you have no dataset of this name", hint="those you may ask: GET /v1/datasets")
 
     def work() -> dict[str, Any]:
-        left = _budgets(service, caller, (name,)) if caller.may("see budgets") else []
-        return catalogue.detail(service.catalog.policies[name], service.readiness.state(name), left)
+        left = _budgets(service, caller, [policy]) if caller.may("see budgets") else []
+        return catalogue.detail(policy, service.readiness.state(name), left)
 
     return JSONResponse(await run_in_threadpool(work))
 
@@ -166,7 +168,7 @@ async def budgets(request: Request) -> Response:
     service, caller = service_of(request), caller_of(request)
     admit(service, caller, "see budgets")
     parameters(request)
-    visible = service.catalog.datasets_visible_to(caller.subject, service.today())
+    visible = list(service.catalog.visible_to(caller.subject, service.today()).values())
     return JSONResponse(
         {
             "budgets": await run_in_threadpool(_budgets, service, caller, visible),
@@ -212,21 +214,19 @@ def _line(row: QueryRow) -> dict[str, Any]:
     }
 
 
-def _budgets(service: Service, caller: Caller, names: tuple[str, ...]) -> list[dict[str, Any]]:
+def _budgets(service: Service, caller: Caller, policies: Sequence[Policy]) -> list[dict[str, Any]]:
     found = []
-    for name in names:
-        policy = service.catalog.policies[name]
-        licence = service.catalog.licence_for(caller.subject, name, service.today())
+    for policy in policies:
+        licence = service.catalog.licence_for(caller.subject, policy.dataset, service.today())
         with service.store.reading() as view:
             scopes = scopes_for(policy, caller.subject, licence)
             found += [budget.as_json() for budget in service.ledger.budgets(view, scopes)]
     return found
 
 
-def _cells(service: Service, caller: Caller, names: tuple[str, ...]) -> list[dict[str, Any]]:
+def _cells(service: Service, caller: Caller, policies: Sequence[Policy]) -> list[dict[str, Any]]:
     """What exact answers have told the caller, and may still tell."""
     with service.store.reading() as view:
-        policies = [service.catalog.policies[name] for name in names]
         found = [(policy, cells_of(view, policy, caller.subject)) for policy in policies]
         return [cells.as_json(policy) for policy, cells in found if cells is not None]
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 from gateway.errors import Refusal
 from gateway.http.accuracy import AccuracyBody, problems_of
 from gateway.http.exact import Body, Number, Scalar, Seconds
+from sandbox.relational.nodes import PAGE_ROWS_MAX
 
 DEPTH_MAX: Final = 20
 _WORDS: Final = {
@@ -41,6 +42,12 @@ class AskBody(Body):
     epsilon: Annotated[Number | None, Field(description="What the question may cost; the policy's by default.")] = None
     accuracy: Annotated[
         AccuracyBody | None, Field(description="In place of `epsilon`: the smallest price that is expected to give it.")
+    ] = None
+    limit: Annotated[
+        int | None, Field(description=f"Rows of a page in mode `open`: 1 to {PAGE_ROWS_MAX}, 1000 by default.")
+    ] = None
+    cursor: Annotated[
+        str | None, Field(max_length=100, description="In mode `open`: that of the page before, for the next one.")
     ] = None
     wait_s: Annotated[Seconds | None, Field(description="How long to wait for the answer, 0 to 60; 30 by default.")] = (
         None
@@ -206,6 +213,9 @@ class Answer(BaseModel):
     budget: BudgetLeft | CellsLeft | None
     reused: bool
     rules: list[Rule] | None = None
+    cursor: Annotated[
+        str | None, Field(description="In mode `open`: asks for the next page; null where this is the last.")
+    ] = None
     receipt: Receipt
 
 

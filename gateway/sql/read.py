@@ -27,20 +27,27 @@ class Query:
     """Names of the tables it uses, sorted, each once."""
 
 
-def read(sql: str, parameters: Mapping[str, object], policies: Mapping[str, Policy], limits: SqlLimits) -> Query:
+def read(
+    sql: str,
+    parameters: Mapping[str, object],
+    policies: Mapping[str, Policy],
+    limits: SqlLimits,
+    mode: str | None = None,
+) -> Query:
     """`sql` as a question over one of `policies`: those that this caller may ask, by dataset.
 
-    `parameters` fill `$name` with constants. Whatever the text: a Query, or a Refusal with code, words and place.
+    `parameters` fill `$name` with constants. `mode` is the one asked for; in mode `open` rows of public tables are
+    read as an answer is. Whatever the text: a Query, or a Refusal with code, words and place.
     """
     try:
-        return _read(sql, parameters, policies, limits)
+        return _read(Reading(sql, policies, parameters, limits, mode))
     except RecursionError:
         raise Refusal("sql_too_large", "the query is nested too deeply") from None
 
 
-def _read(sql: str, parameters: Mapping[str, object], policies: Mapping[str, Policy], limits: SqlLimits) -> Query:
+def _read(reading: Reading) -> Query:
+    sql, limits = reading.sql, reading.limits
     tree = check(parse(sql, limits), sql, limits)
-    reading = Reading(sql, policies, parameters, limits)
     try:
         source = read_query(reading, tree, EMPTY, top=True)
         reading.check_parameters()

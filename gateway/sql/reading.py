@@ -55,6 +55,8 @@ class Reading:
     policies: Mapping[str, Policy]
     parameters: Mapping[str, object]
     limits: SqlLimits
+    mode: str | None = None
+    """As the caller asked for; the policy's first where none was named."""
     policy: Policy | None = None
     """The one dataset of this query, known with its first table."""
     tables: dict[int, Table] = field(default_factory=dict)
@@ -72,6 +74,11 @@ class Reading:
         if self.policy is None:
             raise AssertionError("a query without a table was not refused")
         return self.policy.dataset
+
+    @property
+    def open(self) -> bool:
+        """Whether rows are answered as they are: the question is of mode `open`, and so of public tables alone."""
+        return self.policy is not None and self.policy.opens(self.mode)
 
     def at(self, node: exp.Expr) -> Position | None:
         return place(self.sql, node)

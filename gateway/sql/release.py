@@ -9,6 +9,7 @@ from typing import Final
 from sqlglot import exp
 
 from gateway.errors import Refusal
+from gateway.sql import typed
 from gateway.sql.block import Block
 from gateway.sql.grouping import Groups
 from gateway.sql.joins import filtered
@@ -16,12 +17,12 @@ from gateway.sql.measures import MARK, ROLLED, Measures
 from gateway.sql.reading import Reading
 from gateway.sql.released import Lifted, Term, has_limit, limited, order_terms, ordered
 from gateway.sql.scalar import NodeReader
-from gateway.sql.scope import Source
+from gateway.sql.scope import Item, Source
 from gateway.sql.typed import Typed
 from gateway.sql.windows import Windows, definitions, in_place
 from sandbox.codec import digest
-from sandbox.relational.expressions import Column, Expression
-from sandbox.relational.nodes import Distinct, Relation, Release, Rollup
+from sandbox.relational.expressions import Column, Expression, Position
+from sandbox.relational.nodes import Distinct, Project, Relation, Release, Rollup
 
 _NOT_ADDITIVE: Final = ("count_units", "count_distinct", "quantile", "min", "max")
 
@@ -54,7 +55,8 @@ def release(block: Block, groups: Groups) -> Source:
     lifted_terms = tuple(replace(term, value=lifted.lift(term.value)) for term in terms)
     shown = list(map(lifted.lift, values))
     each_once = not groups.sets and {f"k{place}" for place in range(len(groups.keys))} <= _bare(shown)
-    return _finished(block, relation, shown, lifted_terms, each_once=each_once)
+    found = _finished(block, relation, shown, lifted_terms, each_once=each_once)
+    return _apart(reading, found, at) if reading.open and not block.top else found
 
 
 def over_released(block: Block) -> Source:
@@ -129,3 +131,15 @@ def _finished(
         relation = ordered(relation, terms)
     relation = limited(relation, block.node, block.plain("LIMIT"))
     return Source(relation, block.fields(values), released=True)
+
+
+def _apart(reading: Reading, source: Source, at: Position | None) -> Source:
+    """`source` with columns of its own: two aggregating subqueries in one FROM call what they make alike."""
+    number = reading.number_made({})
+    fields = source.items[0].fields
+    made = tuple(
+        replace(field, typed=typed.column(f"{number}.{place}", field.typed.family, field.typed.at))
+        for place, field in enumerate(fields)
+    )
+    relation = Project(source.relation, number, tuple(field.typed.expression for field in fields), at)
+    return replace(source, relation=relation, items=(Item("", made),))

@@ -57,7 +57,7 @@ class _Select:
         items = written_out(self.node, source, self.reading, top=self.top)
         block = Block(self.reading, self.node, source, self.top, attached.values, items)
         if source.released:
-            return over_released(block)
+            return self._over_released(block)
         return self._over_rows(block)
 
     def _where(self, attached: Attached) -> Source:
@@ -66,7 +66,7 @@ class _Select:
             return source
         block = Block(self.reading, self.node, source, self.top, attached.values, ())
         scalar = block.plain("WHERE")
-        outer = self.outer if not source.released else None
+        outer = self.outer if self.reading.open or not source.released else None
         if outer is not None:
             scalar = outer.seen_by(scalar)
         parts = [part for part in conjuncts(clause.args["this"]) if id(part) not in attached.settled]
@@ -89,11 +89,20 @@ class _Select:
         made = each_unit(block, groups, self.outer)
         return self._distinct(block, made)
 
+    def _over_released(self, block: Block) -> Source:
+        """What is open may be aggregated like a table, and again; an answer that was paid for is taken as it is."""
+        if self.reading.open and self._is_aggregated(block):
+            return release(block, read_groups(block))
+        return over_released(block)
+
     def _is_grouped(self, block: Block) -> bool:
-        parts = [*block.items, block.clause("having"), block.clause("qualify"), block.clause("order")]
-        if block.clause("group") is not None or any(part is not None and aggregates(part) for part in parts):
+        if self._is_aggregated(block):
             return True
         return self.top and block.clause("distinct") is not None
+
+    def _is_aggregated(self, block: Block) -> bool:
+        parts = [*block.items, block.clause("having"), block.clause("qualify"), block.clause("order")]
+        return block.clause("group") is not None or any(part is not None and aggregates(part) for part in parts)
 
     def _require_units(self, block: Block, groups: Groups) -> None:
         """A subquery in an expression aggregates the rows of one unit, or it is refused."""
@@ -168,6 +177,8 @@ def _unread(node: exp.Expr) -> Typed:
 
 
 def _public_only(block: Block) -> Refusal:
-    message = "a query on public tables alone is not answered"
+    message = "a query on public tables alone is not answered in this mode"
     hint = "their values are in the catalogue; join them to a private table"
+    if block.reading.policy is not None and block.reading.policy.open_part is not None:
+        hint = "ask it in mode `open`, which answers them as they are"
     return Refusal("construct_not_allowed", message, hint=hint, at=block.reading.at(block.node.args["from_"]))

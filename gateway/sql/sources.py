@@ -94,10 +94,12 @@ def _called(reading: Reading, source: Source, alias: str, names: list[exp.Expr],
 
 
 def read_union(reading: Reading, node: exp.Expr, scope: Scope, ask: Ask) -> Source:
-    """UNION ALL of rows of private tables: the names are those of the first part."""
+    """UNION ALL of rows of private tables, or of open ones: the names are those of the first part."""
     scope, at = read_with(reading, node, scope), reading.at(node)
     parts = [(part, ask(part, scope)) for part in _parts(node)]
     for part, source in parts:
+        if reading.open:
+            continue
         if source.released:
             message = "answers are not put together"
             raise Refusal("construct_not_allowed", message, hint="ask a query for each part", at=reading.at(part))
@@ -120,7 +122,7 @@ def read_union(reading: Reading, node: exp.Expr, scope: Scope, ask: Ask) -> Sour
         Field(field.name, typed.column(f"{number}.{place}", family, at))
         for place, (field, (_, family)) in enumerate(zip(fields[0], unified, strict=True))
     )
-    return Source(relation, (Item("", named),))
+    return Source(relation, (Item("", named),), released=reading.open)
 
 
 def _parts(node: exp.Expr) -> list[exp.Expr]:

@@ -70,7 +70,7 @@ def attach(reading: Reading, source: Source, node: exp.Expr, ask: Ask) -> Attach
     Equal ones are joined once, and in the order of their meaning, so that the order of conditions is no matter.
     """
     asked = list(_asked(node))
-    if asked and source.released:
+    if asked and source.released and not reading.open:
         message = "an answer is not compared with another query"
         hint = "ask two queries and compare their answers"
         raise Refusal("construct_not_allowed", message, hint=hint, at=reading.at(asked[0].node))
@@ -154,7 +154,7 @@ def _only(inner: Source, at: Position | None) -> Typed:
 
 
 def _require_tied(reading: Reading, source: Source, inner: Source, outer: Outer, at: Position | None) -> None:
-    if inner.released:
+    if inner.released and not reading.open:
         message = "an answer is not compared with rows"
         raise Refusal("construct_not_allowed", message, hint="ask for it first, then write it as a constant", at=at)
     if not outer.pairs and not private_tables(inner.relation):

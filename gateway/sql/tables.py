@@ -24,10 +24,20 @@ def read_table(reading: Reading, node: exp.Expr) -> Source:
         first, second = sorted((reading.policy.dataset, policy.dataset))
         message = f"one query asks one dataset, this one names `{first}` and `{second}`"
         raise Refusal("join_not_allowed", message, hint="ask two queries", at=at)
+    if reading.open and not table.public:
+        raise _not_open(policy, table, at)
     number = reading.number(table)
     relation = Public(table.name, number, at) if table.public else Scan(table.name, number, at)
     alias, renamed = alias_of(node, table.name)
-    return Source(relation, (Item(alias, rename(reading, _fields(table, number), renamed, node)),))
+    items = (Item(alias, rename(reading, _fields(table, number), renamed, node)),)
+    return Source(relation, items, released=reading.open)
+
+
+def _not_open(policy: Policy, table: Table, at: Position | None) -> Refusal:
+    unit = policy.unit.name if policy.unit is not None else "unit"
+    modes = " or ".join(f"`{mode}`" for mode in policy.release.modes if mode != "open")
+    message = f"`{table.name}` holds rows of each {unit}: mode `open` answers public tables alone"
+    return Refusal("mode_not_offered", message, hint=f"ask for aggregates in mode {modes}" if modes else None, at=at)
 
 
 def alias_of(node: exp.Expr, otherwise: str) -> tuple[str, list[exp.Expr]]:

@@ -15,7 +15,9 @@ Names of columns are the model's own, so that aliases in the text make no differ
 - Above a `Release` the nodes `Rollup`, `Filter`, `Project`, `Window`, `Distinct`, `Sort`, `Limit` work on released
   rows.
 
-A question's plan has exactly one `Release` and ends in an `Output`.
+A question's plan has exactly one `Release` and ends in an `Output`. In mode `open` every row is released: all nodes
+but those of units stand on public tables in any order, a `Release` computes exactly, and there may be none or several;
+below the `Output` lies the `Limit` of the page that is asked for.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Literal
+from typing import Final, Literal
 
 from sandbox.relational.expressions import Expression, Position
 
@@ -52,6 +54,8 @@ UnitFunction = Literal["count_rows", "count", "count_distinct", "sum", "avg", "m
 WindowFunction = Literal[
     "row_number", "rank", "dense_rank", "lag", "lead", "count_rows", "count", "sum", "avg", "min", "max"
 ]
+PAGE_ROWS_MAX: Final = 10_000
+"""Rows of an answer in mode `open`."""
 Order = tuple[tuple[Expression, bool, bool], ...]
 """(expression, descending, nulls first), most significant first."""
 

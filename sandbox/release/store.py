@@ -21,6 +21,7 @@ from typing import Final
 from sandbox.codec import digest, dumps, loads
 from sandbox.protocol import Price, Question, Ticket
 from sandbox.relational.nodes import find_release
+from sandbox.release.opened import OpenRelease
 from sandbox.release.protected import ProtectedRelease
 from sandbox.release.released import Release
 
@@ -45,6 +46,7 @@ CREATE TABLE IF NOT EXISTS release (
     source_digest TEXT NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS release_by_meaning ON release (plan_digest, policy_digest, snapshot, mode, epsilon);
+CREATE INDEX IF NOT EXISTS release_open ON release (mode) WHERE mode = 'open';
 CREATE INDEX IF NOT EXISTS release_by_source ON release (source_digest, policy_digest, snapshot, mode, epsilon);
 """
 _LAYOUT: Final = 2
@@ -78,11 +80,14 @@ class Ceiling:
     """Whether domain.toml says so; else it is the policy's own cap."""
 
 
+AnyRelease = Release | ProtectedRelease | OpenRelease
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     id: str
     hash: str
-    release: Release | ProtectedRelease
+    release: AnyRelease
 
 
 Also = Callable[[sqlite3.Connection, str], None]
@@ -182,7 +187,7 @@ class Store:
             )
         return "fresh"
 
-    def seal(self, ticket_id: str, release: Release | ProtectedRelease, also: Also | None = None) -> Stored:
+    def seal(self, ticket_id: str, release: AnyRelease, also: Also | None = None) -> Stored:
         """Keeps a release and ties it to its ticket, before it leaves; `also` writes in the same transaction."""
         body, salt, release_id = dumps(release), secrets.token_bytes(32), f"rel_{secrets.token_hex(16)}"
         hashed = hashlib.sha256(salt + body).hexdigest()
@@ -274,9 +279,11 @@ def _stored(row: tuple[str, str, bytes, bytes]) -> Stored:
     return Stored(release_id, hashed, _decoded(body))
 
 
-def _decoded(body: bytes) -> Release | ProtectedRelease:
+def _decoded(body: bytes) -> AnyRelease:
     if body.startswith(b'{"@":"ProtectedRelease"'):
         return loads(body, ProtectedRelease)
+    if body.startswith(b'{"@":"OpenRelease"'):
+        return loads(body, OpenRelease)
     return loads(body, Release)
 
 

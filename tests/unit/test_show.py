@@ -77,6 +77,7 @@ def checked(*columns: tuple[int | None, int | None]) -> dict[str, Any]:
     """A verdict with (half-width, number to expect) for each column."""
     return {
         "verdict": "answer",
+        "mode": "dp",
         "plan": ["read `people`"],
         "columns": [{"name": f"n{i}", "type": "bigint", "kind": "noisy"} for i in range(len(columns))],
         "cost": {"epsilon": "0.1"},

@@ -70,9 +70,9 @@ def test_a_missing_folder_is_no_home(tmp_path: Path) -> None:
 
 def test_an_operator_sees_open_datasets_and_licensed_ones_while_the_licence_is_valid(tmp_path: Path) -> None:
     catalog = Catalog.load(good(tmp_path))
-    assert catalog.datasets_visible_to("acme", DAY) == ("clinic", "parks")
-    assert catalog.datasets_visible_to("acme", LATER) == ("parks",)
-    assert catalog.datasets_visible_to("stranger", DAY) == ("parks",)
+    assert tuple(catalog.visible_to("acme", DAY)) == ("clinic", "parks")
+    assert tuple(catalog.visible_to("acme", LATER)) == ("parks",)
+    assert tuple(catalog.visible_to("stranger", DAY)) == ("parks",)
     assert [item.licence for item in catalog.licences_of("acme", DAY)] == ["L-2026-007"]
     assert catalog.licences_of("acme", LATER) == ()
     assert catalog.licences_of("Acme", DAY) == ()
@@ -84,8 +84,24 @@ def test_an_operator_sees_open_datasets_and_licensed_ones_while_the_licence_is_v
 def test_only_licensees_see_what_is_not_open(tmp_path: Path, supply: str) -> None:
     text = changed(('supply = "authorised"', f'supply = "{supply}"'))
     catalog = Catalog.load(good(tmp_path, clinic__policy=text))
-    assert catalog.datasets_visible_to("acme", DAY) == ("clinic", "parks")
-    assert catalog.datasets_visible_to("stranger", DAY) == ("parks",)
+    assert tuple(catalog.visible_to("acme", DAY)) == ("clinic", "parks")
+    assert tuple(catalog.visible_to("stranger", DAY)) == ("parks",)
+
+
+@pytest.mark.parametrize(
+    ("supply", "seen"), [("shared", ("hospitals",)), ("authorised", ("hospitals",)), ("withheld", ())]
+)
+def test_everybody_sees_what_is_open_of_a_dataset_and_nothing_else(
+    tmp_path: Path, supply: str, seen: tuple[str, ...]
+) -> None:
+    text = changed(('supply = "authorised"', f'supply = "{supply}"'), ('modes = ["dp"]', 'modes = ["dp", "open"]'))
+    catalog = Catalog.load(good(tmp_path, clinic__policy=text))
+    part = catalog.visible_to("stranger", DAY).get("clinic")
+    assert (() if part is None else tuple(part.tables)) == seen
+    if part is not None:
+        assert (part.unit, part.release.dp, part.release.modes) == (None, None, ("open",))
+        assert part.digest == catalog.policies["clinic"].digest
+    assert "people" in catalog.visible_to("acme", DAY)["clinic"].tables
 
 
 def test_the_problems_of_all_files_are_told_at_once(tmp_path: Path) -> None:

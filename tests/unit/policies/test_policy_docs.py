@@ -41,7 +41,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_worked_example_is_a_home(home: Path) -> None:
     catalog = Catalog.load(home)
-    assert catalog.datasets_visible_to("city-planning", date(2026, 6, 1)) == ("library",)
+    assert tuple(catalog.visible_to("city-planning", date(2026, 6, 1))) == ("library",)
     assert len(catalog.cases["library"]) == 4
 
 

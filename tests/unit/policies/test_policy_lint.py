@@ -94,6 +94,7 @@ ODD = [
     ((("rounding = 5", "rounding = 21"),), "note", "rounding_wide", f"{A}.rounding"),
     ((("rounding = 5", "cells_max = 5\nwithheld_max = 6"),), "warning", "withheld_many", f"{A}.withheld_max"),
     (BOTH, "note", "modes_mixed", "release.modes"),
+    ((('modes = ["dp"]', 'modes = ["dp", "open"]'),), "note", "tables_opened", "release.modes"),
     (
         (*EXACT, ("range = [0, 20000],", 'range = [0, 20000], aggregates = ["sum", "median"],')),
         "note",

@@ -135,7 +135,12 @@ def test_defaults_of_grants(table: str, column: str, filter_: str, aggregates: s
 
 @pytest.mark.parametrize(
     ("modes", "more"),
-    [('"dp", "aggregate"', {"var", "stddev", "median", "quantile"}), ('"aggregate"', set())],
+    [
+        ('"dp", "aggregate"', {"var", "stddev", "median", "quantile"}),
+        ('"aggregate"', set()),
+        ('"dp", "open"', {"var", "stddev", "median", "quantile"}),  # `open` answers MAX, and yet grants it to no other
+        ('"open", "aggregate"', set()),
+    ],
 )
 def test_a_measure_that_says_nothing_serves_what_each_mode_answers(modes: str, more: set[str]) -> None:
     policy = load_text(changed(('modes = ["dp"]', f"modes = [{modes}]")), "clinic")

@@ -66,7 +66,6 @@ CONTRADICTIONS = [
     # release
     ('modes = ["dp"]', "modes = []", "release.modes", "at least 1"),
     ('modes = ["dp"]', 'modes = ["dp", "dp"]', "release.modes", "`dp` is listed twice"),
-    ('modes = ["dp"]', 'modes = ["open"]', "release.modes", "mode `open` protects nobody"),
     ('modes = ["dp"]', 'modes = ["secret"]', "release.modes.1", "`secret` is not one of"),
     ("epsilon = 8", "epsilon = 0", "release.dp.epsilon", "above 0 and at most 1000"),
     ("epsilon = 8", "epsilon = 1001", "release.dp.epsilon", "above 0 and at most 1000"),
@@ -393,15 +392,25 @@ def test_a_visible_unit_goes_unnoticed_when_the_check_of_roles_is_planted_broken
     load_text(text, "clinic")
 
 
-def test_open_answers_about_people_go_unnoticed_when_the_check_is_planted_broken(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    text = changed(('modes = ["dp"]', 'modes = ["dp", "open"]'))
-    assert [place for place, _ in problems_of(text)] == ["release.modes"]
-    real = load.build_release
+def without_public_tables(modes: str) -> str:
+    text = changed((', joins = ["hospitals.id"]', ""), ('modes = ["dp"]', f"modes = {modes}"))
+    return text[: text.index("[tables.hospitals]")]
 
-    def blind(document: ReleaseDocument, report: Report, *, protects: bool) -> Release:
-        return real(document.model_copy(update={"modes": ["dp"]}), report, protects=protects)
+
+def test_mode_open_needs_a_public_table() -> None:
+    place, words = problems_of(without_public_tables('["dp", "open"]'))[0]
+    assert place == "release.modes"
+    assert "mode `open` answers public tables alone, and this policy has none" in words
+    load_text(without_public_tables('["dp"]'), "clinic")
+    load_text(changed(('modes = ["dp"]', 'modes = ["dp", "open"]')), "clinic")
+
+
+def test_an_empty_mode_goes_unnoticed_when_the_check_is_planted_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    text, real = without_public_tables('["dp", "open"]'), load.build_release
+    assert [place for place, _ in problems_of(text)] == ["release.modes"]
+
+    def blind(document: ReleaseDocument, report: Report, *, protects: bool, opens: bool) -> Release:
+        return real(document, report, protects=protects, opens=True)
 
     monkeypatch.setattr(load, "build_release", blind)
     load_text(text, "clinic")
