@@ -96,18 +96,20 @@ def _table(table: Table, modes: Sequence[Mode]) -> dict[str, Any]:
         "key": (table.key[0] if len(table.key) == 1 else list(table.key)) or None,
         "link": " AND ".join(f"{column} = {to_table}.{to_column}" for column, to_column in pairs) or None,
         "rows_per_unit_max": table.rows_per_unit_max,
-        "columns": [_column(column, modes) for column in table.columns.values()],
+        "columns": [
+            _column(column, modes, opened=table.public and "open" in modes) for column in table.columns.values()
+        ],
     }
 
 
-def _column(column: Column, modes: Sequence[Mode]) -> dict[str, Any]:
+def _column(column: Column, modes: Sequence[Mode], *, opened: bool = False) -> dict[str, Any]:
     if column.role == "hidden":
         return {"name": column.name, "role": "hidden", "use": _HIDDEN}
     found: dict[str, Any] = {
         "name": column.name,
         "type": str(column.type),
         "role": column.role,
-        "use": _use(column),
+        "use": _opened(column, modes) if opened else _use(column),
         "filter": column.filter,
         "aggregates": _answered(column, modes),
         "nullable": column.nullable,
@@ -128,6 +130,11 @@ def _answered(column: Column, modes: Sequence[Mode]) -> list[str]:
     if column.role == "unit":
         return ["count_distinct"]
     return sorted(column.aggregates & _EXACT if set(modes) - {"open"} == {"aggregate"} else column.aggregates)
+
+
+def _opened(column: Column, modes: Sequence[Mode]) -> str:
+    """Of a column of a public table that mode `open` shows."""
+    return "anything" if tuple(modes) == ("open",) else f"{_use(column)}; in mode `open` anything"
 
 
 def _use(column: Column) -> str:

@@ -17,8 +17,10 @@ BINS = (Decimal(0), Decimal(10))
 OPEN: frozenset[AggregateName] = frozenset({"count", "count_distinct", "sum", "avg", "median", "var"})
 
 
-def told(role: Any, grant: Any = "none", modes: tuple[Mode, ...] = ("dp",), **more: Any) -> dict[str, Any]:
-    return _column(Column("x", Type("integer"), role, grant, OPEN, **more), modes)
+def told(
+    role: Any, grant: Any = "none", modes: tuple[Mode, ...] = ("dp",), opened: bool = False, **more: Any
+) -> dict[str, Any]:
+    return _column(Column("x", Type("integer"), role, grant, OPEN, **more), modes, opened=opened)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +33,9 @@ def told(role: Any, grant: Any = "none", modes: tuple[Mode, ...] = ("dp",), **mo
         (told("key"), "joins only, never shown"),
         (told("key", "equality"), "joins and filters, never shown"),
         (told("hidden"), "not available"),
+        (told("hidden", modes=("open",), opened=True), "not available"),
+        (told("key", modes=("open",), opened=True), "anything"),
+        (told("key", modes=("dp", "open"), opened=True), "joins only, never shown; in mode `open` anything"),
     ],
     ids=lambda each: each if isinstance(each, str) else "",
 )
