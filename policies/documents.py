@@ -56,13 +56,15 @@ class DpDocument(Document):
 
     accountant: Accountant = Field(
         default="zcdp",
-        description="How losses add up: `zcdp` (many answers) or `pure` (no delta needed, fewer answers).",
+        description="How losses add up: `zcdp` (many answers) or `pure` (delta for private keys alone, fewer answers).",
     )
     epsilon: Number = Field(
         description="The cap for life over all operators together; no refresh, no refund. Above 0, at most 1000."
     )
     delta: Number | None = Field(
-        default=None, description="The cap on delta, at most 1e-6. Required under `zcdp`; 0 under `pure` unless said."
+        default=None,
+        description="The cap on delta, at most 1e-6. Required under `zcdp`; 0 under `pure` unless said, and then "
+        "private group keys are refused.",
     )
     epsilon_per_query: Number = Field(description="What a query costs when the caller names nothing.")
     epsilon_per_query_max: Number | None = Field(

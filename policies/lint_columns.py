@@ -15,6 +15,8 @@ from policies.problems import join, listed, shown
 STEPS_MAX = 2**52
 """Beyond this a clamped value has no exact place on its grid in double precision."""
 PUBLIC_KEYS_MAX = 10_000
+DELTA_TOLD = Decimal("1.2e-16")
+"""The noise library rounds probabilities up to 2^-53: no threshold is known to keep a group back more surely."""
 _EXACT = Context(prec=200)
 
 _IDENTIFYING = re.compile(
@@ -101,6 +103,10 @@ def _dimension(policy: Policy, column: Column, place: str) -> Iterator[Finding]:
     if dp.delta_per_query == 0:
         message = "its groups are not known beforehand, and without a `delta` such groups are refused"
         yield Finding("warning", "keys_refused", place, message, "list `values` or a `range`, or give a `delta`")
+    elif dp.delta_per_query < DELTA_TOLD:
+        message = "its groups are not known beforehand, and one query's share of `delta` is too small to select them"
+        hint = f"list `values` or a `range`, or let `delta_per_query` be {DELTA_TOLD} or more"
+        yield Finding("warning", "keys_refused", place, message, hint)
     elif column.sensitive and dp.units_min == 1:
         message = "groups of a sensitive column may show although few units stand behind them"
         yield Finding("warning", "units_min_one", "release.dp.units_min", message, "10 is a common floor")

@@ -137,7 +137,7 @@ def _ceiling(dp: Dp, own: CustodiansCap) -> Ceiling:
     delta = min(dp.delta, own.delta) if own.delta is not None else dp.delta
     tighter = (epsilon, delta) != (dp.epsilon, dp.delta)
     units = privacy_loss.units_down(epsilon, privacy_loss.EPSILON_UNIT)
-    half = privacy_loss.units_down(delta, privacy_loss.DELTA_UNIT) // 2
+    whole = privacy_loss.units_down(delta, privacy_loss.DELTA_UNIT)
     if dp.accountant == "zcdp":
-        return Ceiling("zcdp", privacy_loss.rho_for(units, half), half, tighter)
-    return Ceiling("pure", units, 0, tighter)
+        return Ceiling("zcdp", privacy_loss.rho_for(units, whole // 2), whole // 2, tighter)
+    return Ceiling("pure", units, whole, tighter)

@@ -24,6 +24,7 @@ CODES = ("a", "b", "c")
 def policy_text(
     *,
     accountant: str = "zcdp",
+    delta: str = "1e-9",
     visits_max: int = 5,
     items_max: int = 8,
     people_max: int = 1,
@@ -36,7 +37,7 @@ def policy_text(
     total_key = "" if total is None else f", total_per_unit_max = {total}"
     linked = _LINKED.format(visits_max=visits_max, items_max=items_max) if people_max == 1 else ""
     once = "" if people_max == 1 else f"rows_per_unit_max = {people_max}\n"
-    start = head(accountant=accountant, epsilon=100, each="1", each_max=50, groups_max=groups_max)
+    start = head(accountant=accountant, delta=delta, epsilon=100, each="1", each_max=50, groups_max=groups_max)
     return f"""{start}
 [tables.people]
 {once}[tables.people.columns]

@@ -129,7 +129,8 @@ class DomainWorld:
         return self.door.run(self.signed(ticket, question))
 
     def spent(self) -> tuple[int, int]:
-        return self.store.spent("clinic", "zcdp")
+        assert self.policy.release.dp is not None
+        return self.store.spent("clinic", self.policy.release.dp.accountant)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -69,9 +69,10 @@ class Pair:
 
     def claim(self, job: Job) -> tuple[float, float]:
         """The (epsilon, delta) that the price of `job` promises."""
+        for_keys = job.budget.delta / DELTA_UNIT
         if self.accountant == "pure":
-            return job.budget.price.epsilon / EPSILON_UNIT, 0.0
-        return epsilon_of(job.budget.price.rho), DELTA + job.budget.delta / DELTA_UNIT
+            return job.budget.price.epsilon / EPSILON_UNIT, for_keys
+        return epsilon_of(job.budget.price.rho), DELTA + for_keys
 
 
 def epsilon_of(rho: int) -> float:
@@ -176,7 +177,7 @@ def _pairs(accountant: Accountant) -> dict[str, Pair]:
         _heavy_mean(accountant),
         _over_groups(accountant),
         _distinct_of_many(accountant),
-        *(_PRIVATE_KEYS if accountant == "zcdp" else ()),
+        *_with_private_keys(accountant),
     ]
     return {pair.name: pair for pair in found}
 
@@ -257,18 +258,15 @@ def _distinct_of_many(accountant: Accountant) -> Pair:
 
 
 _WORDS = ("rare", "odd", "own", "flu")
-_PRIVATE_KEYS = [
-    Pair(
-        "private keys", "zcdp", PEOPLE, (COUNT,), {"people": [_person(0, diagnosis="rare"), *_crowd(8)]}, (DIAGNOSIS,)
-    ),
-    Pair(
-        "several private keys",
-        "zcdp",
-        PEOPLE,
-        (Measure("avg", AGE),),
-        {"people": [*(_person(0, diagnosis=word, age=99) for word in _WORDS), *_crowd(8)]},
-        (DIAGNOSIS,),
-        policy={"people_max": 3, "groups_max": 2},
-    ),
-]
+
+
+def _with_private_keys(accountant: Accountant) -> Iterator[Pair]:
+    rows = [_person(0, diagnosis="rare"), *_crowd(8)]
+    yield Pair("private keys", accountant, PEOPLE, (COUNT,), {"people": rows}, (DIAGNOSIS,))
+    rows = [*(_person(0, diagnosis=word, age=99) for word in _WORDS), *_crowd(8)]
+    policy = {"people_max": 3, "groups_max": 2}
+    mean = (Measure("avg", AGE),)
+    yield Pair("several private keys", accountant, PEOPLE, mean, {"people": rows}, (DIAGNOSIS,), policy)
+
+
 PURE, ZCDP = _pairs("pure"), _pairs("zcdp")

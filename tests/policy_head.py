@@ -42,11 +42,12 @@ def head(
     count_about: int = 1000,
     accountant: str = "zcdp",
     epsilon: int = 8,
+    delta: str = "1e-9",
     each: str = "0.5",
     each_max: int = 1,
     groups_max: int = 3,
 ) -> str:
-    """`each` and `each_max`: epsilon per query. A zcdp policy has delta 1e-9, a pure one none."""
+    """`each` and `each_max`: epsilon per query."""
     return _HEAD.format(
         dataset=dataset,
         unit=unit,
@@ -55,7 +56,7 @@ def head(
         count_about=count_about,
         accountant=accountant,
         epsilon=epsilon,
-        delta="1e-9" if accountant == "zcdp" else "0",
+        delta=delta,
         each=each,
         each_max=each_max,
         groups_max=groups_max,

@@ -20,12 +20,12 @@ from sandbox.relational import price as pricing
 from sandbox.relational.facts import Refuse
 from sandbox.relational.lower.statement import Lowered
 from sandbox.relational.nodes import find_release
-from sandbox.relational.plan import ReleasePlan, plan_release
-from sandbox.release import accuracy, expected, post
+from sandbox.relational.plan import NAME_THEM, ReleasePlan, plan_release
+from sandbox.release import accuracy, expected, noise, post
 from sandbox.release.answer import answer, output_columns
 from sandbox.release.cells import require_rollup
 from sandbox.release.derived import measures_for
-from sandbox.release.make import Job, make, statements
+from sandbox.release.make import Job, for_keys, make, statements
 from sandbox.release.released import Release
 from sandbox.release.store import Ceiling, Store, Stored, loss_of
 from sandbox.supervised import Worker
@@ -50,6 +50,7 @@ class Noisy:
             lambda: _bound(question, served, dp),
         )
         budget = pricing.price(plan, dp, question.epsilon)
+        _require_threshold(plan, dp, budget)
         return Job(question, plan, budget, served.schema, dp, served.count_max, served.snapshot.commitment)
 
     def accurate(self, job: Job, served: Served, wanted: Accuracy) -> Job:
@@ -124,6 +125,17 @@ def _bound(question: Question, served: Served, dp: Dp) -> ReleasePlan:
     for statement in statements(plan, served.schema, dp, served.count_max):
         served.shadow.bind(statement.whole, statement.shape)
     return plan
+
+
+def _require_threshold(plan: ReleasePlan, dp: Dp, budget: pricing.Budget) -> None:
+    """Before anything is paid for. Raises Refuse where private keys cannot be selected at this price."""
+    if not plan.private_keys:
+        return
+    try:
+        noise.threshold_for(plan.shape.groups, for_keys(budget, dp))
+    except noise.NoThreshold:
+        detail = "no threshold keeps private groups back as surely as the delta of one query asks"
+        raise Refuse("keys_not_public", detail, hint=NAME_THEM, at=plan.release.at) from None
 
 
 def query_of(worker: Worker) -> Callable[[Lowered, int], list[tuple[Value, ...]]]:

@@ -21,6 +21,7 @@ PRIVATE_CELLS = 1_000
 """How many groups a grid is made for where their number is not public."""
 TEXT_KEY_MAX = 256
 """Longest private text key, in characters; rows with longer ones are dropped row by row."""
+NAME_THEM = "name the groups in WHERE (`= ...` or `IN (...)`), or group by a column with declared values"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +92,9 @@ def plan_release(release: Release, schema: Schema) -> ReleasePlan:
     if dp is None or unit is None:
         raise Refuse("mode_not_offered", "this dataset does not offer `dp` answers", at=release.at)
     keys = tuple(key_plan(expression, facts) for expression in release.keys)
-    if dp.accountant == "pure" and (private := [key for key in keys if key.keys is None]):
+    if dp.delta_per_query == 0 and (private := [key for key in keys if key.keys is None]):
         detail = f"the groups of {private[0].label} are not public, and this dataset has no delta to select them with"
-        raise Refuse("keys_not_public", detail, hint=_HINT, at=private[0].expression.at)
+        raise Refuse("keys_not_public", detail, hint=NAME_THEM, at=private[0].expression.at)
     shape = _shape(keys, facts, dp.groups_per_unit_max)
     domain = None if any(key.keys is None for key in keys) else prod(len(key.keys or ()) for key in keys)
     statistics, figures = statistics_of(release.measures, facts, shape, domain or PRIVATE_CELLS)
@@ -117,9 +118,6 @@ def width(statistic: Statistic) -> int:
             return 1
         case _:
             assert_never(statistic)
-
-
-_HINT = "name the groups in WHERE (`= ...` or `IN (...)`), or group by a column with declared values"
 
 
 def key_plan(expression: Expression, facts: Facts) -> KeyPlan:

@@ -92,9 +92,13 @@ def make(job: Job, query: Query, seed: bytes) -> Release:
     units = units_per_key(
         query(lower_keys(job.plan, job.schema, own, job.dp.units_min), CELLS_MAX * 10), job.plan, job.count_max
     )
-    shape, budget = job.plan.shape, job.budget
-    kept = noise.select_keys(units, shape.groups, job.dp.units_min, budget.keys, budget.delta)
+    kept = noise.select_keys(units, job.plan.shape.groups, job.dp.units_min, for_keys(job.budget, job.dp))
     return _Stages(job, query, own, in_order(list(kept))).in_chosen_ranges().release(kept)
+
+
+def for_keys(budget: Budget, dp: Dp) -> noise.Paid:
+    """What the stage that selects private keys may spend."""
+    return noise.Paid(dp.accountant, budget.keys, budget.delta)
 
 
 def seed_in(snapshot: str, seed: bytes) -> bytes:
@@ -271,7 +275,7 @@ def grids_of(statistic: Vector | Quantiles) -> tuple[ReleasedGrid, ...]:
 def _near(job: Job, groups: tuple[Group, ...], units: dict[Group, int]) -> tuple[bool, ...]:
     if not job.plan.private_keys:
         return (False,) * len(groups)
-    limit = noise.threshold_for(job.plan.shape.groups, job.budget.keys, job.budget.delta)
+    limit = noise.threshold_for(job.plan.shape.groups, for_keys(job.budget, job.dp))
     edge = limit.value + job.dp.units_min - 1 + NEAR_SCALES * limit.scale
     return tuple(units[group] < edge for group in groups)
 

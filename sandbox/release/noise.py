@@ -119,6 +119,23 @@ def choose_least(
     return int(chooser(list(scores)))
 
 
+THRESHOLD_MAX = 2**52
+"""Counts beyond it have no place in a double; no dataset has so many units."""
+
+
+class NoThreshold(ValueError):
+    """No threshold keeps the keys of one unit within delta: the library's map rounds probabilities up to 2^-53."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """What a selection of keys may spend: a share of rho or epsilon in 1e-12, and delta in 1e-24."""
+
+    accountant: Accountant
+    share: int
+    delta: int
+
+
 @dataclass(frozen=True, slots=True)
 class Threshold:
     scale: float
@@ -126,64 +143,74 @@ class Threshold:
 
 
 @lru_cache(maxsize=1024)
-def threshold_for(groups: int, share: int, delta: int) -> Threshold:
+def threshold_for(groups: int, paid: Paid) -> Threshold:
     """A threshold on noisy numbers of units that shows keys of one unit with probability at most delta.
 
-    OpenDP 0.16 draws discrete noise, but its map holds the tail of the continuous Gaussian against delta, and the
-    discrete tail is heavier: up to seven times at a scale of 1. One step more pays for that, because
-    P[discrete >= m] <= P[continuous >= m - 1] (Canonne, Kamath, Steinke 2020, proposition 25).
+    The map of OpenDP 0.16 tells too small a delta, by up to one step of the discrete noise. Under zcdp it takes the
+    tail of the continuous Gaussian, and P[discrete >= m] <= P[continuous >= m - 1] (Canonne, Kamath, Steinke 2020,
+    proposition 25). Under pure it takes P[noise > m], and noise of m is let through. One step more pays for either.
+    Raises NoThreshold.
     """
-    scale = math.sqrt(groups / (2 * share / RHO_UNIT)) * _UP
+    scale = scale_of(Norm(groups, groups), paid.accountant, paid.share).value
     low, high = 1, 2
-    while not _holds(groups, scale, high, share, delta):
+    while not _holds(groups, Threshold(scale, high), paid):
         low, high = high, 2 * high
+        if high > THRESHOLD_MAX:
+            raise NoThreshold
     while high - low > 1:
         middle = (low + high) // 2
-        if _holds(groups, scale, middle, share, delta):
+        if _holds(groups, Threshold(scale, middle), paid):
             high = middle
         else:
             low = middle
     return Threshold(scale, high + 1)
 
 
-def _holds(groups: int, scale: float, threshold: int, share: int, delta: int) -> bool:
+def _holds(groups: int, limit: Threshold, paid: Paid) -> bool:
     try:
-        rho, spent = _selection(scale, threshold).map(_distance(groups))
+        loss, delta = _selection(limit, paid.accountant).map(_distance(groups, paid.accountant))
     except dp.OpenDPException:  # a threshold below what one unit adds has no map
         return False
-    return bool(rho * RHO_UNIT <= share and spent * DELTA_UNIT <= delta)
+    unit = RHO_UNIT if paid.accountant == "zcdp" else EPSILON_UNIT
+    return bool(loss * unit <= paid.share and delta * DELTA_UNIT <= paid.delta)
 
 
-def _distance(groups: int) -> tuple[int, float, float]:
-    """(L0, L2, Linf) of one unit's part in the counts of units."""
-    return groups, math.nextafter(math.sqrt(groups), math.inf), 1.0
+def _distance(groups: int, accountant: Accountant) -> tuple[int, float, float] | tuple[int, int, int]:
+    """(L0, L2 or L1, Linf) of one unit's part in the counts of units."""
+    if accountant == "zcdp":
+        return groups, math.nextafter(math.sqrt(groups), math.inf), 1.0
+    return groups, groups, 1
 
 
-def _selection(scale: float, threshold: int) -> dp.Measurement:
+def _selection(limit: Threshold, accountant: Accountant) -> dp.Measurement:
     domain = dp.map_domain(dp.atom_domain(T=str), dp.atom_domain(T="i64"))
-    metric = dp.l02inf_distance(dp.absolute_distance(T="f64"))
-    return dp.m.make_gaussian_threshold(domain, metric, scale=scale, threshold=threshold)
+    if accountant == "zcdp":
+        metric = dp.l02inf_distance(dp.absolute_distance(T="f64"))
+        return dp.m.make_gaussian_threshold(domain, metric, scale=limit.scale, threshold=limit.value)
+    metric = dp.l01inf_distance(dp.absolute_distance(T="i64"))
+    return dp.m.make_laplace_threshold(domain, metric, scale=limit.scale, threshold=limit.value)
 
 
 def select_keys(
-    units: Mapping[tuple[Value, ...], int], groups: int, units_min: int, share: int, delta: int
+    units: Mapping[tuple[Value, ...], int], groups: int, units_min: int, paid: Paid
 ) -> dict[tuple[Value, ...], int]:
     """The private keys that may be shown, with their noisy number of units.
 
     The count is shifted by `units_min - 1` before the threshold and back after it: a floor on the exact count itself
     would not be differentially private.
-    Guarantee: (share, delta)-approximate zCDP, for neighbours that differ by 1 in at most `groups` keys.
+    Guarantee: delta-approximate share-zCDP (zcdp) or (share, delta)-DP (pure), for neighbours that differ by 1 in at
+    most `groups` keys.
     Source: docs/explanation/guarantees/private-keys.md
     """
-    limit = threshold_for(groups, share, delta)
-    if not _holds(groups, limit.scale, limit.value - 1, share, delta):
+    limit = threshold_for(groups, paid)
+    if not _holds(groups, Threshold(limit.scale, limit.value - 1), paid):
         raise MapExceedsPrice
     names = {_name(key): key for key in units}
     shifted = {_name(key): max(n - (units_min - 1), 0) for key, n in units.items()}
     present = {name: n for name, n in shifted.items() if n > 0}
     if not present:
         return {}
-    noisy = _selection(limit.scale, limit.value)(present)
+    noisy = _selection(limit, paid.accountant)(present)
     return {names[name]: int(n) + units_min - 1 for name, n in noisy.items()}
 
 

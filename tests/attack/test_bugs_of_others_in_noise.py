@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 import pytest
 
+from policies.model import Accountant
 from policies.privacy_loss import EPSILON_UNIT, RHO_UNIT
 from sandbox.relational import price
 from sandbox.relational.expressions import Column
@@ -54,9 +55,9 @@ def counting() -> Iterator[list[int]]:
         spent[0] += share
         return least(scores, sensitivity, accountant, share, monotonic=monotonic)
 
-    def selected(units: Mapping[Any, int], groups: int, units_min: int, share: int, delta: int) -> dict[Any, int]:
-        spent[0], spent[1] = spent[0] + share, spent[1] + delta
-        return keys(units, groups, units_min, share, delta)
+    def selected(units: Mapping[Any, int], groups: int, units_min: int, paid: noise.Paid) -> dict[Any, int]:
+        spent[0], spent[1] = spent[0] + paid.share, spent[1] + paid.delta
+        return keys(units, groups, units_min, paid)
 
     with (
         patch.object(noise, "add_noise", added),
@@ -85,11 +86,14 @@ def test_mechanisms_spend_no_more_than_the_price(pair: Pair) -> None:
     assert not overspent(pair)
 
 
-def test_a_selection_of_keys_that_is_not_charged_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("pairs", [PURE, ZCDP], ids=["pure", "zcdp"])
+def test_a_selection_of_keys_that_is_not_charged_is_noticed(
+    pairs: Mapping[str, Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """SmartNoise's `use_dpsu`: a set union at an epsilon of its own, which no odometer hears of."""
     honest = price._shares
     monkeypatch.setattr(price, "_shares", lambda planned, loss, accountant: honest(planned, loss * 4 // 3, accountant))
-    assert overspent(ZCDP["several private keys"])
+    assert overspent(pairs["several private keys"])
 
 
 def test_a_choice_of_norm_that_is_not_charged_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,19 +150,22 @@ def test_a_norm_of_a_variance_that_is_planned_too_small_costs_accuracy_and_no_pr
 # Google
 
 
-def test_a_threshold_cut_to_a_whole_number_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("accountant", "share"), [("zcdp", RHO_UNIT // 10), ("pure", EPSILON_UNIT)])
+def test_a_threshold_cut_to_a_whole_number_is_noticed(
+    accountant: Accountant, share: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """PR #101 of their library: truncated where it had to be rounded up, so lonely keys were shown too often."""
-    honest = noise.threshold_for
+    honest, paid = noise.threshold_for, noise.Paid(accountant, share, 10**15)
 
-    def cut(groups: int, share: int, delta: int) -> noise.Threshold:
-        found = honest(groups, share, delta)
+    def cut(groups: int, given: noise.Paid) -> noise.Threshold:
+        found = honest(groups, given)
         return noise.Threshold(found.scale, found.value - 1)
 
     units = {("flu",): 1000}
-    assert noise.select_keys(units, 1, 1, RHO_UNIT // 10, 10**15)
+    assert noise.select_keys(units, 1, 1, paid)
     monkeypatch.setattr(noise, "threshold_for", cut)
     with pytest.raises(noise.MapExceedsPrice):
-        noise.select_keys(units, 1, 1, RHO_UNIT // 10, 10**15)
+        noise.select_keys(units, 1, 1, paid)
 
 
 # CWI

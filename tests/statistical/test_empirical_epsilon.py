@@ -11,6 +11,7 @@ import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from typing import Any
 
 import pytest
 
@@ -27,6 +28,7 @@ FEW = [
     PURE["count of a heavy unit"],
     PURE["distinct of many"],
     PURE["median over groups"],
+    PURE["several private keys"],
     ZCDP["sum by levels"],
     ZCDP["mean of a heavy unit"],
     ZCDP["private keys"],
@@ -86,6 +88,14 @@ def _every_key(units: Mapping[tuple[object, ...], int], *_: object) -> dict[tupl
     return dict(units)
 
 
+def _a_lower_threshold(units: Mapping[Any, int], groups: int, units_min: int, paid: noise.Paid) -> dict[Any, int]:
+    """Lonely keys are shown several times as often as delta allows."""
+    limit = noise.threshold_for(groups, paid)
+    chooser = noise._selection(noise.Threshold(limit.scale, limit.value - math.ceil(2 * limit.scale)), paid.accountant)
+    names = {noise._name(key): key for key in units}
+    return {names[name]: n for name, n in chooser({name: units[key] for name, key in names.items()}).items()}
+
+
 def _the_least(scores: Sequence[int], *_: object, monotonic: bool) -> int:
     return min(range(len(scores)), key=scores.__getitem__)
 
@@ -101,6 +111,8 @@ PLANTED = {
     "the sensitivity of one row": (ZCDP["mean of a heavy unit"], noise, "add_noise", _sensitivity_of_one_row),
     "no clamp": (PURE["count of a heavy unit"], norms, "clamped", _no_clamp),
     "a leaked key": (ZCDP["private keys"], noise, "select_keys", _every_key),
+    "a lower threshold, pure": (PURE["private keys"], noise, "select_keys", _a_lower_threshold),
+    "a lower threshold, zcdp": (ZCDP["private keys"], noise, "select_keys", _a_lower_threshold),
     "a norm chosen without noise": (ZCDP["sum by levels"], noise, "choose_least", _the_least),
     "a cell chosen without weights": (PURE["median over groups"], noise, "choose_least", _weight_of_nothing),
 }

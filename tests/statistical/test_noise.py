@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 
+from policies.lint_columns import DELTA_TOLD
+from policies.model import Accountant
 from policies.privacy_loss import DELTA_UNIT, EPSILON_UNIT, RHO_UNIT
 from policies.types import DOUBLE
 from sandbox.relational.statistics import Norm
@@ -72,57 +75,95 @@ def test_a_map_that_says_more_than_the_price_releases_nothing(monkeypatch: pytes
         noise.add_noise([0], norm_of(5), "zcdp", RHO_UNIT // 10)
 
 
-def test_a_key_of_one_unit_appears_about_as_often_as_delta_allows() -> None:
-    delta, share, runs = DELTA_UNIT // 200, RHO_UNIT // 10, 8_000
-    shown = sum(bool(noise.select_keys({("rare",): 1}, 1, 1, share, delta)) for _ in range(runs))
+BOTH = pytest.mark.parametrize("accountant", ["zcdp", "pure"])
+
+
+def paid(accountant: Accountant, part: int) -> noise.Paid:
+    """A share of the key stage, with a delta of 1 / `part`."""
+    return noise.Paid(accountant, RHO_UNIT // 10 if accountant == "zcdp" else EPSILON_UNIT // 2, DELTA_UNIT // part)
+
+
+@BOTH
+def test_a_key_of_one_unit_appears_about_as_often_as_delta_allows(accountant: Accountant) -> None:
+    runs = 8_000
+    shown = sum(bool(noise.select_keys({("rare",): 1}, 1, 1, paid(accountant, 200))) for _ in range(runs))
     assert shown <= 40 + SIGMAS * math.sqrt(40)
 
 
-def test_a_threshold_two_lower_does_not_hold() -> None:
-    """One step is for the difference between the discrete noise and the continuous tail of the map."""
-    groups, share, delta = 3, RHO_UNIT // 10, DELTA_UNIT // 10**9
-    limit = noise.threshold_for(groups, share, delta)
-    assert noise._holds(groups, limit.scale, limit.value - 1, share, delta)
-    assert not noise._holds(groups, limit.scale, limit.value - 2, share, delta)
+def lower(limit: noise.Threshold, steps: int) -> noise.Threshold:
+    return noise.Threshold(limit.scale, limit.value - steps)
 
 
-def shown_alone(scale: float, threshold: int) -> float:
-    """The exact probability that a key of one unit is shown: 1 plus discrete Gaussian noise reaches the threshold."""
+@BOTH
+def test_a_threshold_two_lower_does_not_hold(accountant: Accountant) -> None:
+    """One step is for the difference between the discrete noise and the tail that the map takes."""
+    given = paid(accountant, 10**9)
+    limit = noise.threshold_for(3, given)
+    assert noise._holds(3, lower(limit, 1), given)
+    assert not noise._holds(3, lower(limit, 2), given)
+
+
+def shown_alone(limit: noise.Threshold, accountant: Accountant) -> float:
+    """The exact probability that a key of one unit is shown: 1 plus discrete noise reaches the threshold."""
+    scale, away = limit.scale, limit.value - 1
+    if accountant == "pure":
+        return math.exp(-away / scale) / (1 + math.exp(-1 / scale))
     reach = int(40 * scale) + 40
     whole = math.fsum(math.exp(-(x * x) / (2 * scale * scale)) for x in range(-reach, reach + 1))
-    part = (math.exp(-(x * x) / (2 * scale * scale)) for x in range(threshold - 1, threshold + reach))
+    part = (math.exp(-(x * x) / (2 * scale * scale)) for x in range(away, away + 1 + reach))
     return math.fsum(part) / whole
 
 
+SHARES: list[tuple[Accountant, int]] = [
+    *(("zcdp", share) for share in (RHO_UNIT * 2, RHO_UNIT // 2, 949_000_000, 10**7)),
+    *(("pure", share) for share in (EPSILON_UNIT * 5, EPSILON_UNIT, EPSILON_UNIT // 8, EPSILON_UNIT // 1000)),
+]
+
+
 @pytest.mark.parametrize("groups", [1, 3, 8, 50])
-@pytest.mark.parametrize("share", [RHO_UNIT * 2, RHO_UNIT // 2, 949_000_000, 10**7])
+@pytest.mark.parametrize(("accountant", "share"), SHARES)
 @pytest.mark.parametrize("delta", [10**10, 5 * 10**11, 10**15, 10**18])
-def test_keys_of_one_unit_are_shown_within_delta_by_the_exact_tail(groups: int, share: int, delta: int) -> None:
-    limit = noise.threshold_for(groups, share, delta)
-    assert groups * shown_alone(limit.scale, limit.value) <= delta / DELTA_UNIT
+def test_keys_of_one_unit_are_shown_within_delta_by_the_exact_tail(
+    groups: int, accountant: Accountant, share: int, delta: int
+) -> None:
+    limit = noise.threshold_for(groups, noise.Paid(accountant, share, delta))
+    assert groups * shown_alone(limit, accountant) <= delta / DELTA_UNIT
 
 
-def test_the_map_alone_would_let_too_much_through() -> None:
-    """OpenDP's own word at the step below: within delta by its map, six times over by the exact tail."""
-    limit = noise.threshold_for(1, RHO_UNIT // 2, DELTA_UNIT // 10**9)
-    assert noise._holds(1, limit.scale, limit.value - 1, RHO_UNIT // 2, DELTA_UNIT // 10**9)
-    assert shown_alone(limit.scale, limit.value - 1) > 6e-9
+@BOTH
+def test_the_map_alone_would_let_too_much_through(accountant: Accountant) -> None:
+    """OpenDP's own word at the step below: within delta by its map, several times over by the exact tail."""
+    given = noise.Paid(accountant, {"zcdp": RHO_UNIT // 2, "pure": 2 * EPSILON_UNIT}[accountant], DELTA_UNIT // 10**9)
+    below = lower(noise.threshold_for(1, given), 1)
+    assert noise._holds(1, below, given)
+    told = noise._selection(below, accountant).map(noise._distance(1, accountant))[1]
+    assert shown_alone(below, accountant) > 5 * told
 
 
-def test_a_planted_lower_threshold_shows_lonely_keys_too_often() -> None:
-    """The control of the frequency test: ten below the threshold, it must fail."""
-    delta, share, runs = DELTA_UNIT // 1000, RHO_UNIT // 10, 4_000
-    limit = noise.threshold_for(1, share, delta)
-    planted = noise._selection(limit.scale, limit.value - 5)
+@BOTH
+def test_a_planted_lower_threshold_shows_lonely_keys_too_often(accountant: Accountant) -> None:
+    """The control of the frequency test: five below the threshold, it must fail."""
+    runs = 4_000
+    planted = noise._selection(lower(noise.threshold_for(1, paid(accountant, 1000)), 5), accountant)
     shown = sum(bool(planted({"rare": 1})) for _ in range(runs))
     assert shown > 4 + SIGMAS * math.sqrt(4)
 
 
-def test_units_min_moves_the_threshold_and_not_the_count() -> None:
-    share, delta = RHO_UNIT // 10, DELTA_UNIT // 10**9
-    kept = [noise.select_keys({("a",): 1000}, 1, 100, share, delta)[("a",)] for _ in range(200)]
+@BOTH
+def test_units_min_moves_the_threshold_and_not_the_count(accountant: Accountant) -> None:
+    given = paid(accountant, 10**9)
+    kept = [noise.select_keys({("a",): 1000}, 1, 100, given)[("a",)] for _ in range(200)]
     assert abs(sum(kept) / len(kept) - 1000) < 2
-    assert noise.select_keys({("a",): 99}, 1, 100, share, delta) == {}
+    assert noise.select_keys({("a",): 99}, 1, 100, given) == {}
+
+
+@BOTH
+def test_where_no_threshold_is_known_to_hold_there_is_none(accountant: Accountant) -> None:
+    """The map says 2^-53 at the least, however high the threshold is."""
+    with pytest.raises(noise.NoThreshold):
+        noise.threshold_for(1, paid(accountant, 10**18))
+    told = math.ceil(DELTA_TOLD * DELTA_UNIT)
+    assert noise.threshold_for(1, replace(paid(accountant, 1), delta=told)).value > 1
 
 
 GRID = ReleasedGrid("0", "100", "1")

@@ -152,6 +152,14 @@ def test_a_pure_budget_adds_up_epsilon(world: World) -> None:
     assert world.spent(scopes[0]) == EPSILON_UNIT
 
 
+def test_private_keys_are_paid_from_delta_under_pure_too(world: World) -> None:
+    scopes = world.scopes(whole=dp(accountant="pure"), share="1")
+    world.charge(price("0.1", accountant="pure", delta=DELTA), scopes)
+    with pytest.raises(Refusal, match="no delta left"):
+        world.charge(price("0.1", accountant="pure", delta=1), scopes)
+    world.charge(price("0.1", accountant="pure"), scopes)
+
+
 def test_a_budget_never_changes_what_it_adds_up(world: World) -> None:
     world.charge()
     with pytest.raises(Misconfigured, match="zcdp for life"):

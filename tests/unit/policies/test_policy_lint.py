@@ -44,6 +44,7 @@ ODD = [
     ((("step = 1,", "step = 1e-11,"),), "error", "steps_too_many", f"{P}.income.step"),
     ((("range = [0, 50]", "range = [1e20, 100000000000000000001]"),), "error", "steps_too_many", f"{D}.grams.step"),
     (PURE, "warning", "keys_refused", f"{P}.diagnosis"),
+    ((("delta_per_query = 5e-13\n", "delta_per_query = 1e-16\n"),), "warning", "keys_refused", f"{P}.diagnosis"),
     (UNITS_ONE, "warning", "units_min_one", "release.dp.units_min"),
     (((', via = ["year", "decade"]', ""),), "warning", "via_missing", f"{P}.birth_date"),
     ((('via = ["month"], ', ""),), "warning", "via_missing", f"{D}.given_at"),
@@ -122,6 +123,11 @@ def test_findings_are_a_stewards_words(
         assert not re.search(r"Decimal|\brho\b|L1|L2|sigma|BIGINT|overflow|sensitivity", item.message), item
         assert not item.message.endswith(".")
         assert not item.message[0].isupper()
+
+
+def test_a_delta_under_pure_pays_for_private_keys() -> None:
+    with_delta = PURE[:1]
+    assert "keys_refused" not in {item.code for item in lint(load_text(changed(*with_delta), "clinic"))}
 
 
 def test_the_clinics_policy_has_no_warnings() -> None:
