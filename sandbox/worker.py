@@ -65,6 +65,16 @@ _CLASSES: Final[tuple[tuple[type[BaseException], FailureClass], ...]] = (
 )
 
 
+_REHEARSAL: Final = """
+WITH base AS (SELECT range AS u, range % 3 AS g, CAST(range AS DECIMAL(15, 2)) AS y FROM range(10)),
+cell AS MATERIALIZED (SELECT u, g, count(*) AS n, CAST(coalesce(sum(y), 0) AS DOUBLE) AS r FROM base GROUP BY u, g),
+size AS (SELECT u, sum(n * n) AS q FROM cell GROUP BY u)
+SELECT g, sum(n), sum(TRY_CAST(trunc(r * sqrt(q)) AS BIGINT)) FROM cell LEFT JOIN size USING (u) GROUP BY g
+"""
+"""A statement like those of a job, over no table: the first one of a process takes some milliseconds longer, and this
+is said while nobody waits."""
+
+
 class _NotOneSelect(Exception):
     pass
 
@@ -150,7 +160,7 @@ def _settle(start: Start, parent: int) -> duckdb.DuckDBPyConnection | None:
             spill=Path(start.spill),
             spill_mb=start.spill_mb,
         )
-        connection.execute("SELECT 1").fetchall()
+        connection.execute(_REHEARSAL).fetchall()
     except EngineNotHardened as error:
         _refuse((*layers, Layer(ENGINE, required=True, active=False, reason=str(error))))
         return None

@@ -19,7 +19,18 @@ import pytest
 
 from policies.types import Value
 from sandbox.relational.facts import Refuse
-from sandbox.relational.lower import cells, distinct, inputs, keys, levels, quantiles, ranges, relations, values
+from sandbox.relational.lower import (
+    cells,
+    distinct,
+    inputs,
+    integers,
+    keys,
+    levels,
+    quantiles,
+    ranges,
+    relations,
+    values,
+)
 from sandbox.relational.lower.statement import Lowered
 from sandbox.relational.plan import ReleasePlan, plan_release
 from sandbox.relational.ranges import drawn_in, ends_of
@@ -213,12 +224,23 @@ def _null_passes(sql: str) -> str:
     return f"{head}{where}coalesce({condition}, TRUE)" if sql.startswith("SELECT * FROM (") else sql
 
 
+def _open_below(sql: str) -> str:
+    """`CASE WHEN x BETWEEN … WHEN x < low THEN low WHEN …` without its second branch, or `least(greatest(…))`."""
+    parts = sql.split(" WHEN ")
+    return " WHEN ".join(parts[:2] + parts[3:]) if len(parts) == 4 else sql.replace("greatest(", "coalesce(")
+
+
 PLANTED: dict[str, tuple[ModuleType, str, Replace]] = {
     "a sign": (inputs, "_centred", lambda sql: f"-({sql})"),
-    "a clamp at one end only": (inputs, "integer", lambda sql: sql.replace("greatest(", "coalesce(")),
-    "a clamp of means at one end only": (inputs, "_clamped", lambda sql: sql.replace("least(", "coalesce(")),
+    "a clamp at one end only": (integers, "clamp", _open_below),
+    "a number beyond its range that counts as its other end": (
+        inputs,
+        "integer",
+        lambda sql: sql.replace(" < ", " > "),
+    ),
+    "a clamp of means at one end only": (inputs, "_clamped", _open_below),
     "rounding to the nearest in place of toward 0": (inputs, "_centred", lambda sql: sql.replace("trunc(", "round(")),
-    "a null that counts as the lower bound": (inputs, "integer", lambda sql: sql.replace(" END", " ELSE 0 END")),
+    "a null that counts as the lower bound": (inputs, "integer", lambda sql: f"coalesce({sql}, 0)"),
     "a NaN that counts as the upper bound": (inputs, "integer", lambda sql: sql.replace("isfinite(", "isnan(1+0*")),
     "a condition that null passes": (relations, "_written", _null_passes),
     "a range that reaches from the other end": (ranges, "_furthest", lambda sql: sql.replace("max(", "min(")),

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 
 from policies.types import BIGINT, DOUBLE, Type, Value
-from sandbox.relational.expressions import Literal
+from sandbox.relational import calendar
+from sandbox.relational.expressions import DATE_TRUNCATIONS, Call, Column, Expression, Literal
 from sandbox.relational.facts import Facts, Schema
-from sandbox.relational.lower.constants import UNIT
+from sandbox.relational.lower.constants import UNIT, clamp
 from sandbox.relational.lower.inputs import inputs_of
 from sandbox.relational.lower.relations import relation
 from sandbox.relational.lower.scalars import scalar
 from sandbox.relational.lower.statement import KEPT, Step
 from sandbox.relational.plan import TEXT_KEY_MAX, KeyPlan, ReleasePlan
+from sandbox.relational.statistics import Vector
 
 Group = tuple[Value, ...]
 
@@ -48,7 +51,8 @@ def base(plan: ReleasePlan, schema: Schema, columns: Mapping[str, str]) -> Step:
 
 
 def raw(plan: ReleasePlan, schema: Schema) -> tuple[Step, Step]:
-    """The steps `base` and `raw`: a row per unit and group, with each component of the vectors before its clamp.
+    """The steps `base` and `raw`: a row per unit and group, with each component of the vectors; one alone is within the
+    declared norm, and so of 64 bits.
 
     Where the unit determines its group, the group is read off one of its rows: then no unit can lie in two groups.
     Cells whose key makes no group are left out.
@@ -61,9 +65,18 @@ def raw(plan: ReleasePlan, schema: Schema) -> tuple[Step, Step]:
     ]
     shown = [f"any_value({name}) AS {name}" for name in names] if plan.shape.one_group and not once else names
     count, grouping = ("1", "") if once else ("count(*)", f" GROUP BY {', '.join(_by(plan, names))}")
-    where = _where(plan)
     cells = f"SELECT {', '.join(['u', *shown, f'{count} AS n', *parts])} FROM base{grouping}"
-    return base(plan, schema, inputs.columns), Step("raw", f"SELECT * FROM ({cells}){where}" if where else cells)
+    narrow = ", ".join(["u", *names, *(part for i, vector in enumerate(plan.vectors) for part in _narrow(i, vector))])
+    return base(plan, schema, inputs.columns), Step("raw", f"SELECT {narrow} FROM ({cells}){_where(plan)}")
+
+
+def _narrow(i: int, vector: Vector) -> list[str]:
+    """Components of a cell as the later steps read them: sums are of 128 bits to the engine, in which it is slow."""
+    names = [f"r{i}_{j}" for j in range(len(vector.components))]
+    if len(names) > 1:
+        return names
+    most = min(vector.norm.total, 2**62)
+    return [f"CAST({clamp(names[0], str(-most), str(most))} AS BIGINT) AS {names[0]}"]
 
 
 def _by(plan: ReleasePlan, names: list[str]) -> list[str]:
@@ -115,17 +128,32 @@ def admitted_key(key: KeyPlan, name: str) -> str | None:
     values = [value for value in key.keys if value is not None]
     if not values:
         known = "FALSE"
-    elif _contiguous(values):
+    elif _without_gaps(values, key):
         known = f"{name} BETWEEN {_constant(values[0], key)} AND {_constant(values[-1], key)}"
     else:
         known = f"{name} IN ({', '.join(_constant(value, key) for value in values)})"
     return f"({known} OR {name} IS NULL)" if None in key.keys else known
 
 
-def _contiguous(values: Sequence[Value]) -> bool:
-    """Whether whole numbers without a gap."""
+def _without_gaps(values: Sequence[Value], key: KeyPlan) -> bool:
+    """Whether whole numbers without a gap, or all days, weeks, months, ... that the key can be, between two of them."""
     whole = [value for value in values if type(value) is int]
-    return len(whole) == len(values) and whole == list(range(whole[0], whole[0] + len(whole)))
+    if len(whole) == len(values):
+        return whole == list(range(whole[0], whole[0] + len(whole)))
+    days = [value for value in values if type(value) is date]
+    part = _started(key.expression)
+    return part is not None and len(days) == len(values) and tuple(days) == calendar.start_keys(part, days[0], days[-1])
+
+
+def _started(expression: Expression) -> str | None:
+    """The part of the calendar whose first days are the values of `expression`, where that is known."""
+    match expression:
+        case Column():
+            return "day"
+        case Call(function=function) if function in DATE_TRUNCATIONS:
+            return function.removeprefix("trunc_")
+        case _:
+            return None
 
 
 def _constant(value: Value, key: KeyPlan) -> str:

@@ -28,10 +28,26 @@ def text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def double(value: Fraction | Decimal | int) -> str:
-    """The nearest finite DOUBLE to an exact number."""
+def nearest(value: Fraction | Decimal | int) -> float:
+    """The nearest finite double to an exact number."""
     most = Fraction(sys.float_info.max)
-    return f"CAST({text(repr(float(min(max(Fraction(value), -most), most))))} AS DOUBLE)"
+    return float(min(max(Fraction(value), -most), most))
+
+
+def double(value: Fraction | Decimal | int) -> str:
+    """The same in SQL."""
+    return f"CAST({text(repr(nearest(value)))} AS DOUBLE)"
+
+
+def clamp(x: str, low: str, high: str) -> str:
+    """`x` or the nearer of two constants; null stays null, and NaN, which stands above all numbers, becomes `high`.
+
+    `x` is written four times: for a column, or for what is short. `least` and `greatest` would take three to five
+    times as long.
+    """
+    return (
+        f"CASE WHEN {x} BETWEEN {low} AND {high} THEN {x} WHEN {x} < {low} THEN {low} WHEN {x} > {high} THEN {high} END"
+    )
 
 
 def moment(value: date) -> str:

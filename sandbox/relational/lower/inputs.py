@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import assert_never
 
-from sandbox.relational.expressions import Expression
+from sandbox.relational.expressions import Column, Expression
 from sandbox.relational.facts import Facts
+from sandbox.relational.lower.constants import clamp
 from sandbox.relational.lower.integers import integer
 from sandbox.relational.lower.scalars import double, number, scalar
 from sandbox.relational.scalar import facts_of
@@ -126,7 +127,12 @@ def _unit_interval(argument: Argument, facts: Facts) -> str:
 
 def _clamped(argument: Argument, facts: Facts) -> str:
     x = number(argument.expression, facts)
-    return f"least(greatest({x}, {double(argument.low)}), {double(argument.high)})"
+    low, high = double(argument.low), double(argument.high)
+    return (
+        f"({clamp(x, low, high)})"
+        if isinstance(argument.expression, Column)
+        else f"least(greatest({x}, {low}), {high})"
+    )
 
 
 def _finite(component: Component, argument: Argument, facts: Facts) -> str:

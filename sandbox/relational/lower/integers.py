@@ -13,6 +13,7 @@ from fractions import Fraction
 from policies.types import Type
 from sandbox.relational.expressions import Column, Expression
 from sandbox.relational.facts import Facts
+from sandbox.relational.lower.constants import clamp, nearest
 from sandbox.relational.lower.scalars import double, number, scalar, sql_type, text
 from sandbox.relational.scalar import facts_of
 
@@ -27,13 +28,27 @@ def integer(argument: Expression, low: Fraction, high: Fraction, step: Fraction,
     """
     edges = _native_edges(argument, low, high, facts)
     if edges is not None:
-        x = scalar(argument, facts)
-        return f"CASE WHEN {x} IS NOT NULL THEN least(greatest({x}, {edges[0]}), {edges[1]}) END", Fraction(1)
-    x = number(argument, facts)
-    clamped = f"least(greatest({x}, {double(low)}), {double(high)})"
+        return clamp(scalar(argument, facts), *edges), Fraction(1)
+    x, grid = number(argument, facts), double(step)
     first, last = math.floor(low / step), math.ceil(high / step)
-    steps = f"least(greatest(TRY_CAST(round({clamped} / {double(step)}) AS BIGINT), {first}), {last})"
-    return f"CASE WHEN isfinite({x}) THEN {steps} END", step
+    least, most = _rounded(low, step), _rounded(high, step)
+    within = f"TRY_CAST(round({x} / {grid}) AS BIGINT)"
+    if least < first or most > last:  # a grid as fine as doubles themselves
+        within = f"least(greatest({within}, {first}), {last})"
+    outside = f"CASE WHEN {x} < {double(low)} THEN {max(least, first)} ELSE {min(most, last)} END"
+    inside = f"{x} BETWEEN {double(low)} AND {double(high)}"
+    return f"CASE WHEN {inside} THEN {within} WHEN isfinite({x}) THEN {outside} END", step
+
+
+def _rounded(bound: Fraction, step: Fraction) -> int:
+    """The steps that the engine makes of a value at `bound`: the nearest number of them, halves away from zero.
+
+    Dividing by a constant and rounding keep the order of doubles, so what lies between two bounds becomes steps between
+    theirs.
+    """
+    exact = Fraction(nearest(bound) / nearest(step))
+    away = math.floor(abs(exact) + Fraction(1, 2))
+    return away if exact >= 0 else -away
 
 
 def _native_edges(argument: Expression, low: Fraction, high: Fraction, facts: Facts) -> tuple[str, str] | None:

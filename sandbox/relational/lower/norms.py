@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 
 from policies.model import Accountant
+from sandbox.relational.lower.constants import clamp
 from sandbox.relational.lower.scalars import double, text
 from sandbox.relational.lower.statement import Step
 from sandbox.relational.statistics import Vector
@@ -24,7 +25,7 @@ def clamped(i: int, vector: Vector, accountant: Accountant) -> list[str]:
     names = [f"r{i}_{j}" for j in range(len(vector.components))]
     if len(names) == 1:
         most = norm(vector, accountant)
-        return [f"CAST(least(greatest({names[0]}, -{most}), {most}) AS BIGINT) AS {names[0]}"]
+        return [f"CAST({clamp(names[0], str(-most), str(most))} AS BIGINT) AS {names[0]}"]
     parts = [f"CAST({name} AS DOUBLE)" for name in names]
     size, limit = _size(parts, vector, accountant)
     factor = f"({_root(limit, accountant)} / {_root(size, accountant)} * {_shrink()})"

@@ -13,6 +13,7 @@ from policies.types import BIGINT
 from sandbox.relational.facts import Schema
 from sandbox.relational.lower import cells
 from sandbox.relational.lower.cells import Group
+from sandbox.relational.lower.constants import clamp
 from sandbox.relational.lower.inputs import counted
 from sandbox.relational.lower.scalars import double
 from sandbox.relational.lower.statement import Lowered, Step
@@ -42,7 +43,7 @@ def lower_fine(
     steps, source = _placed(plan, statistic, schema, survivors)
     names = cells.key_names(plan)
     inner = statistic.inner
-    cell = f"least(greatest(c - p * {inner}, -1), {inner})"
+    cell = clamp(f"(c - p * {inner})", "-1", str(inner))
     place = _place(plan, "beside", cell)
     matched = " AND ".join(f"{source}.{name} IS NOT DISTINCT FROM s{i}" for i, name in enumerate(names)) or "TRUE"
     pick = cells.picked(plan, picked)
@@ -59,9 +60,9 @@ def _placed(
     source, conditions = "base", ["x IS NOT NULL", *cells.admitted(plan)]
     if survivors is not None:
         steps, source, conditions = (*steps, *cells.chosen(plan, "base", survivors)), "chosen", ["x IS NOT NULL"]
-    clamped = f"least(greatest(x, {double(argument.low)}), {double(argument.high)})"
-    steps_up = f"floor(({clamped} - {double(argument.low)}) / {double(statistic.cell)} + 1e-9)"
-    cell = f"least(greatest(TRY_CAST({steps_up} AS BIGINT), 0), {statistic.cells - 1})"
+    low, last = double(argument.low), statistic.cells - 1
+    within = f"least(TRY_CAST(floor((x - {low}) / {double(statistic.cell)} + 1e-9) AS BIGINT), {last})"
+    cell = f"CASE WHEN x >= {double(argument.high)} THEN {last} WHEN x > {low} THEN {within} ELSE 0 END"
     shown = ", ".join(["u", *cells.key_names(plan), f"{cell} AS c"])
     return (*steps, Step("placed", f"SELECT {shown} FROM {source} WHERE {' AND '.join(conditions)}")), "placed"
 
