@@ -109,7 +109,7 @@ def seed_in(snapshot: str, seed: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class _Stages:
-    """What follows once the groups are known. With no surviving group nothing is read any more."""
+    """What follows once the groups are known. Where there is none, nothing is read any more."""
 
     job: Job
     query: Query
@@ -155,7 +155,8 @@ class _Stages:
         )
 
     def _run(self, lowered: Lowered, rows_max: int) -> list[tuple[Value, ...]]:
-        return [] if self.survivors == () else self.query(lowered, rows_max)
+        nobody = self.survivors == () or self.job.plan.cells == 0
+        return [] if nobody else self.query(lowered, rows_max)
 
     def _vectors(self, groups: Groups) -> dict[int, ReleasedStatistic]:
         """All vectors, in one statement: their norms are chosen first where they are loose."""

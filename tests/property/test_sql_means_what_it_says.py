@@ -132,6 +132,16 @@ def test_random_texts_are_answered_as_the_engine_answers_them() -> None:
 
 
 def _other_signs(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "aggregate", ["COUNT(*)", "AVG(age)", "MEDIAN(age)", "COUNT(DISTINCT diagnosis)", "SUM(income)"]
+)
+def test_conditions_that_leave_no_public_group_leave_an_empty_answer(aggregate: str) -> None:
+    world = make_exact(SEED)
+    found = ours(world, f"SELECT sex, {aggregate} FROM people WHERE sex = 'F' AND sex = 'M' GROUP BY sex", {})
+    world.close()
+    assert found.rows == ()
+
+
     monkeypatch.setitem(scalars._SIGNS, "less_equal", "<")
 
 
