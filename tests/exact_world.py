@@ -24,6 +24,7 @@ from sandbox.protocol import Released
 from sandbox.publics import PublicColumn, PublicRows, Publics
 from sandbox.relational.facts import Refuse, Schema
 from sandbox.relational.nodes import Output
+from sandbox.relational.normal import normal
 from sandbox.release.answer import answer
 from sandbox.release.released import Release
 from tests.noiseless import exact_release, job_of
@@ -187,7 +188,8 @@ def _number(dice: random.Random, low: int, high: int) -> float | None:
 
 
 def plan_of(world: Exact, sql: str, parameters: Mapping[str, object]) -> Output:
-    return read(sql, parameters, {"clinic": world.policy}, LIMITS).plan
+    """In its normal form, as it is sent to the domain."""
+    return normal(read(sql, parameters, {"clinic": world.policy}, LIMITS).plan)
 
 
 def ours(world: Exact, sql: str, parameters: Mapping[str, object]) -> Released:

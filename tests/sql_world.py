@@ -14,6 +14,7 @@ from policies.load import load_text
 from policies.model import Licence, Policy
 from sandbox.codec import digest
 from sandbox.relational.nodes import find_release
+from sandbox.relational.normal import normal
 from tests.policy_head import head
 
 LIMITS = SqlLimits()
@@ -146,4 +147,4 @@ def refusal(
 
 def meaning(sql: str, parameters: Mapping[str, object] | None = None) -> str:
     """The digest by which a stored release is found again."""
-    return digest(find_release(ask(sql, parameters).plan))
+    return digest(find_release(normal(ask(sql, parameters).plan)))

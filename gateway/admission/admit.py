@@ -16,6 +16,7 @@ from gateway.sql.read import Query
 from policies.model import Licence, Mode, Policy
 from sandbox.protocol import Question
 from sandbox.relational.nodes import Output
+from sandbox.relational.normal import normal
 
 _MAKER = object()
 
@@ -80,13 +81,16 @@ def admit(  # noqa: PLR0913  # who asks what, for what, at which price: each is 
 
 
 def _paged(query: Query, mode: Mode, page: Page | None) -> Output:
-    """Raises Refusal(parameter_invalid)."""
+    """What is asked, judged already: a page of open rows, or the question in its normal form.
+
+    Raises Refusal(parameter_invalid).
+    """
     if mode == "open":
         return (page or Page()).of(query.plan)
     if page is not None:
         message = "`limit` and `cursor` are of mode `open`: other answers come whole"
         raise Refusal("parameter_invalid", message, hint="write LIMIT in the question")
-    return query.plan
+    return normal(query.plan)
 
 
 def _price(policy: Policy, mode: Mode, epsilon: Decimal | None, *, by_accuracy: bool) -> int:

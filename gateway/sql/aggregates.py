@@ -20,7 +20,7 @@ from gateway.sql.reading import Reading
 from gateway.sql.scalar import Scalar
 from gateway.sql.typed import Family, Typed
 from sandbox.relational.expressions import Case, Column, Expression, Literal, Position
-from sandbox.relational.nodes import Measure
+from sandbox.relational.nodes import SYMMETRIC, Measure
 
 _FRACTION_DIGITS_MAX: Final = 12
 _HALF: Final = Decimal("0.5")
@@ -165,7 +165,7 @@ class AggregateOf:
         name = functions.aggregate_name(node)
         first, second = (self._number(node.args.get(side), name.upper(), at) for side in ("this", "expression"))
         function, sides = functions.TWO_NUMBERS[name], [_where(first, when, at), second]
-        if function in functions.SYMMETRIC:
+        if function in SYMMETRIC:
             sides = typed.in_order(sides)
         return _number(Measure(function, sides[0].expression, sides[1].expression))
 

@@ -98,7 +98,6 @@ TWO_NUMBERS: Final[dict[str, MeasureFunction]] = {
     "regr_slope": "regr_slope",
     "regr_intercept": "regr_intercept",
 }
-SYMMETRIC: Final = ("covar_pop", "covar_samp", "corr")
 EXTREMES: Final[dict[str, MeasureFunction]] = {"min": "min", "max": "max"}
 _AGGREGATES: Final[dict[type[exp.Expr], str]] = {
     exp.Count: "count",

@@ -10,7 +10,8 @@ from sqlglot import exp
 from gateway.errors import Refusal
 from gateway.sql.scalar import Scalar
 from gateway.sql.scope import Source, fold, name_in
-from gateway.sql.typed import Typed, put_in
+from gateway.sql.typed import Typed
+from sandbox.relational.canonical import put_in
 from sandbox.relational.expressions import Column, Expression, Literal, children
 from sandbox.relational.nodes import Limit, Relation, Sort
 

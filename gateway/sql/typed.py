@@ -7,7 +7,7 @@ engine cast, and a cast that fails on a row tells something about that row: refu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal as OneOf
 
@@ -15,6 +15,7 @@ from gateway.errors import Refusal
 from gateway.sql import literals
 from policies.types import BOOLEAN, Type
 from sandbox.codec import digest
+from sandbox.relational import canonical
 from sandbox.relational.expressions import (
     CASTS,
     CLOCK_PARTS,
@@ -33,7 +34,6 @@ from sandbox.relational.expressions import (
 )
 
 Family = OneOf["number", "text", "boolean", "date", "timestamp", "null"]
-_SWAPPED = {"less": "greater", "less_equal": "greater_equal", "greater": "less", "greater_equal": "less_equal"}
 _NEGATED = {
     "equal": "not_equal",
     "not_equal": "equal",
@@ -42,7 +42,6 @@ _NEGATED = {
     "greater": "less_equal",
     "less_equal": "greater",
 }
-_COMMUTATIVE = ("add", "multiply", "equal", "not_equal", "least", "greatest")
 SIZE_MAX = 5_000
 DEPTH_MAX = 64
 
@@ -99,8 +98,8 @@ def call(function: str, arguments: Sequence[Typed], place: Position | None) -> T
     parts, family = _typed_arguments(function, list(arguments), place)
     if function == "negate" and isinstance(parts[0].expression, Literal):
         return constant(literals.negative(parts[0].expression, place))
-    function, parts = _canonical(function, parts)
-    return _make(Call(function, tuple(part.expression for part in parts), place), parts, family)
+    function, spelled = canonical.spelled(function, [part.expression for part in parts])
+    return _make(Call(function, spelled, place), parts, family)
 
 
 def condition(typed: Typed) -> Typed:
@@ -137,25 +136,6 @@ def _flat(when: Typed, value: Typed, place: Position | None) -> tuple[Typed, Typ
     condition, then = inner.branches[0]
     both = call("and", (when, replace(value, expression=condition, family="boolean")), place)
     return both, replace(value, expression=then)
-
-
-def put_in(expression: Expression, names: Mapping[Expression, Expression]) -> Expression:
-    """`expression` with what `names` knows put in, in canonical order again: that order hangs on the names."""
-    known = names.get(expression)
-    if known is not None:
-        return replace(known, at=expression.at)
-    match expression:
-        case Call(function=function, arguments=arguments):
-            parts = [Typed(put_in(argument, names), "null") for argument in arguments]
-            if function in ("and", "or"):
-                return replace(expression, arguments=tuple(part.expression for part in in_order(parts)))
-            function, parts = _canonical(function, parts)
-            return Call(function, tuple(part.expression for part in parts), expression.at)
-        case Case(branches=branches, otherwise=otherwise):
-            pairs = tuple((put_in(when, names), put_in(value, names)) for when, value in branches)
-            return replace(expression, branches=pairs, otherwise=put_in(otherwise, names))
-        case Column() | Literal():
-            return expression
 
 
 def conjuncts(typed: Typed) -> tuple[Typed, ...]:
@@ -284,38 +264,9 @@ def _want(
             raise _mismatch(message, part.at or place, hint)
 
 
-def _canonical(function: str, parts: list[Typed]) -> tuple[str, list[Typed]]:
-    """One spelling for each meaning: literals to the right, commuting arguments in one order, lists as sets."""
-    if function in COMPARISONS and parts[0].is_literal and not parts[1].is_literal:
-        return _SWAPPED.get(function, function), [parts[1], parts[0]]
-    if function in COMPARISONS and not parts[1].is_literal and function in _SWAPPED:
-        ordered = in_order(parts)
-        return (function if ordered[0] is parts[0] else _SWAPPED[function]), ordered
-    if function in _COMMUTATIVE and not (function in COMPARISONS and parts[1].is_literal):
-        return function, in_order(parts)
-    if function == "concat":
-        return function, [inner for part in parts for inner in _parts_of(part)]
-    if function == "in":
-        members = _distinct(in_order(parts[1:]))
-        return ("in" if len(members) > 1 else "equal"), [parts[0], *members]
-    return function, parts
-
-
 def in_order(parts: Sequence[Typed]) -> list[Typed]:
     """`parts` in the order of their digests, for what means the same in every order."""
     return sorted(parts, key=lambda part: digest(part.expression))
-
-
-def _parts_of(part: Typed) -> list[Typed]:
-    """The parts of text put together, without a nesting that means nothing."""
-    expression = part.expression
-    if not isinstance(expression, Call) or expression.function != "concat":
-        return [part]
-    return [replace(part, expression=inner) for inner in expression.arguments]
-
-
-def _distinct(parts: Sequence[Typed]) -> list[Typed]:
-    return list({part.expression: part for part in parts}.values())
 
 
 def _connect(function: str, arguments: Sequence[Typed], place: Position | None) -> Typed:
@@ -325,7 +276,7 @@ def _connect(function: str, arguments: Sequence[Typed], place: Position | None) 
         same = isinstance(inner, Call) and inner.function == function
         flat.extend(inner.arguments if same and isinstance(inner, Call) else (inner,))
     neutral = Literal(value=function == "and", type=BOOLEAN)
-    distinct = sorted({part for part in flat if part != neutral} or {neutral}, key=digest)
+    distinct = canonical.in_order({part for part in flat if part != neutral} or {neutral})
     if len(distinct) == 1:
         return replace(arguments[0], expression=distinct[0], family="boolean")
     return _make(Call(function, tuple(distinct), place), arguments, "boolean")

@@ -17,6 +17,7 @@ from gateway.sql.scalar import Scalar
 from gateway.sql.scope import fold
 from gateway.sql.typed import Family, Typed
 from sandbox.codec import digest
+from sandbox.relational.canonical import put_in
 from sandbox.relational.expressions import Column, Expression, Literal, Position
 from sandbox.relational.nodes import Order, Relation, Window, WindowColumn, WindowFunction
 
@@ -192,4 +193,4 @@ def definitions(node: exp.Expr) -> Mapping[str, exp.Expr]:
 
 def in_place(value: Typed, names: Mapping[Expression, Expression]) -> Typed:
     """`value` with its window functions called by what they are called in the node that computes them."""
-    return Typed(typed.put_in(value.expression, names), value.family, value.size, value.depth)
+    return Typed(put_in(value.expression, names), value.family, value.size, value.depth)

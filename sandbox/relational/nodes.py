@@ -50,6 +50,8 @@ MeasureFunction = Literal[
     "min",
     "max",
 ]
+SYMMETRIC: Final[tuple[MeasureFunction, ...]] = ("covar_pop", "covar_samp", "corr")
+"""Of two numbers that may change places."""
 UnitFunction = Literal["count_rows", "count", "count_distinct", "sum", "avg", "min", "max"]
 WindowFunction = Literal[
     "row_number", "rank", "dense_rank", "lag", "lead", "count_rows", "count", "sum", "avg", "min", "max"

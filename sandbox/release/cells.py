@@ -70,7 +70,7 @@ def table_of(stored: Release, plan: Output) -> Table:
     measures = measures_for(stored, wanted)
     if measures is None:
         raise LookupError("a stored release does not answer this question")
-    places = places_of(stored, wanted.keys)
+    places = places_of(stored, wanted)
     rows: tuple[Row, ...] = tuple(_row(stored, i, places) for i in range(len(stored.groups)))
     if len(places) < len(stored.keys):
         rows = tuple(_added_up(rows, tuple(range(len(places)))))

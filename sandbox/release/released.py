@@ -12,6 +12,7 @@ from sandbox.codec import digest
 from sandbox.protocol import Price
 from sandbox.relational import nodes
 from sandbox.relational.nodes import MeasureFunction
+from sandbox.relational.normal import bare
 from sandbox.release.noise import Mechanism
 
 
@@ -105,4 +106,5 @@ class Release:
 
     @property
     def source_digest(self) -> str:
-        return digest(self.asked.source)
+        """The same for all questions about the same rows, whatever columns of them are read."""
+        return digest(bare(self.asked.source))

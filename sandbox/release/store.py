@@ -21,6 +21,7 @@ from typing import Final
 from sandbox.codec import digest, dumps, loads
 from sandbox.protocol import Price, Question, Ticket
 from sandbox.relational.nodes import find_release
+from sandbox.relational.normal import bare
 from sandbox.release.opened import OpenRelease
 from sandbox.release.protected import ProtectedRelease
 from sandbox.release.released import Release
@@ -241,7 +242,7 @@ class Store:
                 "SELECT id, hash, salt, body FROM release WHERE source_digest = ? AND policy_digest = ? "
                 "AND snapshot = ? AND mode = ? AND epsilon >= ? ORDER BY rowid DESC LIMIT ?",
                 (
-                    digest(find_release(question.plan).source),
+                    digest(bare(find_release(question.plan).source)),
                     question.policy_digest,
                     snapshot,
                     question.mode,

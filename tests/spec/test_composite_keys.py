@@ -66,7 +66,7 @@ def joined(sql: str) -> Relation:
         ),
         (
             "SELECT COUNT(*) AS n FROM offers f JOIN lines l ON l.maker = f.maker",
-            "(lines#1) inner join (public offers#0) on 1.maker = 0.maker | release rows | n = [rows]",
+            "(lines#0) inner join (public offers#1) on 0.maker = 1.maker | release rows | n = [rows]",
         ),
         (
             f"SELECT COUNT(*) AS n FROM orders o WHERE EXISTS (SELECT 1 FROM lines l WHERE {ALL} AND l.pieces > 3)",

@@ -253,7 +253,7 @@ PLANS = [
     ),
     (
         "SELECT COUNT(*) AS n FROM hospitals h JOIN visits v ON v.hospital = h.id",
-        "(visits#1) inner join (public hospitals#0) on 1.hospital = 0.id | release rows | n = [rows]",
+        "(visits#0) inner join (public hospitals#1) on 0.hospital = 1.id | release rows | n = [rows]",
     ),
     (
         "SELECT title, COUNT(*) AS n FROM visits v JOIN hospitals h ON v.hospital = h.id JOIN regions r"

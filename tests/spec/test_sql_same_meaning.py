@@ -176,6 +176,48 @@ SAME = [
         "SELECT COUNT(*) FROM visits WHERE datediff('day', visit_date, TRY_CAST(seen_at AS DATE)) > 3",
     ),
     ("SELECT SUM(income * 2 + 1) FROM people", "SELECT SUM(1 + (2 * income)) FROM people"),
+    (
+        "SELECT level, COUNT(*), SUM(cost) FROM visits v JOIN hospitals h ON v.hospital = h.id WHERE level <> 'city'"
+        " AND kind = 'in' AND visit_date > '2024-01-01' GROUP BY level",
+        "SELECT SUM(v.cost), h.level, COUNT(*) FROM hospitals h JOIN visits v ON h.id = v.hospital AND v.kind = 'in'"
+        " WHERE v.visit_date > '2024-01-01' AND h.level <> 'city' GROUP BY h.level HAVING COUNT(*) > 1",
+        "SELECT x.level, SUM(cost), COUNT(*) FROM (SELECT * FROM hospitals WHERE level <> 'city') x JOIN visits ON"
+        " hospital = x.id AND visit_date > '2024-01-01' AND kind = 'in' GROUP BY 1",
+    ),
+    (
+        "SELECT sex, level, COUNT(*) FROM visits v JOIN hospitals h ON v.hospital = h.id JOIN people p ON p.pid ="
+        " v.pid WHERE p.pid IN (SELECT pid FROM visits WHERE kind = 'in') AND EXISTS (SELECT 1 FROM visits w WHERE"
+        " w.pid = p.pid AND w.kind = 'out') GROUP BY sex, level",
+        "SELECT sex, level, COUNT(*) FROM hospitals h JOIN visits v ON v.hospital = h.id JOIN people p ON p.pid = v.pid"
+        " WHERE EXISTS (SELECT 1 FROM visits w WHERE w.pid = p.pid AND w.kind = 'out') AND p.pid IN (SELECT pid FROM"
+        " visits WHERE kind = 'in') GROUP BY level, sex",
+    ),
+    (
+        "SELECT COUNT(*) FROM (SELECT pid, sex, age FROM people UNION ALL SELECT pid, kind, 1 FROM visits) x WHERE"
+        " sex = 'F'",
+        "SELECT COUNT(*) FROM (SELECT sex FROM people UNION ALL SELECT kind FROM visits) x WHERE sex = 'F'",
+        "SELECT COUNT(pid) FROM (SELECT birth_date, sex AS s, pid FROM people UNION ALL SELECT visit_date, kind, pid"
+        " FROM visits) x WHERE s = 'F'",
+    ),
+    (
+        "SELECT s, AVG(a) FROM (SELECT sex AS s, age AS a FROM people UNION ALL SELECT kind, 1 FROM visits) x GROUP BY"
+        " s",
+        "SELECT s, AVG(a) FROM (SELECT age AS a, pid, sex AS s FROM people UNION ALL SELECT 1, pid, kind FROM visits) x"
+        " GROUP BY 1",
+    ),
+    (
+        "SELECT AVG(n) FROM (SELECT pid, COUNT(*) AS n FROM visits GROUP BY pid) x",
+        "SELECT AVG(n) FROM (SELECT pid, SUM(cost) AS c, COUNT(*) AS n, MAX(visit_date) FROM visits GROUP BY pid) x",
+        "SELECT AVG(x.n) FROM (SELECT pid, MIN(cost), COUNT(*) AS n, AVG(cost) FROM visits GROUP BY pid) x",
+    ),
+    (
+        "SELECT COUNT(*) FROM (SELECT pid FROM visits GROUP BY pid HAVING COUNT(*) > 2) x",
+        "SELECT COUNT(*) FROM (SELECT pid, SUM(cost), AVG(cost) FROM visits GROUP BY pid HAVING COUNT(*) > 2) x",
+    ),
+    (
+        "SELECT COUNT(*) FROM (SELECT pid FROM visits) x",
+        "SELECT COUNT(*) FROM (SELECT pid, RANK() OVER (PARTITION BY pid ORDER BY visit_date) AS r FROM visits) x",
+    ),
 ]
 
 DIFFERENT = [
@@ -221,6 +263,10 @@ DIFFERENT = [
     "SELECT COUNT(*) FROM people WHERE pid IN (SELECT pid FROM visits GROUP BY pid HAVING COUNT(*) > 1)",
     "SELECT COUNT(*) FROM (SELECT pid FROM visits GROUP BY pid) x",
     "SELECT COUNT(*) FROM (SELECT pid FROM visits GROUP BY pid, kind) x",
+    "SELECT COUNT(*) FROM (SELECT pid FROM visits GROUP BY pid HAVING COUNT(*) > 2) x",
+    "SELECT COUNT(*) FROM (SELECT pid FROM visits GROUP BY pid HAVING SUM(cost) > 2) x",
+    "SELECT COUNT(*) FROM visits v JOIN hospitals h ON v.hospital = h.id",
+    "SELECT COUNT(*) FROM hospitals h JOIN visits v ON v.hospital = h.id JOIN people p ON p.pid = v.pid",
     "SELECT AVG(n) FROM (SELECT pid, COUNT(*) AS n FROM visits GROUP BY pid) x",
     "SELECT AVG(n) FROM (SELECT pid, COUNT(kind) AS n FROM visits GROUP BY pid) x",
     "SELECT AVG(n) FROM (SELECT pid, COUNT(DISTINCT kind) AS n FROM visits GROUP BY pid) x",

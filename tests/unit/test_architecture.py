@@ -26,7 +26,7 @@ ALLOWED = {
     "httpx": ("gateway/domain.py", "gateway/cli/client.py"),
 }
 """Library -> folders and files that may import it. duckdb in `worker.py`: a zygote imports it before it forks."""
-GATEWAY_MAY_SEE = re.compile(r"sandbox(\.(protocol|codec|notes|relational(\.(nodes|expressions))?))?$")
+GATEWAY_MAY_SEE = re.compile(r"sandbox(\.(protocol|codec|notes|relational(\.(nodes|expressions|canonical|normal))?))?$")
 
 
 def imports(source: str) -> set[str]:

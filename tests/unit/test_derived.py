@@ -10,8 +10,21 @@ import pytest
 
 from policies.types import BIGINT, TEXT
 from sandbox.protocol import Price
+from sandbox.relational import normal
 from sandbox.relational.expressions import Column, Expression, Literal
-from sandbox.relational.nodes import Filter, Measure, Output, Release, Rollup, Scan
+from sandbox.relational.nodes import (
+    Filter,
+    Join,
+    Measure,
+    Output,
+    Relation,
+    Release,
+    Rollup,
+    Scan,
+    UnionAll,
+    UnitAggregate,
+    UnitMeasure,
+)
 from sandbox.release.answer import answer
 from sandbox.release.derived import measures_for
 from sandbox.release.released import Release as Stored
@@ -147,3 +160,85 @@ def test_a_release_without_groups_tells_nothing_of_coarser_ones() -> None:
     empty = replace(stored(ROWS), groups=(), near_threshold=(), statistics=(numbers(),))
     assert measures_for(empty, Release(PEOPLE, (), (ROWS,))) is None
     assert measures_for(empty, Release(PEOPLE, KEYS, (ROWS,))) is not None
+
+
+# rows of which other columns are read
+
+VISITS = Scan("visits", 0)
+COUNTED, SPENT = UnitMeasure("count_rows", None), UnitMeasure("sum", COST)
+N, S, K = Column("1.m0"), Column("1.m1"), Column("1.k0")
+KIND = Column("0.kind")
+
+
+def of_units(*measures: UnitMeasure, source: Relation = VISITS, number: int = 1) -> UnitAggregate:
+    return UnitAggregate(source, (KIND,), measures, number)
+
+
+def over(source: Relation, keys: tuple[Expression, ...], *measures: Measure) -> Stored:
+    """A release with a number for each of `measures`: 10, 20, ... over all groups."""
+    whole = stored(ROWS)
+    return replace(
+        whole,
+        asked=Release(source, keys, measures),
+        keys=(ReleasedKey(TEXT, public=True),) * len(keys),
+        groups=(("in", "out")[: len(keys)],) if keys else ((),),
+        near_threshold=(False,),
+        statistics=tuple(numbers(10 * (i + 1)) for i in range(len(measures))),
+        measures=tuple(ReleasedMeasure(m.function, BIGINT, i, clamped=False) for i, m in enumerate(measures)),
+    )
+
+
+def test_a_question_that_reads_fewer_columns_of_units_is_told_too() -> None:
+    whole = over(of_units(COUNTED, SPENT), (K,), Measure("count", N), Measure("count", S))
+    only = told(whole, (K,), Measure("count", N), source=of_units(SPENT))
+    assert only == [("in", 20)]  # of what is spent, which is the first there
+
+
+def test_so_is_one_that_reads_fewer_columns_of_a_union() -> None:
+    both = ((KIND, COST), (Column("1.kind"), Column("1.cost")))
+    union = UnionAll((VISITS, Scan("visits", 1)), both, 2)
+    less = UnionAll((VISITS, Scan("visits", 1)), tuple((each[1],) for each in both), 2)
+    whole = over(union, (Column("2.0"),), Measure("count", Column("2.1")), ROWS)
+    assert told(whole, (), Measure("count", Column("2.0")), ROWS, source=less) == [(10, 20)]
+
+
+def beside(first: str, second: str) -> tuple[Relation, Column, Column]:
+    """People beside two alike: rows of their units and kinds. A column of either."""
+    relation: Relation = PEOPLE
+    for number in (2, 4):
+        inner = UnitAggregate(Scan("visits", number - 1), (Column(f"{number - 1}.kind"),), (COUNTED,), number)
+        relation = Join(relation, inner, "left", (("0.pid", f"{number}.unit"),))
+    return relation, Column(first), Column(second)
+
+
+def test_where_rows_are_made_of_two_alike_the_same_one_is_meant_throughout() -> None:
+    """Alone each of the two is the other: by kind of the one the number of the other is another question."""
+    source, kind, number = beside("2.k0", "2.m0")
+    whole = over(source, (kind,), Measure("count", number), Measure("count", Column("4.m0")))
+    assert measures_for(whole, Release(source, (kind,), (Measure("count", number),))) is not None
+    fewer = normal.alone(Release(*_parts(*beside("2.k0", "2.m0"))))
+    other = normal.alone(Release(*_parts(*beside("2.k0", "4.m0"))))
+    assert fewer != other
+    one = over(fewer.source, fewer.keys, *fewer.measures)
+    assert measures_for(one, fewer) is not None
+    assert measures_for(one, other) is None
+
+
+def _parts(source: Relation, key: Column, number: Column) -> tuple[Relation, tuple[Column, ...], tuple[Measure, ...]]:
+    return source, (key,), (Measure("count", number),)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        of_units(SPENT, source=Filter(VISITS, (Literal(value=True, type=TEXT),))),
+        UnitAggregate(VISITS, (), (SPENT,), 1),
+        UnitAggregate(VISITS, (Column("0.hospital"),), (SPENT,), 1),
+        of_units(UnitMeasure("avg", COST)),
+    ],
+    ids=["other rows", "fewer keys of units", "other keys of units", "another measure of units"],
+)
+def test_other_rows_of_units_are_not_told(source: Relation) -> None:
+    whole = over(of_units(COUNTED, SPENT), (), Measure("count", S))
+    assert measures_for(whole, Release(of_units(SPENT), (), (Measure("count", N),))) is not None
+    assert measures_for(whole, Release(source, (), (Measure("count", N),))) is None
