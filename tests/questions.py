@@ -229,6 +229,7 @@ def _chosen(dice: random.Random, source: Relation, schema: Schema, numbers: Numb
     return source
 
 
+    lambda c: c.bins is not None,
 def _with_own_totals(dice: random.Random, source: Relation, schema: Schema, numbers: Numbers) -> Relation:
     """Each row beside what is known of its unit as a whole."""
     facts = derive(source, schema)
@@ -315,7 +316,7 @@ def _key(dice: random.Random, facts: Facts) -> Expression:
             options += [
                 Call(dice.choice(["year", "month", "trunc_month", "decade", "week", "day_of_week"]), (Column(name),))
             ]
-        if column.declared is not None and column.declared.bins is not None:
+        if column.bins is not None:
             options.append(Call("bin", (Column(name),)))
     return dice.choice(options)
 

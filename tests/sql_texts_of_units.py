@@ -151,6 +151,8 @@ class Writer(sql_texts.Writer):
     # -- unions -------------------------------------------------------------------------------------------------
 
     def _union(self) -> Relation:
+        if self.dice.random() < 0.2:
+            return self._binned()
         parts = ["SELECT pid AS who, sex AS k, income AS x, born AS d FROM people"]
         parts += self.dice.sample(
             [
@@ -164,6 +166,16 @@ class Writer(sql_texts.Writer):
         if not parts[0].startswith("SELECT pid AS who"):
             parts = sorted(parts, key=lambda part: not part.startswith("SELECT pid AS who"))
         columns = [Named("u.k", "text"), Named("u.x", "number"), Named("u.d", "date")]
+        return f"({' UNION ALL '.join(parts)}) AS u", columns, "u.who"
+
+    def _binned(self) -> Relation:
+        """Numbers of one column, whose bins are theirs too."""
+        inner = [Named(column.text, column.kind) for column in TABLES["visits"]]
+        parts = [
+            f"SELECT pid AS who, cost, kind FROM visits WHERE {self.condition(inner, 1)}",
+            "SELECT v.pid, v.cost, 'F' FROM visits v JOIN hospitals h ON v.hospital = h.id",
+        ]
+        columns = [Named("u.cost", "number", bins=True), Named("u.kind", "text")]
         return f"({' UNION ALL '.join(parts)}) AS u", columns, "u.who"
 
     # -- subqueries on the unit ---------------------------------------------------------------------------------

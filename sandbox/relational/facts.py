@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from decimal import Decimal
 from fractions import Fraction
 from typing import TypeGuard
 
@@ -53,6 +54,8 @@ class ColumnFacts:
     """Public finite keys in order, without null; None where they are not public."""
     of_unit: bool = False
     """Whether the value is a function of the unit."""
+    bins: tuple[Decimal, ...] | None = None
+    """Edges of the bins that it is grouped by with `bin(x)`."""
     declared: model.Column | None = None
     source: tuple[str, str] | None = None
     """(table, column) of the policy where this is a bare column."""

@@ -107,7 +107,7 @@ def _call(call: Call, facts: Facts) -> ColumnFacts:
         raise Refuse("function_not_allowed", f"`{name}` has no rule", at=call.at)
     parts = [facts_of(argument, facts) for argument in call.arguments]
     found = _RULES[name](call, parts)
-    return replace(found, of_unit=all(part.of_unit for part in parts), source=None, declared=None)
+    return replace(found, of_unit=all(part.of_unit for part in parts), source=None, declared=None, bins=None)
 
 
 def _each(names: Iterable[str], rule: Rule) -> dict[str, Rule]:

@@ -84,10 +84,9 @@ def _moment(value: date) -> datetime:
 
 def _bin(x: float | None, argument: Expression, facts: Facts) -> float | None:
     assert isinstance(argument, Column)
-    declared = facts.columns[argument.name].declared
-    assert declared is not None
-    assert declared.bins is not None
-    edges = [float(edge) for edge in declared.bins]
+    bins = facts.columns[argument.name].bins
+    assert bins is not None
+    edges = [float(edge) for edge in bins]
     for low, high in pairwise(edges):
         if x is not None and (low <= x < high or (high == edges[-1] and x == high)):
             return low

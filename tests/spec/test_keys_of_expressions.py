@@ -15,7 +15,7 @@ import pytest
 from policies.types import Value
 from sandbox.relational import narrow
 from sandbox.relational.derive import derive
-from sandbox.relational.facts import Schema
+from sandbox.relational.facts import Refuse, Schema
 from sandbox.relational.lower.scalars import identifier, scalar
 from sandbox.relational.nodes import Filter, find_release
 from sandbox.relational.plan import KeyPlan, ReleasePlan, plan_release
@@ -135,6 +135,25 @@ def test_a_condition_on_one_expression_says_nothing_of_another() -> None:
 def test_words_that_a_condition_names_are_public() -> None:
     sql = "SELECT lower(diagnosis) AS d, COUNT(*) FROM people WHERE lower(diagnosis) IN ('flu', 'gout') GROUP BY d"
     assert key_of(plan_release(find_release(ask(sql).plan), SCHEMA)).keys == ("flu", "gout")
+
+
+def of_union(*parts: str) -> ReleasePlan:
+    rows = " UNION ALL ".join(f"SELECT {part}" for part in parts)
+    sql = f"SELECT bin(x) AS b, COUNT(*) AS n FROM ({rows}) AS u(x) GROUP BY b"
+    return plan_release(find_release(ask(sql).plan), SCHEMA)
+
+
+def test_bins_go_through_a_union_whose_parts_all_have_them() -> None:
+    joined = "v.cost FROM visits v JOIN people USING (pid)"
+    plan = of_union("cost FROM visits WHERE kind = 'in'", "cost FROM visits", joined)
+    assert key_of(plan).keys == (0, 100, 1000)
+
+
+@pytest.mark.parametrize("other", ["weight FROM people", "income FROM people", "cost + 1 FROM visits", "1 FROM people"])
+def test_a_union_of_other_bins_or_of_none_has_none(other: str) -> None:
+    with pytest.raises(Refuse) as caught:
+        of_union("cost FROM visits", other)
+    assert caught.value.refused.code == "column_not_groupable"
 
 
 def test_too_many_pairs_are_not_put_through_a_function_one_by_one() -> None:

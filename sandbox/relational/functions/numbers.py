@@ -110,10 +110,10 @@ def _power(call: Call, parts: list[ColumnFacts]) -> ColumnFacts:
 def binned(call: Call, parts: list[ColumnFacts]) -> ColumnFacts:
     _want_numbers(call, parts)
     (found,) = parts
-    if found.declared is None or found.declared.bins is None:
+    if found.bins is None:
         detail = f"`bin` needs a column with declared bins, and {found.label} has none"
         raise Refuse("column_not_groupable", detail, at=call.at)
-    edges = found.declared.bins
+    edges = found.bins
     return ColumnFacts(
         type=found.type,
         label=f"the bin of {found.label}",

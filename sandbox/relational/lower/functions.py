@@ -88,8 +88,7 @@ def _round(call: Call, written: list[str], parts: list[ColumnFacts]) -> str:
 
 def _bin(call: Call, written: list[str], parts: list[ColumnFacts]) -> str:
     """Half-open bins, the last one closed; the key is the lower edge, as DOUBLE."""
-    declared = parts[0].declared
-    edges = (declared.bins if declared is not None else None) or ()
+    edges = parts[0].bins or ()
     x, body = as_number(written[0]), ""
     for i, (low, high) in enumerate(pairwise(edges)):
         upper = "<=" if i == len(edges) - 2 else "<"

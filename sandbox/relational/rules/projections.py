@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from decimal import Decimal
 
 from sandbox.relational.expressions import Column, Expression
 from sandbox.relational.facts import ColumnFacts, Facts, Refuse
@@ -50,8 +52,14 @@ def union_all(node: UnionAll, below: tuple[Facts, ...]) -> Facts:
             units.add(name)
             continue
         parts = [facts_of(value, facts) for value, facts in zip(values, below, strict=True)]
-        columns[name] = replace(merge(parts, values, "UNION ALL", node.at), of_unit=False)
+        columns[name] = replace(merge(parts, values, "UNION ALL", node.at), of_unit=False, bins=_bins(parts))
     return Facts(columns, frozenset(units), sum(facts.multiplicity or 0 for facts in below))
+
+
+def _bins(parts: Sequence[ColumnFacts]) -> tuple[Decimal, ...] | None:
+    """Those that all `parts` have: then a value lies in the same bin, whichever input it is from."""
+    first, *others = (part.bins for part in parts)
+    return first if all(each == first for each in others) else None
 
 
 def _is_unit(expression: Expression, facts: Facts) -> bool:

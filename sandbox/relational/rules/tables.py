@@ -81,6 +81,7 @@ def declared_facts(column: model.Column, table: str, *, of_unit: bool) -> Column
         step=None if column.step is None else Fraction(column.step),
         keys=_declared_keys(column, bounds),
         of_unit=of_unit,
+        bins=column.bins,
         declared=column,
         source=(table, column.name),
     )
