@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import assert_never
 
+from policies.problems import shown
 from policies.types import Type, Value
 from sandbox.relational.derive import derive
-from sandbox.relational.expressions import Call, Expression
+from sandbox.relational.expressions import Call, Expression, Position
 from sandbox.relational.facts import ColumnFacts, Facts, Refuse, Schema
 from sandbox.relational.measures import Figure, statistics_of
 from sandbox.relational.nodes import Relation, Release, Scan, walk
@@ -19,6 +21,8 @@ CELLS_MAX = 100_000
 """Most released numbers of one answer: noise costs about 10 us each."""
 PRIVATE_CELLS = 1_000
 """How many groups a grid is made for where their number is not public."""
+SHOWN_KEYS_MAX = 12
+"""Most public keys of one column that a refusal lists."""
 TEXT_KEY_MAX = 256
 """Longest private text key, in characters; rows with longer ones are dropped row by row."""
 NAME_THEM = "name the groups in WHERE (`= ...` or `IN (...)`), or group by a column with declared values"
@@ -100,11 +104,24 @@ def plan_release(release: Release, schema: Schema) -> ReleasePlan:
     statistics, figures = statistics_of(release.measures, facts, shape, domain or PRIVATE_CELLS)
     plan = ReleasePlan(release, facts, keys, statistics, figures, shape, unit.count_about)
     if not statistics and not plan.private_keys:
-        raise Refuse("aggregate_required", "this question asks for public keys alone", at=release.at)
+        raise _public_alone(keys, release.at)
     if (plan.cells or 0) * max(1, sum(width(statistic) for statistic in statistics)) > CELLS_MAX:
         hint = "group by fewer or coarser keys, or narrow them with WHERE"
         raise Refuse("result_too_large", f"the answer would have more than {CELLS_MAX} numbers", hint=hint)
     return plan
+
+
+def _public_alone(keys: Sequence[KeyPlan], at: Position | None) -> Refuse:
+    """Groups that are known without the data are not asked of it; they are told, and what could be asked of them."""
+    known = "; ".join(f"{key.label} has {_listed(key.keys or ())}" for key in keys)
+    hint = "add COUNT(*): every one of them is then answered, also those that nobody is in"
+    return Refuse("aggregate_required", f"these groups are public, whoever is in the data: {known}", hint=hint, at=at)
+
+
+def _listed(keys: Sequence[Value]) -> str:
+    words = ["null" if key is None else shown(key) for key in keys[:SHOWN_KEYS_MAX]]
+    more = len(keys) - len(words)
+    return (", ".join(words) or "none") + (f" and {more} more" if more else "")
 
 
 def width(statistic: Statistic) -> int:

@@ -158,3 +158,29 @@ def test_a_union_of_other_bins_or_of_none_has_none(other: str) -> None:
 
 def test_too_many_pairs_are_not_put_through_a_function_one_by_one() -> None:
     assert key_of(plan_of("year(birth_date) * 1000 + age", "age", "TRUE")).keys is None
+
+
+@pytest.mark.parametrize(
+    ("sql", "known"),
+    [
+        ("SELECT DISTINCT sex FROM people", "`people.sex` has `F`, `M`, null"),
+        ("SELECT sex FROM people GROUP BY sex", "`people.sex` has `F`, `M`, null"),
+        ("SELECT DISTINCT kind FROM visits WHERE kind <> 'in'", "`visits.kind` has `out`"),
+        ("SELECT DISTINCT diagnosis FROM people WHERE diagnosis = 'flu'", "`people.diagnosis` has `flu`"),
+        ("SELECT DISTINCT age FROM people WHERE age > 200", "`people.age` has none"),
+        ("SELECT DISTINCT age FROM people", "`0`, `1`, `2`, `3`, `4`, `5`, `6`, `7`, `8`, `9`, `10`, `11` and 88 more"),
+    ],
+)
+def test_public_groups_alone_are_told_and_not_asked_of_the_data(sql: str, known: str) -> None:
+    with pytest.raises(Refuse) as caught:
+        plan_release(find_release(ask(sql).plan), SCHEMA)
+    refused = caught.value.refused
+    assert refused.code == "aggregate_required"
+    assert refused.detail.endswith(known)
+    assert "COUNT(*)" in (refused.hint or "")
+
+
+def test_private_groups_alone_are_asked_of_the_data() -> None:
+    plan = plan_release(find_release(ask("SELECT DISTINCT diagnosis FROM people").plan), SCHEMA)
+    assert plan.private_keys
+    assert plan.statistics == ()
