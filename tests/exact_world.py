@@ -218,8 +218,14 @@ def exact_release_of(world: Exact, plan: Output) -> Release:
 
 
 def theirs(world: Exact, sql: str, parameters: Mapping[str, object]) -> list[tuple[object, ...]]:
-    """What the engine itself says to the same text; our own functions are macros, and sums of nothing are 0."""
+    """What the engine itself says to the same text; our own functions are macros, and sums of nothing are 0.
+
+    A quantile is a value of a row, where SQL's lies between two.
+    """
     text = sql.replace("SUM(", "sum_or_0(").replace("decade(", "first_year(")
+    text = re.sub(r"PERCENTILE_CONT\(([\d.]+)\) WITHIN GROUP \(ORDER BY ([\w.]+)\)", r"quantile_disc(\2, \1)", text)
+    text = re.sub(r"QUANTILE_CONT\(([\w.]+), ([\d.]+)\)", r"quantile_disc(\1, \2)", text)
+    text = re.sub(r"MEDIAN\(([\w.]+)\)", r"quantile_disc(\1, 0.5)", text)
     text = re.sub(r"\bbin\((\w+\.)?(\w+)\)", r"bin_\2(\1\2)", text)
     text = text.replace("clinic.", "")
     for name, value in parameters.items():

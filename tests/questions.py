@@ -69,6 +69,8 @@ def _distinct(found: list) -> list:
 
 
 def _source(dice: random.Random, schema: Schema) -> Relation:
+    if "offers" in schema.policy.tables:
+        return dice.choice(_SHOP_SOURCES)(dice)
     if "visits" not in schema.policy.tables:
         return Scan("people", 0)
     return dice.choice(_SOURCES)(dice)
@@ -108,6 +110,26 @@ _SOURCES: list[Callable[[random.Random], Relation]] = [
     lambda _: Join(Scan("visits", 0), Scan("visits", 1), "inner", (("0.pid", "1.pid"),)),
     lambda _: Join(Scan("people", 0), Scan("people", 1), "inner", (("0.pid", "1.pid"),)),
 ]
+
+
+_LINE_OF_ORDER = (("0.shop", "1.shop"), ("0.order_nr", "1.nr"))
+_OFFER_OF_LINE = (("0.part", "1.part"), ("0.maker", "1.maker"))
+_SHOP_SOURCES: list[Callable[[random.Random], Relation]] = [
+    lambda _: Scan("lines", 0),
+    lambda _: Join(Scan("lines", 0), Scan("orders", 1), "inner", _LINE_OF_ORDER),
+    lambda _: Join(Scan("lines", 0), Scan("orders", 1), "left", _LINE_OF_ORDER),
+    lambda _: Join(Scan("orders", 1), Scan("lines", 0), "left", tuple((b, a) for a, b in _LINE_OF_ORDER)),
+    lambda _: Join(
+        Join(Scan("lines", 0), Scan("orders", 1), "inner", _LINE_OF_ORDER),
+        Scan("buyers", 2),
+        "inner",
+        (("1.bid", "2.bid"),),
+    ),
+    lambda d: Join(Scan("lines", 0), Public("offers", 1), d.choice(["inner", "left"]), _OFFER_OF_LINE),
+    lambda d: Join(Scan("lines", 0), Public("offers", 1), d.choice(["inner", "left"]), _OFFER_OF_LINE[1:]),
+    lambda _: Join(Scan("lines", 0), Scan("lines", 1), "inner", (("0.shop", "1.shop"), ("0.order_nr", "1.order_nr"))),
+]
+"""Joins over links and keys of several columns."""
 
 
 def _filtered(dice: random.Random, source: Relation, schema: Schema) -> Relation:
@@ -207,6 +229,7 @@ _KINDS: list[Callable[[ColumnFacts], bool]] = [
     lambda c: c.type == TEXT,
     lambda c: c.type == DATE,
     lambda c: c.type.kind == "boolean",
+    lambda c: c.bins is not None,
 ]
 
 
@@ -214,12 +237,18 @@ def _chosen(dice: random.Random, source: Relation, schema: Schema, numbers: Numb
     """The rows with a partner, or without one: among rows of the unit, or in a reference table."""
     facts, kind = derive(source, schema), dice.choice(["semi", "anti"])
     number = next(numbers)
+    of_shops = _of_shops(facts, number)
+    if of_shops:
+        other, on = dice.choice(of_shops)
+        return Join(source, other, kind, on)
     if facts.unit and dice.random() < 0.6:
         table = dice.choice([name for name, table in schema.policy.tables.items() if not table.public])
         other: Relation = _filtered(dice, Scan(table, number), schema)
         unit = derive(other, schema).unit
         if unit:
             return Join(source, other, kind, ((min(facts.unit), min(unit)),))
+    if "hospitals" not in schema.policy.tables:
+        return source
     column = _pick(dice, facts, lambda c: c.type.whole and c.source is not None)
     word = _pick(dice, facts, lambda c: c.type == TEXT)
     if column is not None and (word is None or dice.random() < 0.5):
@@ -229,7 +258,21 @@ def _chosen(dice: random.Random, source: Relation, schema: Schema, numbers: Numb
     return source
 
 
-    lambda c: c.bins is not None,
+def _of_shops(facts: Facts, number: int) -> list[tuple[Relation, tuple[tuple[str, str], ...]]]:
+    """What rows can be chosen by over a link or key of several columns, and the pairs."""
+    names = {column.source: name for name, column in facts.columns.items() if column.source is not None}
+    found: list[tuple[Relation, tuple[tuple[str, str], ...]]] = []
+    for table, columns, other, theirs in (
+        ("lines", ("shop", "order_nr"), Scan("orders", number), ("shop", "nr")),
+        ("orders", ("shop", "nr"), Scan("lines", number), ("shop", "order_nr")),
+        ("lines", ("part", "maker"), Public("offers", number), ("part", "maker")),
+    ):
+        if all((table, column) in names for column in columns):
+            on = ((names[table, a], f"{number}.{b}") for a, b in zip(columns, theirs, strict=True))
+            found.append((other, tuple(on)))
+    return found
+
+
 def _with_own_totals(dice: random.Random, source: Relation, schema: Schema, numbers: Numbers) -> Relation:
     """Each row beside what is known of its unit as a whole."""
     facts = derive(source, schema)

@@ -38,7 +38,7 @@ class _Places:
     means: frozenset[int]
 
 
-_OF_NOTHING = ("AVG(", "VAR", "STDDEV")
+_OF_NOTHING = ("AVG(", "VAR", "STDDEV", "COVAR", "CORR", "REGR", "MEDIAN", "QUANTILE", "PERCENTILE")
 """Aggregates that are null of nothing, where ours are numbers."""
 
 
@@ -101,6 +101,8 @@ class Writer(Scalars):
 
     def aggregate(self, columns: list[Named], unit: str) -> str:
         number = self.pick(columns, "whole")  # the exact spread of large numbers is coarser than what is compared
+        if self.dice.random() < 0.15 and (found := self.spread(columns)):
+            return found
         return self.dice.choice(
             [
                 "COUNT(*)",
@@ -123,6 +125,25 @@ class Writer(Scalars):
                 *(f"{name}({number.text})" for name in ("VAR_POP", "STDDEV", "VARIANCE", "STDDEV_POP") if number),
             ]
         )
+
+    def spread(self, columns: list[Named]) -> str | None:
+        """A quantile, or how two numbers go together."""
+        ordered, number = self.pick(columns, "whole", "big", "date"), self.pick(columns, "whole")
+        when = f" FILTER (WHERE {self.condition(columns, 1)})" if self.dice.random() < 0.3 else ""
+        forms = []
+        if ordered is not None:
+            fraction = self.dice.choice(["0.1", "0.25", "0.5", "0.9"])
+            forms += [
+                f"MEDIAN({ordered.text}){when}",
+                f"QUANTILE_CONT({ordered.text}, {fraction}){when}",
+                f"PERCENTILE_CONT({fraction}) WITHIN GROUP (ORDER BY {ordered.text}){when}",
+            ]
+        if number is not None:
+            other = self.dice.choice([f"{number.text} % 3", f"{number.text} // 2", f"COALESCE({number.text}, 20)"])
+            names = ("COVAR_POP", "COVAR_SAMP", "CORR", "REGR_SLOPE", "REGR_INTERCEPT")
+            forms += [f"{name}({number.text}, {other}){when}" for name in names]
+            forms += [f"{name}({other}, {number.text}){when}" for name in names]
+        return self.dice.choice(forms) if forms else None
 
     def computed(self, columns: list[Named], unit: str) -> str:
         """Arithmetic over aggregates; none that is null where a group has rows."""

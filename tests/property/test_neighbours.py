@@ -21,6 +21,7 @@ from sandbox.relational.rules import joins
 from sandbox.relational.statistics import Quantiles, Vector
 from tests import questions
 from tests.builders import World, load, make_world, policy_text
+from tests.composite_world import make_shops, shops_text
 from tests.questions import plain_release, random_release
 from tests.sensitivity import looks
 
@@ -30,10 +31,15 @@ PARTS = 6
 SEED = int(os.environ.get("BPK_SEED", "20261123"))
 QUESTIONS_PER_WORLD = 12
 UNITS_PER_QUESTION = 6
+SHOPS = 0.15
+"""Share of worlds with links and keys of several columns."""
 
 
 def worlds(dice: random.Random) -> Iterator[World]:
     while True:
+        if dice.random() < SHOPS:
+            yield _shops(dice)
+            continue
         people_max = dice.choice([1, 1, 1, 3])
         low = dice.choice([-500, 0, 300])
         text = policy_text(
@@ -51,6 +57,17 @@ def worlds(dice: random.Random) -> Iterator[World]:
         except ValueError:  # a step beyond its range and the like: the loader's to refuse
             continue
         yield make_world(policy, dice)
+
+
+def _shops(dice: random.Random) -> World:
+    """One whose links and keys are of several columns."""
+    text = shops_text(
+        accountant=dice.choice(["zcdp", "pure"]),
+        orders_max=dice.choice([1, 4, 20]),
+        lines_max=dice.choice([1, 6, 40]),
+        groups_max=dice.choice([1, 2, 5, 1000]),
+    )
+    return make_shops(dice, units=12, policy=load(text))
 
 
 def violations(pairs: int, seed: int | str) -> tuple[list[str], int]:
@@ -167,6 +184,20 @@ def test_a_rank_that_lets_one_key_too_many_through_is_noticed(monkeypatch: pytes
     honest = ranks.most_of_each
     monkeypatch.setattr(keys, "most_of_each", lambda source, names, most, seed: honest(source, names, most + 1, seed))
     assert noticed(3000, SEED, "keys")
+
+
+def test_a_part_of_a_link_that_ties_rows_of_many_units_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An order's number is one in its shop alone; without the hidden unit beside, a part of the link is not enough."""
+    honest = relations._conditions
+
+    def of_a_part(node, left, right):
+        conditions = list(honest(node, left, right))
+        return iter(conditions if len(node.on) < 2 else conditions[-1:])
+
+    monkeypatch.setitem(globals(), "SHOPS", 1)
+    assert not noticed(300, SEED)
+    monkeypatch.setattr(relations, "_conditions", of_a_part)
+    assert noticed(1500, SEED)
 
 
 def test_rows_of_different_units_never_meet() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from sandbox.codec import digest
 from sandbox.relational.lower import functions, relations, scalars
 from sandbox.relational.lower import windows as ranked
 from sandbox.relational.nodes import UnitAggregate, Window, find_release
-from sandbox.release import windows
+from sandbox.release import choices, moments, windows
 from tests.exact_world import REFUSED, Exact, exact_release_of, make_exact, ours, plan_of, theirs
 from tests.sql_texts import Text
 from tests.sql_texts_of_units import random_text
@@ -114,11 +115,11 @@ def _close(one: object, other: object) -> bool:
 
 
 def _plain(part: object) -> object:
-    """Numbers as floats, a time at midnight as its day."""
+    """Numbers as floats, none where a correlation of what never changes is no number; a time at midnight as its day."""
     if isinstance(part, bool) or part is None:
         return part
     if isinstance(part, int | float | Decimal):
-        return float(part)
+        return None if math.isnan(part) else float(part)
     if isinstance(part, datetime) and part.time() == time():
         part = part.date()
     return part.isoformat() if isinstance(part, date) else part
@@ -131,7 +132,6 @@ def test_random_texts_are_answered_as_the_engine_answers_them() -> None:
     assert tally.answered >= ANSWERED_MIN * TEXTS
 
 
-def _other_signs(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "aggregate", ["COUNT(*)", "AVG(age)", "MEDIAN(age)", "COUNT(DISTINCT diagnosis)", "SUM(income)"]
 )
@@ -142,6 +142,7 @@ def test_conditions_that_leave_no_public_group_leave_an_empty_answer(aggregate: 
     assert found.rows == ()
 
 
+def _other_signs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(scalars._SIGNS, "less_equal", "<")
 
 
@@ -192,10 +193,26 @@ def _latest_for_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranked, "window", lowered)
 
 
+def _products_for_covariances(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moments, "covariance", lambda product, *_: product)
+
+
+def _quantiles_from_above(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = choices.choose_cell
+
+    def upside_down(outside: Any, counts: Any, cells: int, fraction: Fraction, *price: Any) -> int:
+        return honest(outside, counts, cells, 1 - fraction, *price)
+
+    monkeypatch.setattr(choices, "choose_cell", upside_down)
+
+
 PLANTS = (_other_signs, _nulls_of_lists, _inner_for_left, _nulls_first, _in_for_not_in, _one_part_of_unions)
 
 
-@pytest.mark.parametrize("plant", [*PLANTS, _values_counted_twice, _latest_for_first])
+OF_AGGREGATES = (_values_counted_twice, _latest_for_first, _products_for_covariances, _quantiles_from_above)
+
+
+@pytest.mark.parametrize("plant", [*PLANTS, *OF_AGGREGATES])
 def test_a_planted_change_of_meaning_is_noticed(
     plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
