@@ -26,7 +26,8 @@ from sandbox.relational.nodes import (
 )
 from sandbox.relational.plan import KeyPlan
 from sandbox.relational.statistics import LEVELS_WORTH, DistinctCount, Quantiles, Statistic, Vector
-from sandbox.release.make import Job
+from sandbox.release import noise
+from sandbox.release.make import Job, for_keys
 
 _MEASURES = {
     "count_rows": "count rows",
@@ -142,9 +143,11 @@ def _grouping(job: Job) -> Iterator[str]:
 def _key(job: Job, key: KeyPlan) -> str:
     if key.keys is not None:
         return f"group by {key.label}: {len(key.keys)} public groups, all of them answered"
+    limit = noise.threshold_for(job.plan.shape.groups, for_keys(job.budget, job.dp)).value + job.dp.units_min - 1
+    share = "a quarter of the epsilon" if job.plan.statistics else "all of the epsilon"
     return (
-        f"group by {key.label}: groups are private, and shown only where enough {_unit(job)}s are in them "
-        f"(a quarter of the epsilon, delta {privacy_loss.text(job.budget.delta, privacy_loss.DELTA_UNIT)})"
+        f"group by {key.label}: groups are private, and shown only where a noisy number of {_unit(job)}s reaches "
+        f"{limit} ({share}, delta {privacy_loss.text(job.budget.delta, privacy_loss.DELTA_UNIT)})"
     )
 
 

@@ -12,12 +12,15 @@ import pytest
 
 from policies.model import Dp
 from policies.privacy_loss import DELTA_UNIT, EPSILON_UNIT
+from sandbox import words
 from sandbox.protocol import Prepare, Question, Refused, Released
 from sandbox.relational import price
 from sandbox.relational.expressions import Column
 from sandbox.relational.facts import Refuse
-from sandbox.relational.nodes import Measure, Release, Scan
+from sandbox.relational.nodes import Measure, Output, Release, Scan
 from sandbox.relational.plan import plan_release
+from sandbox.release import noise
+from tests import noiseless
 from tests.builders import World, load, make_world, policy_text
 from tests.domain_world import PEOPLE, DomainWorld, domain_world
 
@@ -45,6 +48,17 @@ def test_groups_alone_are_selected_with_all_of_epsilon() -> None:
     world, dp = clinic("1e-9")
     plan = plan_release(dataclasses.replace(ASKED, measures=()), world.schema)
     assert price.price(plan, dp, EPSILON_UNIT).keys == EPSILON_UNIT
+
+
+@pytest.mark.parametrize(("measures", "share"), [((), "all"), (ASKED.measures, "a quarter")])
+def test_a_check_tells_the_threshold_and_what_it_costs(measures: tuple[Measure, ...], share: str) -> None:
+    world, dp = clinic("1e-9")
+    dp = dataclasses.replace(dp, units_min=10)
+    release = dataclasses.replace(ASKED, measures=measures)
+    job = noiseless.job_of(Output(release, (("d", Column("k0")),)), world.schema, dp)
+    limit = noise.threshold_for(1, noise.Paid("pure", job.budget.keys, EACH)).value
+    told = " ".join(words.steps(job, job.question.plan))
+    assert f"reaches {limit + 9} ({share} of the epsilon, delta 0.0000000000005)" in told
 
 
 def test_public_keys_spend_no_delta() -> None:
