@@ -68,19 +68,37 @@ class Rows:
         empty = np.empty(0, dtype=np.int64)
         self.items, self.units, self.values = empty, empty, empty
         self._sorted, self._places = empty, empty
+        self._owners: Integers | None = None
 
     @property
     def everything(self) -> Ground:
         """All rows, in the order in which they came."""
         return Ground(self.items, self.units, self.values)
 
-    def copy(self) -> Rows:
+    @property
+    def owners(self) -> Integers:
+        """The number of each row's unit, counted from 0."""
+        if self._owners is None:
+            self._owners = np.unique(self.units, return_inverse=True)[1].astype(np.int64)
+        return self._owners
+
+    def including(self, cells: Sequence[Ground]) -> Rows:
+        """With the rows of `cells`, which come last; the same object where all are there already."""
+        fresh = [left for rows in cells if len(left := self.fresh(rows))]
+        if not fresh:
+            return self
+        columns = [np.concatenate([getattr(rows, name) for rows in fresh]) for name in ("items", "units", "values")]
+        first = np.unique(columns[0], return_index=True)[1]
         found = Rows()
         found.__dict__.update(self.__dict__)  # arrays are never written into
+        found.add(Ground(*(column[first] for column in columns)))
         return found
 
     def add(self, fresh: Ground) -> None:
         """Rows whose items are not there yet."""
+        if not len(fresh):
+            return
+        self._owners = None
         self.items = np.concatenate((self.items, fresh.items))
         self.units = np.concatenate((self.units, fresh.units))
         self.values = np.concatenate((self.values, fresh.values))

@@ -15,34 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox.disclosure.cells import Integers
+from sandbox.disclosure.constraints import undetermined
+from sandbox.disclosure.moves import Moves
 from sandbox.disclosure.solver import INFINITE, Floats, Program, TooHard, least
+from sandbox.disclosure.targets import ENOUGH, Needs, Target
 
 ATOMS_MAX = 20_000
 """Unknowns of one program; where there are more, what is linked to them is withheld."""
 PROGRAMS_MAX = 80
 ROUNDS_MAX, IDLE_MAX = 10, 2
 """Programs that move many targets at once; after so many in a row that reach nothing new, no more of them."""
-ENOUGH = 1 - 1e-3
-"""The part of the wanted interval that is taken for all of it, for programs are solved in doubles."""
 MOVED = 1e-5
 """What gives way by more than this part of the interval gives way."""
 REWARD = 1_000.0
 """What it is worth to move a target, in prices of the dearest cell."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Target:
-    """What must stay unknown: the sum of `atoms`, which is `total`.
-
-    Everything that can be reckoned leaves an interval around the truth. It has to reach `up` above it and `down`
-    below, or as far below as an amount can; where it `slides`, it has to be `up` wide altogether.
-    """
-
-    atoms: Integers
-    total: float
-    up: float
-    down: float
-    slides: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,9 +50,13 @@ def to_withhold(system: System) -> frozenset[int]:
     Source: docs/explanation/guarantees/linear-audit.md
     """
     audit = _Audit(system)
-    targets = audit.still_told(system.targets)
-    for target in sorted(targets, key=lambda target: target.total):
-        audit.protect(target)
+    left = audit.still_told(audit.not_shown_by_moves(system.targets))
+    left.sort(key=lambda target: target.total)
+    while left:
+        before = len(audit.withheld)
+        audit.protect(left.pop(0))
+        if len(audit.withheld) > before:
+            left = audit.not_shown_by_moves(left)
     return frozenset(audit.withheld)
 
 
@@ -78,6 +68,16 @@ class _Audit:
         self._parts = _Parts(system)
         self._programs = 0
         self.withheld: set[int] = set()
+
+    def not_shown_by_moves(self, targets: Sequence[Target]) -> list[Target]:
+        """Those of which the smallest move does not show that they keep their intervals."""
+        system = self._system
+        asked = [atoms for number, (atoms, _) in system.asked.items() if number not in self.withheld]
+        try:
+            moves = Moves(system.totals, [*system.said, *asked], nonnegative=system.nonnegative)
+        except TooHard:
+            return list(targets)
+        return [target for target, kept in zip(targets, moves.keep(targets).tolist(), strict=True) if not kept]
 
     def still_told(self, targets: Sequence[Target]) -> list[Target]:
         """Those that a few programs, each of which moves many at once, do not show to keep their intervals."""
@@ -133,19 +133,15 @@ class _Audit:
 
 def _together(part: _Part, targets: Sequence[Target], system: System) -> list[Target]:
     """The targets that no move found keeps: a move that is found counts for every target that it moves."""
-    dice = np.random.default_rng(len(targets))
-    need = np.array([target.up for target in targets])
-    floor = np.array([target.total for target in targets]) if system.nonnegative else np.full(len(targets), INFINITE)
-    down_need = np.minimum([target.down for target in targets], floor)
-    slides = np.array([target.slides for target in targets], dtype=np.bool_)
+    dice, needs = np.random.default_rng(len(targets)), Needs.of(targets, nonnegative=system.nonnegative)
     up, down, idle = np.zeros(len(targets)), np.zeros(len(targets)), 0
     for _ in range(ROUNDS_MAX):
-        kept = np.where(slides, up + down >= need * ENOUGH, (up >= need * ENOUGH) & (down >= down_need * ENOUGH))
+        kept = needs.met(up, down)
         if kept.all() or idle == IDLE_MAX:
             break
         upwards = dice.random(len(targets)) < 0.5
-        upwards[~slides & (down >= down_need * ENOUGH)] = True
-        upwards[~slides & (up >= need * ENOUGH)] = False
+        upwards[~needs.slides & (down >= needs.down * ENOUGH)] = True
+        upwards[~needs.slides & (up >= needs.up * ENOUGH)] = False
         before = up.sum() + down.sum()
         try:
             moved = part.move_many(
@@ -155,7 +151,7 @@ def _together(part: _Part, targets: Sequence[Target], system: System) -> list[Ta
             break
         up, down = np.maximum(up, moved), np.maximum(down, -moved)
         idle = 0 if up.sum() + down.sum() > before * (1 + 1e-6) + 1e-9 else idle + 1
-    kept = np.where(slides, up + down >= need * ENOUGH, (up >= need * ENOUGH) & (down >= down_need * ENOUGH))
+    kept = needs.met(up, down)
     return [target for target, done in zip(targets, kept, strict=True) if not done]
 
 
@@ -167,7 +163,7 @@ class _Parts:
         self._system = system
         count = len(system.totals)
         self._labels = _components([*system.said, *(atoms for atoms, _ in system.asked.values())], count)
-        self._unknown = _undetermined(system.said, count)
+        self._unknown = undetermined(system.said, count)
         self._made: dict[int, _Part] = {}
 
     def of(self, target: Target) -> _Part:
@@ -276,18 +272,3 @@ def _components(cells: Sequence[Integers], count: int) -> Integers:
         if (fresh == labels).all():
             return labels
         labels = fresh
-
-
-def _undetermined(cells: Sequence[Integers], count: int) -> NDArray[np.bool_]:
-    """Which atoms are left when each cell with one unknown atom tells it, over and over."""
-    unknown = np.ones(count, dtype=np.bool_)
-    if not cells:
-        return unknown
-    flat, starts = np.concatenate(cells), np.cumsum([0, *(len(cell) for cell in cells[:-1])])
-    sizes = np.array([len(cell) for cell in cells])
-    while True:
-        left = np.add.reduceat(unknown[flat].astype(np.int64), starts)
-        alone = np.repeat(left == 1, sizes) & unknown[flat]
-        if not alone.any():
-            return unknown
-        unknown[flat[alone]] = False

@@ -14,8 +14,8 @@ from pyroaring import BitMap
 
 from policies.model import Aggregate
 from sandbox.disclosure import history
-from sandbox.disclosure.atoms import Cells, Placed, Signatures, system_of
-from sandbox.disclosure.cells import Ground, Integers, Quantity
+from sandbox.disclosure.atoms import Atoms, Cells, Placed
+from sandbox.disclosure.cells import Integers
 from sandbox.disclosure.guard import Said, differing, from_union, said
 from sandbox.disclosure.history import Rows, SaidCell, Space
 from sandbox.disclosure.linear import to_withhold
@@ -185,47 +185,24 @@ class Remembered:
     def _narrowed(self, table: Sequence[Candidate], group: Sequence[int]) -> frozenset[int]:
         quantity = table[group[0]].cell.quantity
         space: Space = (self._snapshot, quantity.name)
-        ground = Rows() if space not in self._past.grounds else self._past.grounds[space].copy()
-        for i in group:
-            ground.add(ground.fresh(table[i].cell.rows))
+        ground = self._past.grounds.get(space, Rows()).including([table[i].cell.rows for i in group])
         known = self._past.signatures(space) if space in self._past.grounds else np.zeros(0, dtype=np.uint64)
         signatures = np.concatenate((known, np.zeros(len(ground.items) - len(known), dtype=np.uint64)))
-        asked: dict[int, Placed] = {}
+        asked: list[Placed] = []
         secret: list[Placed] = []
         for i in group:
             one = table[i]
-            placed = Placed(ground.places_of(one.cell.rows.items), number=i, price=_price(one))
-            signatures[placed.places] ^= self._past.signature()
+            places = ground.places_of(one.cell.rows.items)
+            placed = Placed(BitMap(places.astype(np.uint32)), number=i, price=_price(one))
+            signatures[places] ^= self._past.signature()
             if one.reason is None:
-                asked[i] = placed
+                asked.append(placed)
             elif one.reason in SECRET:
                 secret.append(placed)
         earlier = self._past.of_space(space)
-        said = [Placed(history.array_of(cell.places)) for cell in earlier if cell.said]
-        secret += [Placed(history.array_of(cell.places)) for cell in earlier if cell.secret]
-        return frozenset(self._until_kept(ground.everything, signatures, said, asked, secret, quantity))
-
-    def _until_kept(  # noqa: PLR0913, PLR0917  # all rows, and the three kinds of cells over them
-        self,
-        rows: Ground,
-        signatures: Signatures,
-        said: Sequence[Placed],
-        asked: dict[int, Placed],
-        secret: Sequence[Placed],
-        quantity: Quantity,
-    ) -> set[int]:
-        """Which of `asked` are withheld. Each that is makes classes coarser, so what is left is looked at again."""
-        withheld: set[int] = set()
-        while asked.keys() - withheld:
-            left = [placed for i, placed in asked.items() if i not in withheld]
-            try:
-                told = to_withhold(system_of(rows, signatures, Cells(said, left, secret), self._rules, quantity))
-            except TooHard:
-                return set(asked)
-            if not told:
-                break
-            withheld |= told
-        return withheld
+        said = [Placed(cell.places) for cell in earlier if cell.said]
+        secret += [Placed(cell.places) for cell in earlier if cell.secret]
+        return _until_kept(Atoms(ground, signatures, Cells(said, asked, secret), self._rules, quantity), asked)
 
     def keeping(self, table: Sequence[Candidate]) -> Callable[[sqlite3.Connection, str], None]:
         """Writes the table down within the transaction that keeps its release, and remembers it."""
@@ -263,3 +240,17 @@ class Remembered:
 def _price(one: Candidate) -> float:
     """What it costs to withhold a cell: the more units are behind it the more."""
     return 1.0 + math.log2(1 + len(one.shares))
+
+
+def _until_kept(atoms: Atoms, asked: Sequence[Placed]) -> frozenset[int]:
+    """Which of `asked` are withheld. Each that is makes classes coarser, so what is left is looked at again."""
+    every, withheld = frozenset(placed.number for placed in asked), frozenset[int]()
+    while every - withheld:
+        try:
+            told = to_withhold(atoms.system(withheld))
+        except TooHard:
+            return every
+        if not told:
+            break
+        withheld |= told
+    return withheld

@@ -143,12 +143,12 @@ def test_an_audit_that_looks_at_classes_one_by_one_is_noticed(monkeypatch: pytes
 
 def test_an_audit_to_which_withheld_cells_open_classes_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each atom as a class of its own, as if a reader could tell apart what only a withheld cell does."""
-    real = atoms._classes
+    real = atoms.Atoms._classes
     monkeypatch.setattr(
-        atoms, "_classes", lambda rows, used, atom_of_row, cells, *rest: real(
-            rows, used, atom_of_row, [*cells, *(np.array([i]) for i in range(int(atom_of_row.max()) + 1))], *rest
-        )
-    )  # fmt: skip
+        atoms.Atoms,
+        "_classes",
+        lambda self, cells: real(self, [*cells, *(np.array([i]) for i in range(self._count))]),
+    )
     with pytest.raises(AssertionError):
         test_asking_for_a_part_of_it_first_does_not_open_it()
 

@@ -1,0 +1,196 @@
+"""What was said as equations over classes of rows: which of them say something new, and what cells have in common.
+
+Source: docs/explanation/guarantees/linear-audit.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sandbox.disclosure.cells import Integers
+from sandbox.disclosure.solver import Floats, TooHard
+
+CELLS_MAX = 4_000
+"""Cells that say something new: a factorisation of so many takes seconds."""
+CHUNK = 4_000_000
+"""Pairs that are added up at a time."""
+JITTER, LEFT = 1e-11, 1e-6
+"""What is added to the diagonal so that a cell that others tell can be seen, and which part of it is left then."""
+EXACT = 1e-7
+"""How near to a cell, of which each class has 0 or 1, the combination of others has to be that tells it."""
+LOST_MAX = 1e-5
+"""What may be lost in doubles of the part of a number that is told."""
+
+
+def classes_of(cells: Sequence[Integers], count: int) -> tuple[Integers, list[Integers]]:
+    """The class of each of `count` atoms, and the classes of each cell: atoms in the same cells are one class."""
+    dice, marks = np.random.default_rng(), np.zeros(count, dtype=np.uint64)
+    for atoms in cells:
+        marks[atoms] ^= dice.integers(1, 2**63, dtype=np.uint64)
+    _, first, found = np.unique(marks, return_index=True, return_inverse=True)
+    heads = np.zeros(count, dtype=np.bool_)
+    heads[first] = True
+    class_of = found.astype(np.int64)
+    return class_of, [class_of[atoms[heads[atoms]]] for atoms in cells]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Group:
+    """Classes that are in equally many cells: their numbers, and a row of cells for each."""
+
+    classes: Integers
+    cells: Integers
+
+
+class Incidence:
+    """Which class is in which cells."""
+
+    def __init__(self, cells: Sequence[Integers], count: int) -> None:
+        self.count, self.width = count, len(cells)
+        owners = np.repeat(np.arange(len(cells), dtype=np.int64), [len(classes) for classes in cells])
+        classes = np.concatenate([np.empty(0, dtype=np.int64), *cells])
+        self._owners = owners[np.argsort(classes, kind="stable")]
+        self._many = np.bincount(classes, minlength=count)
+        self._starts = np.cumsum(self._many) - self._many
+        self._groups = [self._group(int(many)) for many in np.unique(self._many) if many]
+
+    def _group(self, many: int) -> _Group:
+        classes = np.flatnonzero(self._many == many)
+        return _Group(classes, self._owners[self._starts[classes][:, None] + np.arange(many)])
+
+    def pairs(self, classes: Integers) -> tuple[Integers, Integers]:
+        """Of all pairs of one of `classes` and a cell that it is in: the place in `classes`, and the cell."""
+        many = self._many[classes]
+        places = np.repeat(np.arange(len(classes)), many)
+        within = np.arange(len(places)) - np.repeat(np.cumsum(many) - many, many)
+        return places, self._owners[self._starts[classes[places]] + within]
+
+    def common(self, weights: Floats) -> Floats:
+        """For each two cells what the classes weigh that are in both."""
+        found = np.zeros(self.width * self.width)
+        for classes, cells in self._slices():
+            both = (cells[:, :, None] * self.width + cells[:, None, :]).ravel()
+            each = np.repeat(weights[classes], cells.shape[1] ** 2)
+            found += np.bincount(both, weights=each, minlength=len(found))
+        return found.reshape(self.width, self.width)
+
+    def squares(self, matrix: Floats) -> Floats:
+        """For each class the sum of `matrix` over all pairs of its cells."""
+        found = np.zeros(self.count)
+        for classes, cells in self._slices():
+            found[classes] = matrix[cells[:, :, None], cells[:, None, :]].sum(axis=(1, 2))
+        return found
+
+    def sums(self, amounts: Floats) -> Floats:
+        """For each class the sum of its cells' `amounts`, which are a column of numbers or several."""
+        found = np.zeros((self.count, *amounts.shape[1:]))
+        for group in self._groups:
+            for cells in group.cells.T:
+                found[group.classes] += amounts[cells]
+        return found
+
+    def _slices(self) -> Iterator[tuple[Integers, Integers]]:
+        for group in self._groups:
+            step = max(1, CHUNK // group.cells.shape[1] ** 2)
+            for start in range(0, len(group.classes), step):
+                yield group.classes[start : start + step], group.cells[start : start + step]
+
+
+class Constraints:
+    """Cells without what follows from others. Raises TooHard where there are too many.
+
+    `unknown` are the classes that cells do not tell one after the other; `incidence` is over those alone.
+    """
+
+    def __init__(self, cells: Sequence[Integers], count: int) -> None:
+        self.unknown = undetermined(cells, count)
+        rest = [left for classes in cells if len(left := classes[self.unknown[classes]])]
+        if len(rest) > CELLS_MAX:
+            raise TooHard
+        self.incidence = _independent(Incidence(rest, count), rest)
+
+    def deviation(self) -> Floats:
+        """A random deviation of all classes that keeps the sum of every cell. Raises TooHard."""
+        drawn = np.where(self.unknown, np.random.default_rng().normal(size=len(self.unknown)), 0.0)
+        factored = Factored(self.incidence.common(np.ones(self.incidence.count)))
+        places, cells = self.incidence.pairs(np.arange(self.incidence.count))
+        sums: Floats = np.bincount(cells, weights=drawn[places], minlength=self.incidence.width).astype(np.float64)
+        found: Floats = drawn - self.incidence.sums(factored.solved(sums))
+        return found
+
+
+class Factored:
+    """The inverse of what `Incidence.common` has found. Raises TooHard where doubles do not tell it."""
+
+    def __init__(self, matrix: Floats) -> None:
+        self._matrix = matrix
+        scale, scaled = _scaled(matrix)
+        root = np.linalg.inv(_root(scaled))
+        if len(matrix) * float(np.square(root).sum()) * float(np.finfo(np.float64).eps) > LOST_MAX:
+            raise TooHard
+        self.inverse: Floats = (root.T @ root) * scale[:, None] * scale
+
+    def solved(self, right: Floats) -> Floats:
+        """x with matrix x = right, made more exact once."""
+        found = self.inverse @ right
+        again: Floats = found + self.inverse @ (right - self._matrix @ found)
+        return again
+
+    def missed(self, right: Floats, found: Floats) -> Floats:
+        """How far, for each column, `found` is from an x with matrix x = right."""
+        missed: Floats = np.abs(right - self._matrix @ found).max(axis=0, initial=0.0)
+        return missed
+
+
+def undetermined(cells: Sequence[Integers], count: int) -> NDArray[np.bool_]:
+    """Which classes are left when each cell with one unknown class tells it, over and over. No cell is empty."""
+    unknown = np.ones(count, dtype=np.bool_)
+    if not cells:
+        return unknown
+    flat, starts = np.concatenate(cells), np.cumsum([0, *(len(cell) for cell in cells[:-1])])
+    sizes = np.array([len(cell) for cell in cells])
+    while True:
+        left = np.add.reduceat(unknown[flat].astype(np.int64), starts)
+        alone = np.repeat(left == 1, sizes) & unknown[flat]
+        if not alone.any():
+            return unknown
+        unknown[flat[alone]] = False
+
+
+def _independent(incidence: Incidence, cells: Sequence[Integers]) -> Incidence:
+    """Without cells that others tell: each that is left out is found to be a combination of those that stay."""
+    common = incidence.common(np.ones(incidence.count))
+    scaled = _scaled(common)[1]
+    pivots = np.square(np.diag(_root(scaled + JITTER * np.eye(len(scaled)))))
+    if not (pivots <= LEFT).any():
+        return incidence
+    stay, go = np.flatnonzero(pivots > LEFT), np.flatnonzero(pivots <= LEFT)
+    kept = Incidence([cells[i] for i in stay.tolist()], incidence.count)
+    told = np.zeros(len(go), dtype=np.bool_)
+    weights = Factored(common[np.ix_(stay, stay)]).solved(common[np.ix_(stay, go)])
+    step = max(1, CHUNK // max(1, incidence.count))
+    for start in range(0, len(go), step):
+        made = kept.sums(weights[:, start : start + step])
+        for place, number in enumerate(go[start : start + step].tolist()):
+            made[cells[number], place] -= 1.0
+        told[start : start + step] = np.abs(made).max(axis=0, initial=0.0) < EXACT
+    if told.all():
+        return kept
+    return Incidence([cells[i] for i in sorted([*stay.tolist(), *go[~told].tolist()])], incidence.count)
+
+
+def _scaled(matrix: Floats) -> tuple[Floats, Floats]:
+    """Factors of rows and columns, and the matrix with ones in its diagonal that they make."""
+    scale = 1 / np.sqrt(np.diag(matrix))
+    return scale, matrix * scale[:, None] * scale
+
+
+def _root(matrix: Floats) -> Floats:
+    try:
+        return np.linalg.cholesky(matrix).astype(np.float64)
+    except np.linalg.LinAlgError:
+        raise TooHard from None

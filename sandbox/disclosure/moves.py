@@ -1,0 +1,135 @@
+"""Moves that prove for many targets at once how far from the truth they may be, without a linear program.
+
+A *move* is a deviation of all amounts that keeps every number that is said. For each target there is a smallest one,
+where changes are measured by the amounts that they change. One factorisation of what cells have in common tells it for
+all targets. As far as it leaves no amount below 0 it is a world that an attacker cannot rule out, and so it proves how
+far the target goes; where that is not far enough nothing is proved.
+Source: docs/explanation/guarantees/linear-audit.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sandbox.disclosure.cells import Integers
+from sandbox.disclosure.constraints import Constraints, Factored, classes_of
+from sandbox.disclosure.solver import INFINITE, Floats, TooHard
+from sandbox.disclosure.targets import Needs, Target
+
+CHUNK = 4_000_000
+"""Amounts that are moved at a time."""
+FREE = 1e-2
+"""The least part of a target that nothing told may be: below, doubles do not tell how far it goes."""
+MISSED_MAX = 1e-7
+"""How far a cell may be from what was said, in parts of how far its target goes."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Held:
+    """What targets hold of classes: parallel the number of the target, the class, and the weight."""
+
+    owners: Integers
+    classes: Integers
+    weights: Floats
+
+    def some(self, targets: Integers, count: int) -> _Held:
+        """Of some of `count` targets, which are counted anew."""
+        number = np.full(count, -1, dtype=np.int64)
+        number[targets] = np.arange(len(targets))
+        within = number[self.owners] >= 0
+        return _Held(number[self.owners[within]], self.classes[within], self.weights[within])
+
+
+class Moves:
+    """Over all amounts of one system. Raises TooHard where there is no saying.
+
+    `totals` are those of the atoms, `cells` the atoms of each number that is said.
+    """
+
+    def __init__(self, totals: Floats, cells: Sequence[Integers], *, nonnegative: bool) -> None:
+        if nonnegative and len(totals) and totals.min() <= 0:
+            raise TooHard
+        self._nonnegative = nonnegative
+        self._atoms = totals if nonnegative else np.ones(len(totals))
+        self._class_of, held = classes_of(cells, len(totals))
+        count = int(self._class_of.max(initial=-1)) + 1
+        self._weights: Floats = np.bincount(self._class_of, weights=self._atoms, minlength=count).astype(np.float64)
+        constraints = Constraints(held, count)
+        self._unknown, self._incidence = constraints.unknown, constraints.incidence
+        self._factored = Factored(self._incidence.common(self._weights))
+        self._tied = self._incidence.squares(self._factored.inverse)
+        """Times the weight of a class, the part of it that is told."""
+        free = 1 - self._tied * self._weights
+        narrow = self._unknown & (free < FREE)
+        self._wide_most = float(self._tied[self._unknown & ~narrow].max(initial=0.0))
+        self._narrow_most = float((FREE / self._weights[narrow]).max(initial=0.0))
+
+    def keep(self, targets: Sequence[Target]) -> NDArray[np.bool_]:
+        """Which targets are shown to keep their intervals.
+
+        Guarantee: for those there are amounts, none below 0 where none may be, with which every number that is said is
+        what it is, and the target is as far from the truth as promised, above and below.
+        Source: docs/explanation/guarantees/linear-audit.md
+        """
+        needs, held = Needs.of(targets, nonnegative=self._nonnegative), self._held(targets)
+        kept = needs.met(*self._bounds(held, len(targets)))
+        left, step = np.flatnonzero(~kept), max(1, CHUNK // max(1, len(self._weights)))
+        for start in range(0, len(left), step):
+            some = left[start : start + step]
+            kept[some] = needs.some(some).met(*self._moved(held.some(some, len(targets)), len(some)))
+        return kept
+
+    def _held(self, targets: Sequence[Target]) -> _Held:
+        """What the targets hold of classes that are unknown."""
+        sizes = [len(target.atoms) for target in targets]
+        owners = np.repeat(np.arange(len(targets), dtype=np.int64), sizes)
+        atoms = np.concatenate([np.empty(0, dtype=np.int64), *(target.atoms for target in targets)])
+        count = len(self._weights)
+        both, place = np.unique(owners * count + self._class_of[atoms], return_inverse=True)
+        weights, classes = np.bincount(place, weights=self._atoms[atoms], minlength=len(both)), both % count
+        within = self._unknown[classes]
+        return _Held(both[within] // count, classes[within], weights[within])
+
+    def _bounds(self, held: _Held, count: int) -> tuple[Floats, Floats]:
+        """How far up and down each of `count` targets goes at least that lies within one class. Its move is not
+        reckoned: no amount changes by more than how much its class and the target's can be tied together."""
+        alone = np.bincount(held.owners, minlength=count)[held.owners] == 1
+        owners, classes, weights = held.owners[alone], held.classes[alone], held.weights[alone]
+        told = weights * self._tied[classes]
+        free = weights * (1 - told)
+        most = np.sqrt(np.maximum(self._wide_most * weights * told, self._narrow_most * np.maximum(free, 0.0)))
+        beside = np.where(weights < self._weights[classes], told, 0.0)
+        up, down = np.zeros(count), np.zeros(count)
+        up[owners] = self._reach(free, weights, np.maximum(most, beside))
+        down[owners] = self._reach(free, weights, np.maximum(most, 1 - told))
+        return up, down
+
+    def _moved(self, held: _Held, count: int) -> tuple[Floats, Floats]:
+        """How far up and down each of `count` targets goes by its smallest move."""
+        within = np.zeros((self._incidence.width, count))
+        places, cells = self._incidence.pairs(held.classes)
+        np.add.at(within, (cells, held.owners[places]), held.weights[places])
+        factors = self._factored.solved(within)
+        weights: Floats = np.bincount(held.owners, weights=held.weights, minlength=count).astype(np.float64)
+        free = weights - (within * factors).sum(axis=0)
+        free[self._factored.missed(within, factors) > MISSED_MAX * free] = 0.0
+        falls = self._incidence.sums(factors)
+        rises = -falls
+        whole = held.weights >= self._weights[held.classes]
+        falls[held.classes[whole], held.owners[whole]] -= 1.0
+        rises[held.classes, held.owners] += 1.0
+        up, down = falls.max(axis=0, initial=0.0), rises.max(axis=0, initial=0.0)
+        return self._reach(free, weights, up), self._reach(free, weights, down)
+
+    def _reach(self, free: Floats, weights: Floats, falls: Floats) -> Floats:
+        """How far targets go of which so much is `free`, where some amount falls to 0 by a part `falls` of itself for
+        each `free` that they go."""
+        if not self._nonnegative:
+            falls = np.zeros(len(free))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            far = np.where(falls > 0, free / falls, INFINITE)
+        return np.where((free > 0) & (free >= FREE * weights), far, 0.0)
