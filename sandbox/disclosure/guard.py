@@ -10,45 +10,105 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from pyroaring import BitMap
 
-from sandbox.disclosure.cells import Ground, Integers, Shares
+from sandbox.disclosure.cells import Integers, Shares, shares_of
+from sandbox.disclosure.history import Rows, Space, array_of
 from sandbox.disclosure.sketches import Sample, buckets_of
 
 RATIO_BITS = 16
 """Two ratios are taken for one where they agree to so many bits: what is reckoned within units comes in steps of its
 own, so that equal numbers differ in their last digits."""
+FIRST = 256
+"""Units that are compared before all are: tags are random, so the first are a sample."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Said:
-    """A number as it is compared: by the contributions of units, and by rows where both are of one `space`."""
+    """A number as it is compared: by the contributions of units, and by rows where both are of one `space`.
 
-    space: tuple[str, str]
-    shares: Shares
-    """Units whose contributions do not cancel."""
-    rows: Ground
-    buckets: NDArray[np.int32]
-    sample: Integers
-    """Its columns of the sample."""
+    `places` are those of its rows in the ground of its space. Units whose contributions cancel are not behind it.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917  # what is known is not reckoned again
+        self,
+        space: Space,
+        ground: Rows,
+        places: BitMap,
+        sample: Sample,
+        shares: Shares | None = None,
+        size: int | None = None,
+    ) -> None:
+        self.space = space
+        self.ground = ground
+        self.places = places
+        self._sample = sample
+        if shares is not None:
+            self.shares = compact(shares)
+        self.size = len(self.shares) if size is None else size
+        """The number of its units."""
+
+    @cached_property
+    def shares(self) -> Shares:
+        return compact(shares_of(self.ground.at(self.rows)))
+
+    @cached_property
+    def buckets(self) -> NDArray[np.int32]:
+        return buckets_of(self.shares.units)
+
+    @cached_property
+    def sample(self) -> Integers:
+        """Its columns of the sample."""
+        return self._sample.columns(self.shares.units)
+
+    @cached_property
+    def rows(self) -> Integers:
+        """Its places, ascending."""
+        return array_of(self.places)
+
+
+def touching(first: Said, second: Said) -> bool:
+    """Whether a unit is behind both."""
+    return bool(_found(first.shares.units, second.shares.units)[0].any())
 
 
 def compact(shares: Shares) -> Shares:
     """Without units whose contributions cancel."""
     kept = shares.values != 0
-    return Shares(shares.units[kept], shares.values[kept])
+    return shares if kept.all() else Shares(shares.units[kept], shares.values[kept])
 
 
-def differing(first: Said, second: Said) -> int:
-    """In how many units two cells differ. Contributions of different quantities are compared up to one factor: else
-    a sum of what is proportional to another would share nothing with it."""
-    common, a, b = np.intersect1d(first.shares.units, second.shares.units, assume_unique=True, return_indices=True)
-    everybody = len(first.shares) + len(second.shares) - len(common)
-    return everybody - _agreeing(
-        first.shares.values[a], second.shares.values[b], same=first.space[1] == second.space[1]
-    )
+def differing(first: Said, second: Said, enough: int) -> int:
+    """In how many units two cells differ; any number from `enough` on where these are so many or more.
+
+    Contributions of different quantities are compared up to one factor: else a sum of what is proportional to another
+    would share nothing with it.
+    """
+    return _apart(first.shares, second.shares, enough, same=first.space[1] == second.space[1])
+
+
+def _apart(first: Shares, second: Shares, enough: int, *, same: bool) -> int:
+    there, at = _found(second.units, first.units)
+    alone = len(first) + len(second) - 2 * int(there.sum())
+    if alone >= enough:
+        return alone
+    mine, others = first.values[there], second.values[at[there]]
+    few = min(FIRST, len(mine))
+    apart = few - _agreeing(mine[:few], others[:few], same=same)
+    if apart >= enough:
+        return apart
+    return alone + len(mine) - _agreeing(mine, others, same=same)
+
+
+def _found(within: Integers, wanted: Integers) -> tuple[NDArray[np.bool_], Integers]:
+    """Which of `wanted` there are in `within`, which ascends, and where."""
+    if not len(within):
+        return np.zeros(len(wanted), dtype=np.bool_), np.zeros(len(wanted), dtype=np.int64)
+    at = np.minimum(np.searchsorted(within, wanted), len(within) - 1)
+    return within[at] == wanted, at
 
 
 def _agreeing(first: NDArray[np.float64], second: NDArray[np.float64], *, same: bool) -> int:
@@ -64,54 +124,147 @@ def _agreeing(first: NDArray[np.float64], second: NDArray[np.float64], *, same: 
 
 def _most_frequent(steps: NDArray[np.float64], exponent: NDArray[np.int32]) -> int:
     keys = steps.astype(np.int64) * 4096 + exponent
+    if (keys == keys[0]).all():
+        return len(keys)
     return int(np.unique(keys, return_counts=True)[1].max())
 
 
-def from_union(cell: Said, cells: Sequence[Said]) -> int:
-    """The least number of units in which `cell` differs from a union of `cells`, which have no row in common.
+class Beside:
+    """Cells of one part and quantity: no row is in two of them."""
 
-    Each cell is in the union if fewer of its units would be too many than would be missing. The sum of what is then too
-    much or missing is the least there is, for the choices do not meddle with each other where no unit is in two cells.
-    """
-    cells = [other for other in cells if len(other.shares) < 2 * len(cell.shares)]  # a larger one is never chosen
-    if not cells:
-        return len(cell.shares)
-    if all(other.space == cell.space for other in cells):
-        return _by_rows(cell, cells)
-    return _by_units(cell, cells)
+    def __init__(self, cells: Sequence[Said]) -> None:
+        self.cells = cells
+        self._sizes = np.array([cell.size for cell in cells], dtype=np.int64)
+        self._there = np.ones(len(cells), dtype=np.bool_)
+
+    def drop(self, number: int) -> None:
+        """Leaves a cell out of all unions from now on."""
+        self._there[number] = False
+
+    @property
+    def space(self) -> Space:
+        return self.cells[0].space
+
+    def nearest(self, cell: Said, enough: int) -> int:
+        """The least number of units in which `cell` differs from a union of these; any number from `enough` on where
+        these are so many or more.
+
+        Each cell is in the union if fewer of its units would be too many than would be missing. The sum of what is then
+        too much or missing is the least there is, for the choices do not meddle with each other where no unit is in two
+        cells. A cell with twice as many units is never chosen.
+        """
+        smaller = self._there & (self._sizes < 2 * cell.size)
+        if not smaller.any():
+            return cell.size
+        return (
+            self._by_rows(cell, smaller, enough) if cell.space == self.space else self._by_units(cell, smaller, enough)
+        )
+
+    def _by_rows(self, cell: Said, smaller: NDArray[np.bool_], enough: int) -> int:
+        known = cell.rows < len(self._owner_of_row)
+        owners = np.full(len(cell.rows), -1, dtype=np.int32)
+        owners[known] = self._owner_of_row[cell.rows[known]]
+        held = owners >= 0
+        held[held] = smaller[owners[held]]
+        common = np.bincount(owners[held], minlength=len(self.cells))
+        units = _units(cell.ground, cell.rows[~held], enough)
+        for number in np.flatnonzero((common > 0) & (common < self._lengths)).tolist():  # of others no unit differs
+            if len(units) >= enough:
+                break
+            other = self.cells[number]
+            more = _units(other.ground, array_of(other.places - cell.places), enough)
+            less = _units(other.ground, array_of(other.places & cell.places), enough)
+            units = np.union1d(units, more if len(more) < len(less) else less)
+        return len(units)
+
+    @cached_property
+    def _lengths(self) -> Integers:
+        return np.array([len(cell.places) for cell in self.cells], dtype=np.int64)
+
+    @cached_property
+    def _owner_of_row(self) -> NDArray[np.int32]:
+        """By the place of a row the number of the cell that it is in, -1 where it is in none."""
+        found = np.full(max(int(cell.places.max()) for cell in self.cells) + 1, -1, dtype=np.int32)
+        for number, cell in enumerate(self.cells):
+            found[cell.rows] = number
+        return found
+
+    def _by_units(self, cell: Said, smaller: NDArray[np.bool_], enough: int) -> int:
+        few = self._shared(Shares(cell.shares.units[:FIRST], cell.shares.values[:FIRST]))
+        if (apart := few.least_apart(smaller)) >= enough:
+            return apart
+        shared = self._shared(cell.shares)
+        chosen = smaller & (2 * np.bincount(shared.owners, minlength=len(self.cells)) > self._sizes)
+        if not chosen.any():
+            return cell.size
+        kept = chosen[shared.owners]
+        mine = np.bincount(shared.places[kept], weights=shared.values[kept], minlength=cell.size)
+        units, values, owners = self._contributions
+        beyond = chosen[owners]
+        beyond[shared.entries] = False
+        others = _added(units[beyond], values[beyond])
+        both = mine != 0
+        agreeing = _agreeing(cell.shares.values[both], mine[both], same=cell.space[1] == self.space[1])
+        return cell.size + int((others != 0).sum()) - agreeing
+
+    @cached_property
+    def _contributions(self) -> tuple[Integers, NDArray[np.float64], Integers]:
+        """Parallel, ascending by unit: the unit, what it adds, and the number of the cell."""
+        units = np.concatenate([cell.shares.units for cell in self.cells])
+        values = np.concatenate([cell.shares.values for cell in self.cells])
+        owners = np.repeat(np.arange(len(self.cells)), [len(cell.shares) for cell in self.cells])
+        order = np.argsort(units, kind="stable")
+        return units[order], values[order], owners[order]
+
+    def touched(self, cell: Said) -> list[int]:
+        """The numbers of those that have a unit in common with `cell`."""
+        common = np.bincount(self._shared(cell.shares).owners, minlength=len(self.cells))
+        found: list[int] = np.flatnonzero(self._there & (common > 0)).tolist()
+        return found
+
+    @property
+    def left(self) -> list[int]:
+        """The numbers of those that are not dropped."""
+        found: list[int] = np.flatnonzero(self._there).tolist()
+        return found
+
+    def _shared(self, shares: Shares) -> _Shared:
+        units, values, owners = self._contributions
+        low, many = np.searchsorted(units, shares.units), np.searchsorted(units, shares.units, side="right")
+        many -= low
+        places = np.repeat(np.arange(len(shares)), many)
+        entries = np.repeat(low, many) + np.arange(len(places)) - np.repeat(np.cumsum(many) - many, many)
+        return _Shared(shares, places, entries, owners[entries], values[entries])
 
 
-def _by_rows(cell: Said, cells: Sequence[Said]) -> int:
-    items = np.concatenate([other.rows.items for other in cells])
-    units = np.concatenate([other.rows.units for other in cells])
-    owners = np.repeat(np.arange(len(cells)), [len(other.rows) for other in cells])
-    within = np.isin(items, cell.rows.items, assume_unique=True)
-    common, sizes = np.bincount(owners[within], minlength=len(cells)), np.bincount(owners, minlength=len(cells))
-    differing_units = [cell.rows.units[~np.isin(cell.rows.items, items[within], assume_unique=True)]]
-    for number in np.flatnonzero((common > 0) & (common < sizes)).tolist():  # of others no unit differs
-        own = owners == number
-        more, less = np.unique(units[own & ~within]), np.unique(units[own & within])
-        differing_units.append(more if len(more) < len(less) else less)
-    return len(np.unique(np.concatenate(differing_units)))
+@dataclass(frozen=True, slots=True, eq=False)
+class _Shared:
+    """What the units of a cell add to others, parallel: the unit's place in the cell, the place among all
+    contributions, the number of the other cell, and what it adds there."""
+
+    shares: Shares
+    places: Integers
+    entries: Integers
+    owners: Integers
+    values: NDArray[np.float64]
+
+    def least_apart(self, may_be_chosen: NDArray[np.bool_]) -> int:
+        """How many of the units differ from any union at least. Those that are in several cells may agree with all."""
+        chosen = may_be_chosen[self.owners]
+        many = np.bincount(self.places[chosen], minlength=len(self.shares))
+        alone = chosen & (many[self.places] == 1)
+        agreeing = _agreeing(self.shares.values[self.places[alone]], self.values[alone], same=False)
+        return len(self.shares) - int((many > 1).sum()) - agreeing
 
 
-def _by_units(cell: Said, cells: Sequence[Said]) -> int:
-    chosen = [other for other in cells if 2 * _common(cell.shares.units, other.shares.units) > len(other.shares)]
-    if not chosen:
-        return len(cell.shares)
-    units = np.concatenate([other.shares.units for other in chosen])
-    values = np.concatenate([other.shares.values for other in chosen])
-    order = np.argsort(units, kind="stable")
-    units, values = units[order], values[order]
-    first = np.flatnonzero(np.concatenate(([True], units[1:] != units[:-1])))
-    together = compact(Shares(units[first], np.add.reduceat(values, first)))
-    return differing(cell, Said(chosen[0].space, together, cell.rows, cell.buckets, cell.sample))
+def _units(ground: Rows, places: Integers, enough: int) -> Integers:
+    """The units of rows, or some of them that are `enough` or more."""
+    some = np.unique(ground.units[places[: 4 * FIRST]])
+    return some if len(places) <= 4 * FIRST or len(some) >= enough else np.unique(ground.units[places])
 
 
-def _common(first: Integers, second: Integers) -> int:
-    return len(np.intersect1d(first, second, assume_unique=True))
-
-
-def said(space: tuple[str, str], shares: Shares, rows: Ground, sample: Sample) -> Said:
-    kept = compact(shares)
-    return Said(space, kept, rows, buckets_of(kept.units), sample.columns(kept.units))
+def _added(units: Integers, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What each unit adds altogether; `units` ascend."""
+    if not len(units):
+        return values
+    return np.add.reduceat(values, np.flatnonzero(np.concatenate(([True], units[1:] != units[:-1]))))

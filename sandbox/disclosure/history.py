@@ -37,6 +37,8 @@ CREATE TRIGGER IF NOT EXISTS said_row_stays BEFORE DELETE ON said_row
 CREATE TRIGGER IF NOT EXISTS said_row_as_it_was BEFORE UPDATE ON said_row
     BEGIN SELECT RAISE(ABORT, 'what was said stays said'); END;
 """
+SPARSE_MAX: Final = 8
+"""Times as many numbers as items there may be from the least to the greatest for these to be looked up in a table."""
 Space = tuple[str, str]
 """(snapshot, name of the quantity)"""
 
@@ -69,6 +71,7 @@ class Rows:
         self.items, self.units, self.values = empty, empty, empty
         self._sorted, self._places = empty, empty
         self._owners: Integers | None = None
+        self._table: Integers | None = None
 
     @property
     def everything(self) -> Ground:
@@ -104,6 +107,12 @@ class Rows:
         self.values = np.concatenate((self.values, fresh.values))
         self._places = np.argsort(self.items, kind="stable")
         self._sorted = self.items[self._places]
+        self._table = self._tabled()
+
+    def since(self, before: Rows) -> Ground:
+        """The rows that came after those of `before`, in the order in which they came."""
+        first = len(before.items)
+        return Ground(self.items[first:], self.units[first:], self.values[first:])
 
     def fresh(self, rows: Ground) -> Ground:
         """Those of `rows` that are not there yet."""
@@ -123,8 +132,20 @@ class Rows:
     def _found(self, items: Integers) -> Integers:
         if not len(self._sorted):
             return np.full(len(items), -1, dtype=np.int64)
+        if self._table is not None:
+            found: Integers = self._table[np.clip(items - self._sorted[0] + 1, 0, len(self._table) - 1)]
+            return found
         near = np.minimum(np.searchsorted(self._sorted, items), len(self._sorted) - 1)
         return np.where(self._sorted[near] == items, self._places[near], -1)
+
+    def _tabled(self) -> Integers | None:
+        """The places of all items from one below the least to one above the greatest, where these are dense."""
+        span = int(self._sorted[-1] - self._sorted[0]) + 1
+        if span > SPARSE_MAX * len(self._sorted):
+            return None
+        found = np.full(span + 2, -1, dtype=np.int64)
+        found[self._sorted - self._sorted[0] + 1] = self._places
+        return found
 
 
 def array_of(places: BitMap) -> Integers:

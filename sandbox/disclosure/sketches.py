@@ -6,7 +6,6 @@ Every number here is a bound that holds for certain, so what is passed over is p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,22 +66,28 @@ class Sample:
         return self._order[np.searchsorted(self._sorted, there)]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Labels:
     """Who of the sample is in which of a part's cells, and how many each cell has, those in several left out."""
 
-    of: NDArray[np.int32]
-    sizes: Integers
+    def __init__(self, width: int) -> None:
+        self.of = np.full(width, OUTSIDE, dtype=np.int32)
+        self.sizes = np.empty(0, dtype=np.int64)
+
+    def add(self, columns: Integers) -> None:
+        """The next cell, by its columns of the sample."""
+        held = self.of[columns]
+        fresh, count = held == OUTSIDE, len(self.sizes)
+        lost = np.bincount(held[held >= 0], minlength=count)
+        self.of[columns] = np.where(fresh, count, SEVERAL)
+        self.sizes = np.append(self.sizes - lost, int(fresh.sum()))
 
 
 def labels_of(cells: Sequence[Integers], width: int) -> Labels:
     """`cells` are the columns of each."""
-    owners = np.repeat(np.arange(len(cells), dtype=np.int32), [len(columns) for columns in cells])
-    columns = np.concatenate(cells)
-    found = np.full(width, OUTSIDE, dtype=np.int32)
-    found[columns] = owners
-    found[np.bincount(columns, minlength=width) > 1] = SEVERAL
-    return Labels(found, np.bincount(found[found >= 0], minlength=len(cells)))
+    found = Labels(width)
+    for columns in cells:
+        found.add(columns)
+    return found
 
 
 def least_of_many(cells: Sequence[Integers], part: Labels) -> Integers:

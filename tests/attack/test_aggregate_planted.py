@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from policies.model import Aggregate
-from sandbox.disclosure import guard, memory, plan, primary, protect
+from sandbox.disclosure import compared, guard, memory, plan, primary, protect
 from tests.attack.test_aggregate_combinations import ALL, told
 from tests.attack.test_aggregate_questions import LINES, told_apart
 from tests.attack.test_aggregate_sequences import ATTACKS, played
@@ -94,11 +94,11 @@ PLANTS: dict[str, tuple[tuple[Plant, ...], Callable[[], list[str]]]] = {
     ),
     "homogeneous": (((protect, "one_value", lambda _: False),), lambda: seen_by_question("homogeneous-12")),
     "differences from one number": (
-        ((memory, "differing", lambda *_: FAR), (memory, "to_withhold", lambda _: frozenset())),
+        ((compared, "differing", lambda *_: FAR), (memory, "to_withhold", lambda _: frozenset())),
         lambda: seen_by_sequence("individual tracker"),
     ),
     "differences from unions": (
-        ((memory, "from_union", lambda *_: FAR), (memory, "to_withhold", lambda _: frozenset())),
+        ((guard.Beside, "nearest", lambda *_: FAR), (memory, "to_withhold", lambda _: frozenset())),
         lambda: seen_by_sequence("totals of a table, then the town"),
     ),
     "the past after a restart": (

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from policies.model import Aggregate
-from sandbox.disclosure import guard, memory, past
+from sandbox.disclosure import compared, guard, past
 from sandbox.disclosure.cells import Cell, Ground, Quantity, shares_of
 from sandbox.disclosure.memory import Remembered
 from sandbox.disclosure.past import Past
@@ -207,10 +207,10 @@ def test_what_is_proportional_is_the_same_number() -> None:
 PLANTED = {
     "rows instead of contributions": (guard, "_agreeing", lambda first, second, *, same: len(first)),
     "no factor": (guard, "_agreeing", lambda first, second, *, same: int((first == second).sum())),
-    "no pairs": (memory, "least_apart", lambda size, sizes, overlap: np.full(len(sizes), 99)),
-    "no unions": (memory.Remembered, "_near_parts", lambda self, one, covered: []),
-    "no unions of new cells": (memory.Remembered, "_near_union", lambda self, cells, beside: None),
-    "no past": (past.Past, "add", lambda self, cell: None),
+    "no pairs": (compared, "least_apart", lambda size, sizes, overlap: np.full(len(sizes), 99)),
+    "no unions": (compared, "least_from_union", lambda columns, parts: np.full(len(parts), 99)),
+    "no unions of new cells": (compared.Compared, "may_be_near", lambda self, *_: []),
+    "no past": (past.Past, "add", lambda self, cell, one: None),
 }
 ALL = (
     test_a_cell_with_a_few_units_more_is_withheld,
@@ -237,8 +237,8 @@ def test_a_guard_without_one_of_its_rules_is_noticed(name: str, monkeypatch: pyt
 
 @pytest.mark.parametrize("what", ["overlaps", "within_unions"])
 def test_a_sketch_that_sees_too_little_in_common_is_noticed(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = getattr(memory, what)
-    monkeypatch.setattr(memory, what, lambda *arguments: real(*arguments) // 4)
+    real = getattr(compared, what)
+    monkeypatch.setattr(compared, what, lambda *arguments: real(*arguments) // 4)
     with pytest.raises(AssertionError):
         _all_sketches()
 
