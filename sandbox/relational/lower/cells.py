@@ -24,6 +24,7 @@ from sandbox.relational.plan import TEXT_KEY_MAX, KeyPlan, ReleasePlan
 from sandbox.relational.statistics import Vector
 
 Group = tuple[Value, ...]
+SATURATED = 2**62
 
 
 def key_type(key: KeyPlan) -> Type:
@@ -51,8 +52,7 @@ def base(plan: ReleasePlan, schema: Schema, columns: Mapping[str, str]) -> Step:
 
 
 def raw(plan: ReleasePlan, schema: Schema) -> tuple[Step, Step]:
-    """The steps `base` and `raw`: a row per unit and group, with each component of the vectors; one alone is within the
-    declared norm, and so of 64 bits.
+    """The steps `base` and `raw`: a row per unit and group, with each component of the vectors before its clamp.
 
     Where the unit determines its group, the group is read off one of its rows: then no unit can lie in two groups.
     Cells whose key makes no group are left out.
@@ -71,12 +71,14 @@ def raw(plan: ReleasePlan, schema: Schema) -> tuple[Step, Step]:
 
 
 def _narrow(i: int, vector: Vector) -> list[str]:
-    """Components of a cell as the later steps read them: sums are of 128 bits to the engine, in which it is slow."""
+    """Components of a cell as the later steps read them: sums are of 128 bits to the engine, which is slow with them.
+
+    Saturating far beyond any norm: this bounds nothing, `norms.clamped` does.
+    """
     names = [f"r{i}_{j}" for j in range(len(vector.components))]
     if len(names) > 1:
         return names
-    most = min(vector.norm.total, 2**62)
-    return [f"CAST({clamp(names[0], str(-most), str(most))} AS BIGINT) AS {names[0]}"]
+    return [f"CAST({clamp(names[0], str(-SATURATED), str(SATURATED))} AS BIGINT) AS {names[0]}"]
 
 
 def _by(plan: ReleasePlan, names: list[str]) -> list[str]:
