@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 from sandbox.disclosure.cells import Integers
 from sandbox.disclosure.constraints import Constraints, Factored, classes_of
 from sandbox.disclosure.solver import INFINITE, Floats, TooHard
-from sandbox.disclosure.targets import Needs, Target
+from sandbox.disclosure.stopped import StoppedMoves
+from sandbox.disclosure.targets import ENOUGH, Needs, Target
 
 CHUNK = 4_000_000
 """Amounts that are moved at a time."""
 FREE = 1e-2
 """The least part of a target that nothing told may be: below, doubles do not tell how far it goes."""
+STOPPED_MAX = 200
+"""Targets whose smallest move is too small, and for which amounts are stopped."""
 MISSED_MAX = 1e-7
 """How far a cell may be from what was said, in parts of how far its target goes."""
 
@@ -61,6 +64,7 @@ class Moves:
         constraints = Constraints(held, count)
         self._unknown, self._incidence = constraints.unknown, constraints.incidence
         self._factored = Factored(self._incidence.common(self._weights))
+        self._stopped = StoppedMoves(self._incidence, self._factored, self._weights)
         self._tied = self._incidence.squares(self._factored.inverse)
         """Times the weight of a class, the part of it that is told."""
         free = 1 - self._tied * self._weights
@@ -76,12 +80,28 @@ class Moves:
         Source: docs/explanation/guarantees/linear-audit.md
         """
         needs, held = Needs.of(targets, nonnegative=self._nonnegative), self._held(targets)
-        kept = needs.met(*self._bounds(held, len(targets)))
-        left, step = np.flatnonzero(~kept), max(1, CHUNK // max(1, len(self._weights)))
+        up, down = self._bounds(held, len(targets))
+        left, step = np.flatnonzero(~needs.met(up, down)), max(1, CHUNK // max(1, len(self._weights)))
         for start in range(0, len(left), step):
             some = left[start : start + step]
-            kept[some] = needs.some(some).met(*self._moved(held.some(some, len(targets)), len(some)))
-        return kept
+            up[some], down[some] = self._moved(held.some(some, len(targets)), len(some))
+        if self._nonnegative:
+            for number in np.flatnonzero(~needs.met(up, down))[:STOPPED_MAX].tolist():
+                self._stop(number, held, needs, up, down)
+        return needs.met(up, down)
+
+    def _stop(self, number: int, held: _Held, needs: Needs, up: Floats, down: Floats) -> None:
+        """Lets the target go on where amounts are stopped that fall too far."""
+        own = held.owners == number
+        classes = held.classes[own]
+        if not len(classes) or (held.weights[own] < self._weights[classes]).any():
+            return
+        wanted = float(needs.down[number]) * ENOUGH
+        if down[number] < wanted and self._stopped.go(classes, -wanted):
+            down[number] = wanted
+        wanted = float(needs.up[number]) * ENOUGH - (min(down[number], wanted) if needs.slides[number] else 0.0)
+        if up[number] < wanted and self._stopped.go(classes, wanted):
+            up[number] = wanted
 
     def _held(self, targets: Sequence[Target]) -> _Held:
         """What the targets hold of classes that are unknown."""

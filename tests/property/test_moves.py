@@ -9,14 +9,15 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from sandbox.disclosure import constraints, moves
+from sandbox.disclosure import constraints, moves, stopped
 from sandbox.disclosure.cells import Integers
 from sandbox.disclosure.constraints import Constraints
 from sandbox.disclosure.moves import FREE, Moves
 from sandbox.disclosure.solver import INFINITE, Floats, Program, least
+from sandbox.disclosure.stopped import StoppedMoves
 from sandbox.disclosure.targets import Target
 
-SEEDS = range(40)
+SEEDS = range(24)
 
 
 class World:
@@ -92,7 +93,7 @@ def test_moves_show_most_of_what_is_so() -> None:
         found = [world.wide(target) for target in world.targets]
         wide, narrow = wide + sum(found), narrow + len(found) - sum(found)
     print(f"{kept} of {wide} wide targets are shown to be so; {narrow} are narrow")
-    assert kept >= wide / 2
+    assert kept >= 0.98 * wide
     assert narrow >= wide / 20
 
 
@@ -127,6 +128,15 @@ PLANTED: dict[str, tuple[tuple[object, str, object], ...]] = {
         (Moves, "_bounds", lambda self, held, count, real=Moves._bounds: [4 * far for far in real(self, held, count)]),
     ),
     "numbers that are told": ((moves, "FREE", -1.0),),
+    "amounts that are stopped below 0": ((stopped, "BELOW", 0.5),),
+    "stopped moves that change what is said": (
+        (
+            StoppedMoves,
+            "_together",
+            lambda self, columns, classes, change, _: np.isin(range(len(columns)), classes) * change,
+        ),
+        (StoppedMoves, "_right", lambda *_: True),
+    ),
     "cells left out that others do not tell": ((constraints, "LEFT", 0.9), (constraints, "EXACT", INFINITE)),
 }
 
