@@ -19,9 +19,10 @@ from policies.model import Aggregate
 from sandbox.disclosure.cells import Integers, Quantity
 from sandbox.disclosure.constraints import Constraints, classes_of
 from sandbox.disclosure.contributions import Contributions, Sizes
-from sandbox.disclosure.history import Rows, array_of
+from sandbox.disclosure.history import Rows, array_of, bitmap_of
 from sandbox.disclosure.linear import System
 from sandbox.disclosure.solver import Floats
+from sandbox.disclosure.sorting import numbered
 from sandbox.disclosure.targets import Target
 
 Signatures = NDArray[np.uint64]
@@ -59,14 +60,14 @@ class Atoms:
         self._rules = rules
         self._quantity = quantity
         used = np.flatnonzero(signatures)
-        _, first, atom_of_row = np.unique(signatures[used], return_index=True, return_inverse=True)
+        first, atom_of_row = numbered(signatures[used])
         self._count = len(first)
         atom_of = np.full(len(signatures), -1, dtype=np.int64)
         atom_of[used] = atom_of_row
         values = rows.values[used].astype(np.float64)
         self._totals = np.bincount(atom_of_row, weights=values, minlength=self._count).astype(np.float64)
         self._shares = Contributions.of(atom_of_row, rows.owners[used], values, len(signatures))
-        heads = BitMap(used[first].astype(np.uint32))
+        heads = bitmap_of(used[first])
         self._said = [atom_of[array_of(cell.places & heads)] for cell in cells.said]
         self._asked = {cell.number: (atom_of[array_of(cell.places & heads)], cell.price) for cell in cells.asked}
         self._secret = [self._target(atom_of[array_of(cell.places & heads)]) for cell in cells.secret]

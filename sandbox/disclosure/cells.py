@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Integers = NDArray[np.int64]
+EXACT_MAX = 2.0**53
+"""Doubles are whole numbers below this, and add up to the same in any order."""
 TAG_MAX = 2**60
 """Tags of units are evenly spread below this."""
 
@@ -77,10 +79,12 @@ class Shares:
 
 
 def shares_of(rows: Ground) -> Shares:
-    """What each unit adds; units whose rows cancel out are still there, with 0."""
+    """What each unit adds; units whose rows cancel out are still there, with 0. Sums do not hang on the order of rows,
+    or are taken in the order of items."""
     if not len(rows):
         return Shares(rows.units, np.empty(0))
-    order = np.argsort(rows.units, kind="stable")
+    exact = float(np.abs(rows.values.astype(np.float64)).sum()) < EXACT_MAX
+    order = np.argsort(rows.units) if exact else np.argsort(rows.units, kind="stable")
     units, values = rows.units[order], rows.values[order].astype(np.float64)
     first = np.flatnonzero(np.concatenate(([True], units[1:] != units[:-1])))
     return Shares(units[first], np.add.reduceat(values, first))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sandbox.disclosure.cells import Integers
 from sandbox.disclosure.solver import Floats, TooHard
+from sandbox.disclosure.sorting import by_number, numbered
 
 CELLS_MAX = 4_000
 """Cells that say something new: a factorisation of so many takes seconds."""
@@ -31,10 +32,9 @@ def classes_of(cells: Sequence[Integers], count: int) -> tuple[Integers, list[In
     dice, marks = np.random.default_rng(), np.zeros(count, dtype=np.uint64)
     for atoms in cells:
         marks[atoms] ^= dice.integers(1, 2**63, dtype=np.uint64)
-    _, first, found = np.unique(marks, return_index=True, return_inverse=True)
+    first, class_of = numbered(marks)
     heads = np.zeros(count, dtype=np.bool_)
     heads[first] = True
-    class_of = found.astype(np.int64)
     return class_of, [class_of[atoms[heads[atoms]]] for atoms in cells]
 
 
@@ -53,7 +53,7 @@ class Incidence:
         self.count, self.width = count, len(cells)
         owners = np.repeat(np.arange(len(cells), dtype=np.int64), [len(classes) for classes in cells])
         classes = np.concatenate([np.empty(0, dtype=np.int64), *cells])
-        self._owners = owners[np.argsort(classes, kind="stable")]
+        self._owners = owners[by_number(classes, count)]
         self._many = np.bincount(classes, minlength=count)
         self._starts = np.cumsum(self._many) - self._many
         self._groups = [self._group(int(many)) for many in np.unique(self._many) if many]

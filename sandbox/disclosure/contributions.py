@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from policies.model import Aggregate
 from sandbox.disclosure.cells import Integers
+from sandbox.disclosure.sorting import starts
 
 Floats = NDArray[np.float64]
 
@@ -29,7 +30,7 @@ class Contributions:
         order = np.argsort(pairs)
         pairs, values = pairs[order], values[order]
         if len(pairs):
-            first = np.flatnonzero(np.concatenate(([True], pairs[1:] != pairs[:-1])))
+            first = np.flatnonzero(starts(pairs))
             pairs, values = pairs[first], np.add.reduceat(values, first)
         return Contributions(pairs // units_count, pairs % units_count, values, units_count)
 
@@ -66,11 +67,10 @@ class Sizes:
         top = np.zeros(len(self.whole))
         if not len(self._groups):
             return top
-        first = np.flatnonzero(np.concatenate(([True], self._groups[1:] != self._groups[:-1])))
+        first = np.flatnonzero(starts(self._groups))
         top[self._groups[first]] = np.maximum.reduceat(self._left, first)
         at = np.flatnonzero(self._left == top[self._groups])
-        owners = self._groups[at]
-        self._left[at[np.concatenate(([True], owners[1:] != owners[:-1]))]] = 0.0
+        self._left[at[starts(self._groups[at])]] = 0.0
         return top
 
     def breaking(self, rules: Aggregate) -> Integers:

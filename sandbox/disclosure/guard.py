@@ -19,6 +19,7 @@ from pyroaring import BitMap
 from sandbox.disclosure.cells import Integers, Shares, shares_of
 from sandbox.disclosure.history import Rows, Space, array_of
 from sandbox.disclosure.sketches import Sample, buckets_of
+from sandbox.disclosure.sorting import distinct, starts
 
 RATIO_BITS = 16
 """Two ratios are taken for one where they agree to so many bits: what is reckoned within units comes in steps of its
@@ -213,7 +214,7 @@ class Beside:
         units = np.concatenate([cell.shares.units for cell in self.cells])
         values = np.concatenate([cell.shares.values for cell in self.cells])
         owners = np.repeat(np.arange(len(self.cells)), [len(cell.shares) for cell in self.cells])
-        order = np.argsort(units, kind="stable")
+        order = np.argsort(units)
         return units[order], values[order], owners[order]
 
     def touched(self, cell: Said) -> list[int]:
@@ -259,12 +260,12 @@ class _Shared:
 
 def _units(ground: Rows, places: Integers, enough: int) -> Integers:
     """The units of rows, or some of them that are `enough` or more."""
-    some = np.unique(ground.units[places[: 4 * FIRST]])
-    return some if len(places) <= 4 * FIRST or len(some) >= enough else np.unique(ground.units[places])
+    some = distinct(ground.units[places[: 4 * FIRST]])
+    return some if len(places) <= 4 * FIRST or len(some) >= enough else distinct(ground.units[places])
 
 
 def _added(units: Integers, values: NDArray[np.float64]) -> NDArray[np.float64]:
     """What each unit adds altogether; `units` ascend."""
     if not len(units):
         return values
-    return np.add.reduceat(values, np.flatnonzero(np.concatenate(([True], units[1:] != units[:-1]))))
+    return np.add.reduceat(values, np.flatnonzero(starts(units)))

@@ -7,6 +7,7 @@ are compressed (Roaring); rows are plain arrays of 64-bit integers.
 from __future__ import annotations
 
 import sqlite3
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +16,7 @@ import numpy as np
 from pyroaring import BitMap
 
 from sandbox.disclosure.cells import Ground, Integers, Quantity
+from sandbox.disclosure.sorting import numbered
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS said_row (
@@ -82,7 +84,7 @@ class Rows:
     def owners(self) -> Integers:
         """The number of each row's unit, counted from 0."""
         if self._owners is None:
-            self._owners = np.unique(self.units, return_inverse=True)[1].astype(np.int64)
+            self._owners = numbered(self.units)[1]
         return self._owners
 
     def including(self, cells: Sequence[Ground]) -> Rows:
@@ -91,7 +93,7 @@ class Rows:
         if not fresh:
             return self
         columns = [np.concatenate([getattr(rows, name) for rows in fresh]) for name in ("items", "units", "values")]
-        first = np.unique(columns[0], return_index=True)[1]
+        first = numbered(columns[0])[0]
         found = Rows()
         found.__dict__.update(self.__dict__)  # arrays are never written into
         found.add(Ground(*(column[first] for column in columns)))
@@ -146,6 +148,11 @@ class Rows:
         found = np.full(span + 2, -1, dtype=np.int64)
         found[self._sorted - self._sorted[0] + 1] = self._places
         return found
+
+
+def bitmap_of(places: Integers) -> BitMap:
+    """The set of `places`: an array of the standard library is read ten times as fast as one of numpy."""
+    return BitMap(array("I", places.astype(np.uint32).tobytes()))
 
 
 def array_of(places: BitMap) -> Integers:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sandbox.disclosure.cells import TAG_MAX, Cell, Ground, Integers, Quantity
 from sandbox.disclosure.plan import ProtectedPlan, Summed
+from sandbox.disclosure.sorting import by_number, starts
 from sandbox.relational.lower.cells import Group
 from sandbox.relational.lower.constants import ITEMS_PER_TABLE
 from sandbox.release.intake import BadIntake
@@ -108,7 +109,7 @@ def doubled(plan: ProtectedPlan, rows: Rows, number: int) -> bool:
 def _apart(rows: Rows, number: int) -> bool:
     """Whether each item occurs once: a table may have more rows for a unit than is declared."""
     items = rows.items[rows.values[number] != 0]
-    return len(items) == len(np.unique(items))
+    return bool(starts(np.sort(items, kind="stable")).all())  # mostly ascending already
 
 
 def cells_of(plan: ProtectedPlan, rows: Rows, parts: Sequence[Part], run: str) -> list[list[list[Cell]]]:
@@ -133,18 +134,18 @@ def _contributing(plan: ProtectedPlan, rows: Rows, number: int, run: str) -> tup
     keep = np.flatnonzero(values)
     units, groups = rows.units[keep], rows.groups[keep]
     items = units if summed.kind == "units" else rows.items[keep] if shared else keep
-    order = np.argsort(items, kind="stable")
+    order = np.argsort(items) if summed.kind == "units" else np.argsort(items, kind="stable")  # mostly ascending
     return quantity, Ground(items[order], units[order], values[keep][order]), groups[order]
 
 
 def _split(ground: Ground, groups: Integers, part: Part, units: bool) -> list[Ground]:
     """The rows of each group. Where units are counted, each once."""
     places = part.places[groups] if len(groups) else _EMPTY
-    order = np.argsort(places, kind="stable")
+    order = by_number(places, len(part.keys))
     places = places[order]
     items, owners, values = ground.items[order], ground.units[order], ground.values[order]
     if units and len(items):
-        first = np.concatenate(([True], (items[1:] != items[:-1]) | (places[1:] != places[:-1])))
+        first = starts(items) | starts(places)
         places, items, owners, values = places[first], items[first], owners[first], np.ones(first.sum(), dtype=np.int64)
     edges = np.searchsorted(places, np.arange(len(part.keys) + 1))
     return [Ground(items[a:b], owners[a:b], values[a:b]) for a, b in pairwise(edges)]

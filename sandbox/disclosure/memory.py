@@ -17,7 +17,7 @@ from sandbox.disclosure import history
 from sandbox.disclosure.atoms import Atoms, Cells, Placed
 from sandbox.disclosure.cells import Cell
 from sandbox.disclosure.guard import Said
-from sandbox.disclosure.history import Rows, SaidCell, Space, array_of
+from sandbox.disclosure.history import Rows, SaidCell, Space, array_of, bitmap_of
 from sandbox.disclosure.linear import to_withhold
 from sandbox.disclosure.nearness import not_near
 from sandbox.disclosure.past import Past
@@ -100,7 +100,7 @@ class Remembered:
             before = self._grounds.get(space) or self._past.grounds.get(space) or Rows()
             self._grounds[space] = ground = before.including([cell.rows for cell in cells])
             for cell in cells:
-                self._places[cell] = BitMap(ground.places_of(cell.rows.items).astype(np.uint32))
+                self._places[cell] = bitmap_of(ground.places_of(cell.rows.items))
 
     def _space(self, cell: Cell) -> Space:
         return self._snapshot, cell.quantity.name

@@ -25,6 +25,7 @@ from sandbox.disclosure.intake import Part, Rows, cells_of, doubled
 from sandbox.disclosure.plan import ProtectedPlan
 from sandbox.disclosure.primary import Reason, alike, one_value, primary
 from sandbox.disclosure.rounding import Number, Place, rounded
+from sandbox.disclosure.sorting import by_number, distinct
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,6 +150,6 @@ def _populations(plan: ProtectedPlan, rows: Rows, part: Part, number: int) -> di
 
 def _units_by(places: Integers, units: Integers, count: int) -> list[Integers]:
     """The units of each place, each once."""
-    order = np.argsort(places, kind="stable")
+    order = by_number(places, count)
     edges = np.searchsorted(places[order], np.arange(count + 1))
-    return [np.unique(units[order[a:b]]) for a, b in pairwise(edges)]
+    return [distinct(units[order[a:b]]) for a, b in pairwise(edges)]

@@ -54,8 +54,8 @@ class Sample:
         return 2 * SAMPLE
 
     def columns(self, units: Integers) -> Integers:
-        """Of those of `units` that are in the sample; new ones get one while there is room."""
-        taken = np.unique(units[units < self._limit])
+        """Of those of `units`, which ascend, that are in the sample; new ones get one while there is room."""
+        taken = units[units < self._limit]
         known = np.isin(taken, self._sorted, assume_unique=True)
         fresh = taken[~known][: self.width - len(self._columns)]
         if len(fresh):
