@@ -17,7 +17,7 @@ from pyroaring import BitMap
 
 from policies.model import Aggregate
 from sandbox.disclosure.cells import Integers, Quantity
-from sandbox.disclosure.constraints import Constraints, classes_of
+from sandbox.disclosure.constraints import Classes
 from sandbox.disclosure.contributions import Contributions, Sizes
 from sandbox.disclosure.history import Rows, array_of, bitmap_of
 from sandbox.disclosure.linear import System
@@ -75,24 +75,22 @@ class Atoms:
     def system(self, withheld: Container[int]) -> System:
         """What has to be kept from those to whom all is said but what is `withheld`. Raises TooHard."""
         asked = {number: found for number, found in self._asked.items() if number not in withheld}
-        targets = [*self._secret, *self._classes([*self._said, *(atoms for atoms, _ in asked.values())])]
-        return System(self._totals, self._quantity.nonnegative, self._said, asked, targets)
+        classes = Classes([*self._said, *(atoms for atoms, _ in asked.values())], self._count)
+        targets = [*self._secret, *self._told(classes)]
+        return System(self._totals, self._quantity.nonnegative, self._said, asked, classes, targets)
 
-    def _classes(self, cells: Sequence[Integers]) -> Iterator[Target]:
+    def _told(self, classes: Classes) -> Iterator[Target]:
         """The classes that break a rule for a cell by themselves, and the unions of small ones that are told."""
-        class_of, held = classes_of(cells, self._count)
-        seen = np.zeros(self._count, dtype=np.bool_)
-        for atoms in cells:
-            seen[atoms] = True
-        count = int(class_of.max(initial=-1)) + 1
-        sizes = Sizes(self._shares.together(np.where(seen, class_of, -1)), count)
-        kept = {int(classes[0]) for classes in held if len(classes) == 1}
+        sizes = Sizes(
+            self._shares.together(np.where(classes.seen, np.arange(classes.count), -1)[classes.of]), classes.count
+        )
+        kept = {int(own[0]) for own in classes.held if len(own) == 1}
         unsafe = [one for one in sizes.breaking(self._rules).tolist() if one not in kept]
-        members = _members(class_of, unsafe)
+        members = _members(classes.of, unsafe)
         for one in unsafe:
             yield self._promise(members[one], float(sizes.totals[one]), float(sizes.largest[one]))
         small = np.array([one for one in unsafe if 0 < sizes.units[one] < self._rules.units_min], dtype=np.int64)
-        for union in _told(small, sizes.units, held, count, self._rules):
+        for union in _unions(small, sizes.units, classes, self._rules):
             atoms = np.concatenate([members[one] for one in union.tolist()])
             yield self._promise(atoms, float(sizes.totals[union].sum()), float(sizes.largest[union].max()))
 
@@ -120,17 +118,15 @@ def _members(class_of: Integers, wanted: Sequence[int]) -> dict[int, Integers]:
     return {one: order[edges[i] : edges[len(wanted) + i]] for i, one in enumerate(wanted)}
 
 
-def _told(
-    small: Integers, units: Integers, cells: Sequence[Integers], count: int, rules: Aggregate
-) -> Iterator[Integers]:
+def _unions(small: Integers, units: Integers, classes: Classes, rules: Aggregate) -> Iterator[Integers]:
     """Unions of two and three small classes that have too few units together, and whose sum follows from the cells.
 
     A sum follows from them where no deviation that keeps every cell changes it; a random one tells, almost surely.
     A class that is told by itself is looked at by itself. Raises TooHard.
     """
-    if len(small) < 2 or not cells:
+    if len(small) < 2 or not classes.held:
         return
-    moved = Constraints(cells, count).deviation()
+    moved = classes.constraints.deviation()
     small = small[np.abs(moved[small]) > TOLD]
     places = small[np.argsort(moved[small], kind="stable")]
     moves, sizes = moved[places], units[places]

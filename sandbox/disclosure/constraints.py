@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,21 +22,32 @@ CHUNK = 4_000_000
 """Pairs that are added up at a time."""
 JITTER, LEFT = 1e-11, 1e-6
 """What is added to the diagonal so that a cell that others tell can be seen, and which part of it is left then."""
-EXACT = 1e-7
-"""How near to a cell, of which each class has 0 or 1, the combination of others has to be that tells it."""
+DRAWN, EXACT = 6, 1e-7
+"""So many drawn amounts of all classes, of about 1, have to have the same sum in a cell and in what tells it."""
 LOST_MAX = 1e-5
 """What may be lost in doubles of the part of a number that is told."""
 
 
-def classes_of(cells: Sequence[Integers], count: int) -> tuple[Integers, list[Integers]]:
-    """The class of each of `count` atoms, and the classes of each cell: atoms in the same cells are one class."""
-    dice, marks = np.random.default_rng(), np.zeros(count, dtype=np.uint64)
-    for atoms in cells:
-        marks[atoms] ^= dice.integers(1, 2**63, dtype=np.uint64)
-    first, class_of = numbered(marks)
-    heads = np.zeros(count, dtype=np.bool_)
-    heads[first] = True
-    return class_of, [class_of[atoms[heads[atoms]]] for atoms in cells]
+class Classes:
+    """Atoms in classes: those in the same `cells` are one. `held` are the classes of each cell."""
+
+    def __init__(self, cells: Sequence[Integers], atoms: int) -> None:
+        dice, marks = np.random.default_rng(), np.zeros(atoms, dtype=np.uint64)
+        for held in cells:
+            marks[held] ^= dice.integers(1, 2**63, dtype=np.uint64)
+        first, self.of = numbered(marks)
+        """The class of each atom."""
+        self.count = len(first)
+        self.seen = marks[first] > 0
+        """Which classes are in a cell at all."""
+        heads = np.zeros(atoms, dtype=np.bool_)
+        heads[first] = True
+        self.held = [self.of[held[heads[held]]] for held in cells]
+
+    @cached_property
+    def constraints(self) -> Constraints:
+        """Raises TooHard."""
+        return Constraints(self.held, self.count)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,6 +90,13 @@ class Incidence:
             found += np.bincount(both, weights=each, minlength=len(found))
         return found.reshape(self.width, self.width)
 
+    def totals(self, amounts: Floats) -> Floats:
+        """For each cell the sum of its classes' `amounts`, which are a column of numbers or several."""
+        classes = np.repeat(np.arange(self.count), self._many)
+        if amounts.ndim == 1:
+            return np.bincount(self._owners, weights=amounts[classes], minlength=self.width).astype(np.float64)
+        return np.stack([self.totals(column) for column in amounts.T], axis=1)
+
     def squares(self, matrix: Floats) -> Floats:
         """For each class the sum of `matrix` over all pairs of its cells."""
         found = np.zeros(self.count)
@@ -88,6 +107,10 @@ class Incidence:
     def sums(self, amounts: Floats) -> Floats:
         """For each class the sum of its cells' `amounts`, which are a column of numbers or several."""
         found = np.zeros((self.count, *amounts.shape[1:]))
+        if amounts.ndim == 1 and len(self._owners):
+            there = self._many > 0
+            found[there] = np.add.reduceat(amounts[self._owners], self._starts[there])
+            return found
         for group in self._groups:
             for cells in group.cells.T:
                 found[group.classes] += amounts[cells]
@@ -117,9 +140,7 @@ class Constraints:
         """A random deviation of all classes that keeps the sum of every cell. Raises TooHard."""
         drawn = np.where(self.unknown, np.random.default_rng().normal(size=len(self.unknown)), 0.0)
         factored = Factored(self.incidence.common(np.ones(self.incidence.count)))
-        places, cells = self.incidence.pairs(np.arange(self.incidence.count))
-        sums: Floats = np.bincount(cells, weights=drawn[places], minlength=self.incidence.width).astype(np.float64)
-        found: Floats = drawn - self.incidence.sums(factored.solved(sums))
+        found: Floats = drawn - self.incidence.sums(factored.solved(self.incidence.totals(drawn)))
         return found
 
 
@@ -162,24 +183,17 @@ def undetermined(cells: Sequence[Integers], count: int) -> NDArray[np.bool_]:
 
 
 def _independent(incidence: Incidence, cells: Sequence[Integers]) -> Incidence:
-    """Without cells that others tell: each that is left out is found to be a combination of those that stay."""
+    """Without cells that others tell: each that is left out is found to be a combination of those that stay, for drawn
+    amounts have the same sum in both."""
     common = incidence.common(np.ones(incidence.count))
     scaled = _scaled(common)[1]
     pivots = np.square(np.diag(_root(scaled + JITTER * np.eye(len(scaled)))))
     if not (pivots <= LEFT).any():
         return incidence
     stay, go = np.flatnonzero(pivots > LEFT), np.flatnonzero(pivots <= LEFT)
-    kept = Incidence([cells[i] for i in stay.tolist()], incidence.count)
-    told = np.zeros(len(go), dtype=np.bool_)
     weights = Factored(common[np.ix_(stay, stay)]).solved(common[np.ix_(stay, go)])
-    step = max(1, CHUNK // max(1, incidence.count))
-    for start in range(0, len(go), step):
-        made = kept.sums(weights[:, start : start + step])
-        for place, number in enumerate(go[start : start + step].tolist()):
-            made[cells[number], place] -= 1.0
-        told[start : start + step] = np.abs(made).max(axis=0, initial=0.0) < EXACT
-    if told.all():
-        return kept
+    drawn = incidence.totals(np.random.default_rng().normal(size=(incidence.count, DRAWN)))
+    told = (np.abs(drawn[go] - weights.T @ drawn[stay]) < EXACT).all(axis=1)
     return Incidence([cells[i] for i in sorted([*stay.tolist(), *go[~told].tolist()])], incidence.count)
 
 

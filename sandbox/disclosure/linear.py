@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox.disclosure.cells import Integers
-from sandbox.disclosure.constraints import undetermined
+from sandbox.disclosure.constraints import Classes, undetermined
 from sandbox.disclosure.moves import Moves
 from sandbox.disclosure.solver import INFINITE, Floats, Program, TooHard, least
 from sandbox.disclosure.targets import ENOUGH, Needs, Target
@@ -34,12 +34,13 @@ REWARD = 1_000.0
 @dataclass(frozen=True, slots=True, eq=False)
 class System:
     """`said` are the atoms of cells that were said before, `asked` those of the cells that may still be withheld, each
-    with the price of withholding it. No cell is without atoms."""
+    with the price of withholding it; `classes` are by both. No cell is without atoms."""
 
     totals: Floats
     nonnegative: bool
     said: Sequence[Integers]
     asked: Mapping[int, tuple[Integers, float]]
+    classes: Classes
     targets: Sequence[Target]
 
 
@@ -74,7 +75,8 @@ class _Audit:
         system = self._system
         asked = [atoms for number, (atoms, _) in system.asked.items() if number not in self.withheld]
         try:
-            moves = Moves(system.totals, [*system.said, *asked], nonnegative=system.nonnegative)
+            classes = Classes([*system.said, *asked], len(system.totals)) if self.withheld else system.classes
+            moves = Moves(system.totals, classes, nonnegative=system.nonnegative)
         except TooHard:
             return list(targets)
         return [target for target, kept in zip(targets, moves.keep(targets).tolist(), strict=True) if not kept]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox.disclosure.cells import Integers
-from sandbox.disclosure.constraints import Constraints, Factored, classes_of
+from sandbox.disclosure.constraints import Classes, Factored
 from sandbox.disclosure.solver import INFINITE, Floats, TooHard
 from sandbox.disclosure.stopped import StoppedMoves
 from sandbox.disclosure.targets import ENOUGH, Needs, Target
@@ -50,19 +50,18 @@ class _Held:
 class Moves:
     """Over all amounts of one system. Raises TooHard where there is no saying.
 
-    `totals` are those of the atoms, `cells` the atoms of each number that is said.
+    `totals` are those of the atoms, which are in `classes` by all that is said.
     """
 
-    def __init__(self, totals: Floats, cells: Sequence[Integers], *, nonnegative: bool) -> None:
+    def __init__(self, totals: Floats, classes: Classes, *, nonnegative: bool) -> None:
         if nonnegative and len(totals) and totals.min() <= 0:
             raise TooHard
         self._nonnegative = nonnegative
         self._atoms = totals if nonnegative else np.ones(len(totals))
-        self._class_of, held = classes_of(cells, len(totals))
-        count = int(self._class_of.max(initial=-1)) + 1
-        self._weights: Floats = np.bincount(self._class_of, weights=self._atoms, minlength=count).astype(np.float64)
-        constraints = Constraints(held, count)
-        self._unknown, self._incidence = constraints.unknown, constraints.incidence
+        self._class_of = classes.of
+        weights = np.bincount(self._class_of, weights=self._atoms, minlength=classes.count)
+        self._weights: Floats = weights.astype(np.float64)
+        self._unknown, self._incidence = classes.constraints.unknown, classes.constraints.incidence
         self._factored = Factored(self._incidence.common(self._weights))
         self._stopped = StoppedMoves(self._incidence, self._factored, self._weights)
         self._tied = self._incidence.squares(self._factored.inverse)

@@ -68,7 +68,6 @@ class StoppedMoves:
     def _right(self, parts: Floats, classes: Integers, change: float) -> bool:
         """Whether a move is what it should be, by plain addition."""
         moved = parts * self._weights
-        places, cells = self._incidence.pairs(np.arange(self._incidence.count))
-        missed = np.bincount(cells, weights=moved[places], minlength=self._incidence.width)
+        missed = self._incidence.totals(moved)
         most = MISSED_MAX * abs(change)
         return bool(np.abs(missed).max(initial=0.0) <= most and abs(moved[classes].sum() - change) <= most)

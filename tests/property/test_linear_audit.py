@@ -136,18 +136,16 @@ def test_an_audit_without_history_is_noticed(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_an_audit_that_looks_at_classes_one_by_one_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(atoms, "_told", lambda *_: iter(()))
+    monkeypatch.setattr(atoms, "_unions", lambda *_: iter(()))
     with pytest.raises(AssertionError):
         _all_random_series()
 
 
 def test_an_audit_to_which_withheld_cells_open_classes_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each atom as a class of its own, as if a reader could tell apart what only a withheld cell does."""
-    real = atoms.Atoms._classes
+    real = atoms.Classes
     monkeypatch.setattr(
-        atoms.Atoms,
-        "_classes",
-        lambda self, cells: real(self, [*cells, *(np.array([i]) for i in range(self._count))]),
+        atoms, "Classes", lambda cells, count: real([*cells, *(np.array([i]) for i in range(count))], count)
     )
     with pytest.raises(AssertionError):
         test_asking_for_a_part_of_it_first_does_not_open_it()

@@ -11,7 +11,7 @@ import pytest
 
 from sandbox.disclosure import constraints, moves, stopped
 from sandbox.disclosure.cells import Integers
-from sandbox.disclosure.constraints import Constraints
+from sandbox.disclosure.constraints import Classes, Constraints
 from sandbox.disclosure.moves import FREE, Moves
 from sandbox.disclosure.solver import INFINITE, Floats, Program, least
 from sandbox.disclosure.stopped import StoppedMoves
@@ -67,7 +67,8 @@ class World:
 
 
 def shown(world: World) -> Sequence[bool]:
-    found: Sequence[bool] = Moves(world.totals, world.cells, nonnegative=world.nonnegative).keep(world.targets).tolist()
+    classes = Classes(world.cells, len(world.totals))
+    found: Sequence[bool] = Moves(world.totals, classes, nonnegative=world.nonnegative).keep(world.targets).tolist()
     return found
 
 
