@@ -23,7 +23,7 @@ from sandbox.disclosure.history import Rows, array_of, bitmap_of
 from sandbox.disclosure.linear import System
 from sandbox.disclosure.solver import Floats
 from sandbox.disclosure.sorting import numbered
-from sandbox.disclosure.targets import Target
+from sandbox.disclosure.targets import Targets
 
 Signatures = NDArray[np.uint64]
 LEAST_PERCENT = 1.0
@@ -70,52 +70,76 @@ class Atoms:
         heads = bitmap_of(used[first])
         self._said = [atom_of[array_of(cell.places & heads)] for cell in cells.said]
         self._asked = {cell.number: (atom_of[array_of(cell.places & heads)], cell.price) for cell in cells.asked}
-        self._secret = [self._target(atom_of[array_of(cell.places & heads)]) for cell in cells.secret]
+        self._secret = self._targets([atom_of[array_of(cell.places & heads)] for cell in cells.secret])
 
     def system(self, withheld: Container[int]) -> System:
         """What has to be kept from those to whom all is said but what is `withheld`. Raises TooHard."""
         asked = {number: found for number, found in self._asked.items() if number not in withheld}
         classes = Classes([*self._said, *(atoms for atoms, _ in asked.values())], self._count)
-        targets = [*self._secret, *self._told(classes)]
-        return System(self._totals, self._quantity.nonnegative, self._said, asked, classes, targets)
+        return System(
+            self._totals, self._quantity.nonnegative, self._said, asked, classes, self._secret.and_(self._told(classes))
+        )
 
-    def _told(self, classes: Classes) -> Iterator[Target]:
+    def _told(self, classes: Classes) -> Targets:
         """The classes that break a rule for a cell by themselves, and the unions of small ones that are told."""
         sizes = Sizes(
             self._shares.together(np.where(classes.seen, np.arange(classes.count), -1)[classes.of]), classes.count
         )
-        kept = {int(own[0]) for own in classes.held if len(own) == 1}
-        unsafe = [one for one in sizes.breaking(self._rules).tolist() if one not in kept]
-        members = _members(classes.of, unsafe)
-        for one in unsafe:
-            yield self._promise(members[one], float(sizes.totals[one]), float(sizes.largest[one]))
-        small = np.array([one for one in unsafe if 0 < sizes.units[one] < self._rules.units_min], dtype=np.int64)
-        for union in _unions(small, sizes.units, classes, self._rules):
-            atoms = np.concatenate([members[one] for one in union.tolist()])
-            yield self._promise(atoms, float(sizes.totals[union].sum()), float(sizes.largest[union].max()))
+        alone = np.zeros(classes.count, dtype=np.bool_)
+        alone[[int(own[0]) for own in classes.held if len(own) == 1]] = True
+        unsafe = sizes.breaking(self._rules)
+        unsafe = unsafe[~alone[unsafe]]
+        members = _Members(classes)
+        small = unsafe[(sizes.units[unsafe] > 0) & (sizes.units[unsafe] < self._rules.units_min)]
+        unions = list(_unions(small, sizes.units, classes, self._rules))
+        every = np.concatenate((unsafe, *unions))
+        if not len(every):
+            return Targets.of(())
+        atoms, counts = members.of(every)
+        first = np.cumsum([0, *np.ones(len(unsafe), dtype=np.int64), *(len(union) for union in unions)])[:-1]
+        return self._promises(
+            atoms,
+            np.add.reduceat(counts, first),
+            np.add.reduceat(sizes.totals[every], first),
+            np.maximum.reduceat(sizes.largest[every], first),
+        )
 
-    def _target(self, atoms: Integers) -> Target:
-        """A cell that must stay unknown."""
-        sizes = Sizes(self._shares.only(atoms), 1)
-        return self._promise(atoms, float(sizes.totals[0]), float(sizes.largest[0]))
+    def _targets(self, cells: Sequence[Integers]) -> Targets:
+        """Cells that must stay unknown."""
+        sizes = [Sizes(self._shares.only(atoms), 1) for atoms in cells]
+        return self._promises(
+            np.concatenate([np.empty(0, dtype=np.int64), *cells]),
+            np.array([len(atoms) for atoms in cells], dtype=np.int64),
+            np.array([size.totals[0] for size in sizes], dtype=np.float64),
+            np.array([size.largest[0] for size in sizes], dtype=np.float64),
+        )
 
-    def _promise(self, atoms: Integers, total: float, largest: float) -> Target:
-        """The promise for a number that must stay unknown: what was said leaves room for
+    def _promises(self, atoms: Integers, sizes: Integers, totals: Floats, largest: Floats) -> Targets:
+        """The promise for numbers that must stay unknown: what was said leaves room for
 
         - counts: `units_min` values from the least to the greatest possible;
-        - sums: its largest contribution to be `p_percent` (at least 1) more, and as much less where an amount can be.
+        - sums: the largest contribution to be `p_percent` (at least 1) more, and as much less where an amount can be.
         """
         if self._quantity.counts:
-            return Target(atoms, total, float(self._rules.units_min), 0.0, slides=True)
-        room = max(max(float(self._rules.p_percent), LEAST_PERCENT) / 100 * largest, 1.0)
-        return Target(atoms, total, room, room, slides=False)
+            up, down = np.full(len(sizes), float(self._rules.units_min)), np.zeros(len(sizes))
+            return Targets(atoms, sizes, totals, up, down, slides=np.ones(len(sizes), dtype=np.bool_))
+        room = np.maximum(max(float(self._rules.p_percent), LEAST_PERCENT) / 100 * largest, 1.0)
+        return Targets(atoms, sizes, totals, room, room, slides=np.zeros(len(sizes), dtype=np.bool_))
 
 
-def _members(class_of: Integers, wanted: Sequence[int]) -> dict[int, Integers]:
-    """The atoms of each class that is wanted."""
-    order = np.argsort(class_of, kind="stable")
-    edges = np.searchsorted(class_of[order], [*wanted, *(one + 1 for one in wanted)])
-    return {one: order[edges[i] : edges[len(wanted) + i]] for i, one in enumerate(wanted)}
+class _Members:
+    """The atoms of classes."""
+
+    def __init__(self, classes: Classes) -> None:
+        self._order = np.argsort(classes.of, kind="stable")
+        self._counts = np.bincount(classes.of, minlength=classes.count)
+        self._starts = np.cumsum(self._counts) - self._counts
+
+    def of(self, classes: Integers) -> tuple[Integers, Integers]:
+        """The atoms of each, one class after the other, and how many each has."""
+        counts = self._counts[classes]
+        within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+        return self._order[np.repeat(self._starts[classes], counts) + within], counts
 
 
 def _unions(small: Integers, units: Integers, classes: Classes, rules: Aggregate) -> Iterator[Integers]:

@@ -198,6 +198,8 @@ class Beside:
         chosen = smaller & (2 * np.bincount(shared.owners, minlength=len(self.cells)) > self._sizes)
         if not chosen.any():
             return cell.size
+        if (apart := self._first_apart(cell, shared, chosen)) >= enough:
+            return apart
         kept = chosen[shared.owners]
         mine = np.bincount(shared.places[kept], weights=shared.values[kept], minlength=cell.size)
         units, values, owners = self._contributions
@@ -216,6 +218,14 @@ class Beside:
         owners = np.repeat(np.arange(len(self.cells)), [len(cell.shares) for cell in self.cells])
         order = np.argsort(units)
         return units[order], values[order], owners[order]
+
+    def _first_apart(self, cell: Said, shared: _Shared, chosen: NDArray[np.bool_]) -> int:
+        """How many of the first units differ from the union of the `chosen`."""
+        last, few = int(np.searchsorted(shared.places, FIRST)), min(FIRST, cell.size)
+        kept = chosen[shared.owners[:last]]
+        mine = np.bincount(shared.places[:last][kept], weights=shared.values[:last][kept], minlength=few)
+        both = mine != 0
+        return few - _agreeing(cell.shares.values[:few][both], mine[both], same=cell.space[1] == self.space[1])
 
     def touched(self, cell: Said) -> list[int]:
         """The numbers of those that have a unit in common with `cell`."""

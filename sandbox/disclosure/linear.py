@@ -18,7 +18,7 @@ from sandbox.disclosure.cells import Integers
 from sandbox.disclosure.constraints import Classes, undetermined
 from sandbox.disclosure.moves import Moves
 from sandbox.disclosure.solver import INFINITE, Floats, Program, TooHard, least
-from sandbox.disclosure.targets import ENOUGH, Needs, Target
+from sandbox.disclosure.targets import ENOUGH, Needs, Target, Targets
 
 ATOMS_MAX = 20_000
 """Unknowns of one program; where there are more, what is linked to them is withheld."""
@@ -41,7 +41,7 @@ class System:
     said: Sequence[Integers]
     asked: Mapping[int, tuple[Integers, float]]
     classes: Classes
-    targets: Sequence[Target]
+    targets: Targets
 
 
 def to_withhold(system: System) -> frozenset[int]:
@@ -57,7 +57,7 @@ def to_withhold(system: System) -> frozenset[int]:
         before = len(audit.withheld)
         audit.protect(left.pop(0))
         if len(audit.withheld) > before:
-            left = audit.not_shown_by_moves(left)
+            left = audit.not_shown_by_moves(Targets.of(left))
     return frozenset(audit.withheld)
 
 
@@ -70,7 +70,7 @@ class _Audit:
         self._programs = 0
         self.withheld: set[int] = set()
 
-    def not_shown_by_moves(self, targets: Sequence[Target]) -> list[Target]:
+    def not_shown_by_moves(self, targets: Targets) -> list[Target]:
         """Those of which the smallest move does not show that they keep their intervals."""
         system = self._system
         asked = [atoms for number, (atoms, _) in system.asked.items() if number not in self.withheld]
@@ -78,8 +78,8 @@ class _Audit:
             classes = Classes([*system.said, *asked], len(system.totals)) if self.withheld else system.classes
             moves = Moves(system.totals, classes, nonnegative=system.nonnegative)
         except TooHard:
-            return list(targets)
-        return [target for target, kept in zip(targets, moves.keep(targets).tolist(), strict=True) if not kept]
+            return targets.each(np.arange(len(targets)))
+        return targets.each(np.flatnonzero(~moves.keep(targets)))
 
     def still_told(self, targets: Sequence[Target]) -> list[Target]:
         """Those that a few programs, each of which moves many at once, do not show to keep their intervals."""
@@ -135,7 +135,7 @@ class _Audit:
 
 def _together(part: _Part, targets: Sequence[Target], system: System) -> list[Target]:
     """The targets that no move found keeps: a move that is found counts for every target that it moves."""
-    dice, needs = np.random.default_rng(len(targets)), Needs.of(targets, nonnegative=system.nonnegative)
+    dice, needs = np.random.default_rng(len(targets)), Needs.of(Targets.of(targets), nonnegative=system.nonnegative)
     up, down, idle = np.zeros(len(targets)), np.zeros(len(targets)), 0
     for _ in range(ROUNDS_MAX):
         kept = needs.met(up, down)

@@ -9,7 +9,6 @@ Source: docs/explanation/guarantees/linear-audit.md
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +17,9 @@ from numpy.typing import NDArray
 from sandbox.disclosure.cells import Integers
 from sandbox.disclosure.constraints import Classes, Factored
 from sandbox.disclosure.solver import INFINITE, Floats, TooHard
+from sandbox.disclosure.sorting import numbered
 from sandbox.disclosure.stopped import StoppedMoves
-from sandbox.disclosure.targets import ENOUGH, Needs, Target
+from sandbox.disclosure.targets import ENOUGH, Needs, Targets
 
 CHUNK = 4_000_000
 """Amounts that are moved at a time."""
@@ -71,7 +71,7 @@ class Moves:
         self._wide_most = float(self._tied[self._unknown & ~narrow].max(initial=0.0))
         self._narrow_most = float((FREE / self._weights[narrow]).max(initial=0.0))
 
-    def keep(self, targets: Sequence[Target]) -> NDArray[np.bool_]:
+    def keep(self, targets: Targets) -> NDArray[np.bool_]:
         """Which targets are shown to keep their intervals.
 
         Guarantee: for those there are amounts, none below 0 where none may be, with which every number that is said is
@@ -102,16 +102,14 @@ class Moves:
         if up[number] < wanted and self._stopped.go(classes, wanted):
             up[number] = wanted
 
-    def _held(self, targets: Sequence[Target]) -> _Held:
+    def _held(self, targets: Targets) -> _Held:
         """What the targets hold of classes that are unknown."""
-        sizes = [len(target.atoms) for target in targets]
-        owners = np.repeat(np.arange(len(targets), dtype=np.int64), sizes)
-        atoms = np.concatenate([np.empty(0, dtype=np.int64), *(target.atoms for target in targets)])
-        count = len(self._weights)
-        both, place = np.unique(owners * count + self._class_of[atoms], return_inverse=True)
-        weights, classes = np.bincount(place, weights=self._atoms[atoms], minlength=len(both)), both % count
+        both = targets.owners * len(self._weights) + self._class_of[targets.atoms]
+        first, place = numbered(both)
+        weights = np.bincount(place, weights=self._atoms[targets.atoms], minlength=len(first)).astype(np.float64)
+        owners, classes = np.divmod(both[first], len(self._weights))
         within = self._unknown[classes]
-        return _Held(both[within] // count, classes[within], weights[within])
+        return _Held(owners[within], classes[within], weights[within])
 
     def _bounds(self, held: _Held, count: int) -> tuple[Floats, Floats]:
         """How far up and down each of `count` targets goes at least that lies within one class. Its move is not

@@ -15,7 +15,7 @@ from sandbox.disclosure.constraints import Classes, Constraints
 from sandbox.disclosure.moves import FREE, Moves
 from sandbox.disclosure.solver import INFINITE, Floats, Program, least
 from sandbox.disclosure.stopped import StoppedMoves
-from sandbox.disclosure.targets import Target
+from sandbox.disclosure.targets import Target, Targets
 
 SEEDS = range(24)
 
@@ -68,7 +68,9 @@ class World:
 
 def shown(world: World) -> Sequence[bool]:
     classes = Classes(world.cells, len(world.totals))
-    found: Sequence[bool] = Moves(world.totals, classes, nonnegative=world.nonnegative).keep(world.targets).tolist()
+    found: Sequence[bool] = (
+        Moves(world.totals, classes, nonnegative=world.nonnegative).keep(Targets.of(world.targets)).tolist()
+    )
     return found
 
 
