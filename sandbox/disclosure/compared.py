@@ -28,9 +28,9 @@ from sandbox.recent import Recent
 K = TypeVar("K", bound=Hashable)
 COMPARED_MAX: Final = 2_000
 """Cells and parts that one cell is compared with unit by unit; where there are more it counts as near."""
-READY_MAX: Final = 512
-"""Cells that are kept ready to be compared unit by unit."""
-PARTS_READY_MAX: Final = 32
+LARGE: Final = 20_000
+READY_MAX, LARGE_READY_MAX, PARTS_READY_MAX = 512, 16, 8
+"""Cells that are kept ready to be compared unit by unit; of those with many units, and of whole parts, only a few."""
 
 
 class _Grown:
@@ -57,6 +57,7 @@ class Compared(Generic[K]):
     def __init__(self, width: int, whole: Callable[[int, int], Said]) -> None:
         self.width = width
         self._whole: Recent[int, Said] = Recent(READY_MAX)
+        self._large: Recent[int, Said] = Recent(LARGE_READY_MAX)
         self._beside: Recent[tuple[int, int], Beside] = Recent(PARTS_READY_MAX)
         self._again = whole
         self._sizes, self._part_of, self._buckets = _Grown(1), _Grown(1), _Grown(BUCKETS)
@@ -82,26 +83,28 @@ class Compared(Generic[K]):
         self._part_of.add(place)
         self._buckets.add(one.buckets)
         self._samples.append(one.sample)
+        self._ready(one.size).get(number, lambda: one)
         return number
 
-    def near(self, one: Said, least: int, looked_at: Callable[[K], bool] = lambda _: True) -> bool:
-        """Whether some, but fewer than `least` units tell `one` from a cell, or from a union of a part that is
-        `looked_at`."""
-        sizes, common = self.sizes, overlaps(one.buckets, self._buckets.rows)
-        cells = np.flatnonzero(least_apart(one.size, sizes, common) < least).tolist()
-        covered = self._by_part(within_unions(one.size, sizes, common))
-        parts = [
-            place
-            for place in np.flatnonzero(one.size - covered < least).tolist()
-            if len(self._parts[place]) > 1 and looked_at(self._keys[place])
-        ]
+    def near(self, one: Said, least: int) -> bool:
+        """Whether some, but fewer than `least` units tell `one` from a cell."""
+        numbers = np.flatnonzero(np.abs(self.sizes - one.size) < least)
+        common = overlaps(one.buckets, self._buckets.rows[numbers])
+        cells = numbers[least_apart(one.size, self.sizes[numbers], common) < least].tolist()
+        if len(cells) > COMPARED_MAX:
+            return True
+        return any(0 < differing(one, self._cell(number), least) < least for number in cells)
+
+    def union_near(self, one: Said, least: int) -> bool:
+        """Whether some, but fewer than `least` units tell `one` from a union of cells of a part."""
+        covered = self._by_part(within_unions(one.size, self.sizes, overlaps(one.buckets, self._buckets.rows)))
+        near = np.flatnonzero(one.size - covered < least).tolist()
+        parts = [place for place in near if len(self._parts[place]) > 1]
         bounds = least_from_union(one.sample, [self._labels_of(place) for place in parts]).tolist()
         unions = [place for place, bound in zip(parts, bounds, strict=True) if bound < least]
-        if len(cells) + len(unions) > COMPARED_MAX:
+        if len(unions) > COMPARED_MAX:
             return True
-        return any(0 < differing(one, self._cell(number), least) < least for number in cells) or any(
-            0 < self._part(place).nearest(one, least) < least for place in unions
-        )
+        return any(0 < self._part(place).nearest(one, least) < least for place in unions)
 
     def may_be_near(self, cells: Beside, least: int, looked_at: Callable[[K], bool] = lambda _: True) -> list[Said]:
         """The cells, of parts that are `looked_at`, that fewer than `least` units may tell from a union of `cells`."""
@@ -126,14 +129,15 @@ class Compared(Generic[K]):
         return found.astype(np.int64)
 
     def _cell(self, number: int) -> Said:
-        return self._whole.get(number, lambda: self._make(number))
+        size = int(self._sizes.rows[number, 0])
+        return self._ready(size).get(number, lambda: self._again(number, size))
 
-    def _make(self, number: int) -> Said:
-        return self._again(number, int(self._sizes.rows[number, 0]))
+    def _ready(self, size: int) -> Recent[int, Said]:
+        return self._large if size > LARGE else self._whole
 
     def _part(self, place: int) -> Beside:
         numbers = self._parts[place]
-        return self._beside.get((place, len(numbers)), lambda: Beside([self._make(number) for number in numbers]))
+        return self._beside.get((place, len(numbers)), lambda: Beside([self._cell(number) for number in numbers]))
 
     def _labels_of(self, place: int) -> Labels:
         """Who of the sample is in which of a part's cells: made when it is first asked for."""

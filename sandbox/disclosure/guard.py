@@ -19,7 +19,7 @@ from pyroaring import BitMap
 from sandbox.disclosure.cells import Integers, Shares, shares_of
 from sandbox.disclosure.history import Rows, Space, array_of
 from sandbox.disclosure.sketches import Sample, buckets_of
-from sandbox.disclosure.sorting import distinct, starts
+from sandbox.disclosure.sorting import distinct, found, starts
 
 RATIO_BITS = 16
 """Two ratios are taken for one where they agree to so many bits: what is reckoned within units comes in steps of its
@@ -73,7 +73,7 @@ class Said:
 
 def touching(first: Said, second: Said) -> bool:
     """Whether a unit is behind both."""
-    return bool(_found(first.shares.units, second.shares.units)[0].any())
+    return bool(found(first.shares.units, second.shares.units)[0].any())
 
 
 def compact(shares: Shares) -> Shares:
@@ -92,7 +92,7 @@ def differing(first: Said, second: Said, enough: int) -> int:
 
 
 def _apart(first: Shares, second: Shares, enough: int, *, same: bool) -> int:
-    there, at = _found(second.units, first.units)
+    there, at = found(second.units, first.units)
     alone = len(first) + len(second) - 2 * int(there.sum())
     if alone >= enough:
         return alone
@@ -102,14 +102,6 @@ def _apart(first: Shares, second: Shares, enough: int, *, same: bool) -> int:
     if apart >= enough:
         return apart
     return alone + len(mine) - _agreeing(mine, others, same=same)
-
-
-def _found(within: Integers, wanted: Integers) -> tuple[NDArray[np.bool_], Integers]:
-    """Which of `wanted` there are in `within`, which ascends, and where."""
-    if not len(within):
-        return np.zeros(len(wanted), dtype=np.bool_), np.zeros(len(wanted), dtype=np.int64)
-    at = np.minimum(np.searchsorted(within, wanted), len(within) - 1)
-    return within[at] == wanted, at
 
 
 def _agreeing(first: NDArray[np.float64], second: NDArray[np.float64], *, same: bool) -> int:

@@ -50,7 +50,9 @@ class _Table:
     def take(self, place: int) -> None:
         """Where nothing is near to it. Unions of the table's own cells are looked at when all of them are there."""
         cell, one = self._cells[place]
-        if self._past.near(one, self._least) or self._beside.near(one, self._least, lambda _: False):
+        if any(of.near(one, self._least) for of in (self._past, self._beside)) or self._past.union_near(
+            one, self._least
+        ):
             return
         key = (cell.part, cell.quantity.name)
         self._beside.add(one, key)

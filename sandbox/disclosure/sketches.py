@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox.disclosure.cells import TAG_MAX, Integers
+from sandbox.disclosure.sorting import found
 
 BUCKETS = 256
 SAMPLE = 4096
@@ -55,15 +56,15 @@ class Sample:
 
     def columns(self, units: Integers) -> Integers:
         """Of those of `units`, which ascend, that are in the sample; new ones get one while there is room."""
-        taken = units[units < self._limit]
-        known = np.isin(taken, self._sorted, assume_unique=True)
+        taken = units[: np.searchsorted(units, self._limit)]
+        known, at = found(self._sorted, taken)
         fresh = taken[~known][: self.width - len(self._columns)]
         if len(fresh):
             self._columns = np.concatenate((self._columns, fresh))
             self._order = np.argsort(self._columns)
             self._sorted = self._columns[self._order]
-        there = taken[np.isin(taken, self._sorted, assume_unique=True)]
-        return self._order[np.searchsorted(self._sorted, there)]
+            known, at = found(self._sorted, taken)
+        return self._order[at[known]]
 
 
 class Labels:

@@ -37,3 +37,11 @@ def numbered(values: NDArray[np.int64] | NDArray[np.uint64]) -> tuple[Integers, 
     numbers = np.empty(len(values), dtype=np.int64)
     numbers[order] = np.cumsum(first) - 1
     return order[first], numbers
+
+
+def found(ordered: Integers, wanted: Integers) -> tuple[NDArray[np.bool_], Integers]:
+    """Which of `wanted` there are in `ordered`, which ascends, and where."""
+    if not len(ordered):
+        return np.zeros(len(wanted), dtype=np.bool_), np.zeros(len(wanted), dtype=np.int64)
+    at = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
+    return ordered[at] == wanted, at
