@@ -137,7 +137,7 @@ class Pipeline:
                 if not reused:
                     for scope in scopes:
                         self.ledger.fitting(view, scope, prepared.price)
-                _require_cells(view, admitted, None if stored is None else stored[0])
+                _require_cells(view, admitted, prepared.cells, None if stored is None else stored[0])
                 left = answer.left(
                     view, self.ledger, admitted.policy, admitted.mode, scopes, prepared.price, admitted.operator
                 )
@@ -223,7 +223,7 @@ class Pipeline:
     ) -> Begun:
         shown = Shown.of(stored[1]) if admitted.mode == "aggregate" else None
         with self.store.transaction() as tx:
-            _require_cells(tx, admitted, stored[0])
+            _require_cells(tx, admitted, stored[1].cells_released, stored[0])
             row = self.ledger.reuse(tx, asked, stored[0], texts=texts, shown=shown)
         trail.decided = True
         return Begun(row.id, self.outcomes.answered(row, stored[1]), "reused")
@@ -233,7 +233,7 @@ class Pipeline:
         scopes = scopes_for(admitted.policy, asked.operator, admitted.licence, admitted.mode)
         ticket = _ticket(asked, prepared)
         with self.store.transaction() as tx:
-            _require_cells(tx, admitted)
+            _require_cells(tx, admitted, prepared.cells)
             row = self.ledger.charge(tx, asked, scopes, prepared.price, texts=texts)
             self.running.promise(row.id, ticket.id)  # before others can see the charge
         return _Charged(row, ticket, admitted.question, prepared.reservation)
@@ -267,14 +267,15 @@ class Pipeline:
                 self.domain.cancel(reservation)
 
 
-def _require_cells(view: Reading, admitted: AdmittedQuery, stored: Stored | None = None) -> None:
+def _require_cells(view: Reading, admitted: AdmittedQuery, asked: int | None, stored: Stored | None = None) -> None:
     """Raises Refusal(budget_exhausted, busy) where the operator was told, or may soon be, all that may be told.
 
-    What it was shown before, `stored`, it is shown again.
+    `asked` are the numbers of the answer, where that is known. What it was shown before, `stored`, it is shown again.
     """
     cells = cells_of(view, admitted.policy, admitted.operator) if admitted.mode == "aggregate" else None
     if cells is not None and not (stored is not None and seen(view, admitted.operator, stored.release)):
-        cells.require_left(admitted.dataset, running(view, admitted.operator, admitted.dataset))
+        on_their_way = running(view, admitted.operator, admitted.dataset)
+        cells.require_left(admitted.dataset, on_their_way, asked)
 
 
 def _require_page(ask: Ask, admitted: AdmittedQuery, prepared: Prepared) -> None:

@@ -87,6 +87,7 @@ class Door:
             release_hash=stored[1] if stored else None,
             reservation=reservation,
             degraded=self.degraded,
+            cells=described.cells,
         )
 
     def run(self, request: Run) -> Released | Failed | Refused:

@@ -120,6 +120,8 @@ class Prepared:
     reservation: str | None
     degraded: tuple[str, ...]
     """Isolation layers that the custodian does without."""
+    cells: int | None = None
+    """Of mode `aggregate`: how many numbers the answer has, shown or withheld; None where groups are private."""
 
 
 @dataclass(frozen=True, slots=True)

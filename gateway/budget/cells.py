@@ -36,9 +36,14 @@ class Cells:
     def withheld_left(self) -> int:
         return max(0, self.withheld_max - self.withheld)
 
-    def require_left(self, dataset: str, running: int = 0) -> None:
-        """`running` are exact questions of the operator on their way. Raises Refusal(budget_exhausted, busy)."""
+    def require_left(self, dataset: str, running: int = 0, asked: int | None = None) -> None:
+        """`running` are exact questions of the operator on their way, `asked` the numbers of this one's answer where
+        that is known beforehand. Raises Refusal(budget_exhausted, busy)."""
         if running < min(self.left, self.withheld_left):
+            if asked is not None and asked > self.left:
+                message = f"the answer has {asked:,} numbers, and of `{dataset}` {self.left:,} more may be shown to you"
+                hint = "name fewer groups in WHERE, or ask for fewer numbers of each"
+                raise Refusal("budget_exhausted", message, hint=hint)
             return
         if self.left and self.withheld_left:
             message = f"as many exact questions of yours about `{dataset}` are on their way as may still be answered"

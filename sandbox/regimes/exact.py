@@ -69,7 +69,10 @@ class Exact:
         post.require_small(question, types, served.publics, known)
         shown = post.outputs(question, types, served.publics)
         nothing = tuple(None for _ in shown)
-        return Described(FREE, tuple(protected_columns(shown)), nothing, nothing, words.exact_steps(plan, question))
+        cells = None if known is None else known * len(plan.figures)
+        return Described(
+            FREE, tuple(protected_columns(shown)), nothing, nothing, words.exact_steps(plan, question), cells
+        )
 
     def find(self, question: Question, served: Served) -> tuple[str, str] | None:
         return self._store.find(question, served.snapshot.commitment)

@@ -25,6 +25,8 @@ class Described:
     expected: tuple[Value, ...]
     expected_values: tuple[Value, ...]
     steps: tuple[str, ...]
+    cells: int | None = None
+    """Of mode `aggregate`: how many numbers the answer has, shown or withheld; None where groups are private."""
 
 
 class Regime(Protocol, Generic[Job]):

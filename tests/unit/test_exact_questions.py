@@ -32,6 +32,7 @@ class ExactDomain(ScriptedDomain):
     def __init__(self, home: Home) -> None:
         super().__init__(home)
         self.shows = (12, 2)
+        self.cells: int | None = None
         self.runs: list[Ticket] = []
         self.stored: dict[str, str] = {}
         self.fails = False
@@ -41,7 +42,9 @@ class ExactDomain(ScriptedDomain):
     def prepare(self, question: Question, *, reserve: bool, accuracy: object = None) -> Prepared:
         found = self.stored.get(question.plan_digest)
         known = None if found is None else "ab" * 32
-        return Prepared(question.plan_digest, FREE, (), (), (), ("a step",), "0" * 64, found, known, None, ())
+        return Prepared(
+            question.plan_digest, FREE, (), (), (), ("a step",), "0" * 64, found, known, None, (), self.cells
+        )
 
     def run(self, ticket: Ticket, question: Question, reservation: str | None) -> Released | None:
         self.runs.append(ticket)
@@ -161,6 +164,19 @@ def test_a_limit_that_is_reached_refuses_and_reads_nothing(
     assert check["problem"]["code"] == "budget_exhausted"
     assert ask(world)[1]["reused"]
     assert ask(world, numbered(1), "op-b")[0] == 200
+
+
+@pytest.mark.parametrize(("cells", "status"), [(18, 200), (19, 429), (None, 200)])
+def test_an_answer_that_is_known_to_pass_the_limit_is_refused_and_reads_nothing(
+    world: GatewayWorld, cells: int | None, status: int
+) -> None:
+    assert ask(world)[1]["budget"]["cells"]["cells_left"] == 18
+    domain_of(world).cells = cells
+    found, body = ask(world, numbered(1))
+    assert found == status
+    if status == 429:
+        assert (body["code"], len(domain_of(world).runs)) == ("budget_exhausted", 1)
+        assert "the answer has 19 numbers, and of `clinic` 18 more may be shown to you" in body["detail"]
 
 
 def test_planted_without_the_limit_a_search_by_trial_goes_on(
