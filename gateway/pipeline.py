@@ -19,7 +19,7 @@ from gateway import answer
 from gateway.admission.admit import AdmittedQuery, admit
 from gateway.admission.alternatives import Asked as AskedSql
 from gateway.admission.alternatives import offering
-from gateway.admission.licences import askable
+from gateway.admission.licences import askable, unlicensed
 from gateway.ask import Ask, Begun, NotAnswered
 from gateway.budget import queries
 from gateway.budget.account import scopes_for
@@ -197,6 +197,8 @@ class Pipeline:
                 )
         except Refusal as refusal:
             trail.policy = trail.policy or policies.get(refusal.dataset or "")
+            if refusal.code == "table_unknown" and not licences and any(p.supply != "open" for p in policies.values()):
+                raise unlicensed(refusal) from None
             raise
         self.doors.require_open(query.dataset)
         return admitted

@@ -26,7 +26,7 @@ from tests.served_process import serve_command
 
 POLICY = (
     head(count_max=100_000, count_about=400, each="0.1", each_max=2, groups_max=4).replace(
-        '["dp"]', '["dp", "aggregate"]'
+        '["dp"]', '["dp", "aggregate", "open"]'
     )
     + """
 [release.aggregate]
@@ -53,7 +53,7 @@ level = { type = "text", role = "dimension" }
 """
 )
 EXACT = (
-    POLICY[: POLICY.index("[release.dp]")].replace('["dp", "aggregate"]', '["aggregate"]')
+    POLICY[: POLICY.index("[release.dp]")].replace('["dp", "aggregate", "open"]', '["aggregate"]')
     + (POLICY[POLICY.index("[release.aggregate]") :])
 )
 """The same, without noise."""

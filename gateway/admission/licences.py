@@ -26,6 +26,12 @@ def askable(policies: Mapping[str, Policy], licences: tuple[Licence, ...]) -> di
     return found
 
 
+def unlicensed(unknown: Refusal) -> Refusal:
+    """For who holds no licence at all, and names a table that is not open: the same whether it is there or not."""
+    message = "you hold no licence, and there is no open table of this name"
+    return Refusal("licence_missing", message, hint=unknown.hint, at=unknown.at)
+
+
 def licence_for(policy: Policy, licences: tuple[Licence, ...], operator: str, day: date) -> Licence | None:
     """The licence by which `operator` may ask today; None where the dataset is open and needs none.
 

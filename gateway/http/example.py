@@ -48,8 +48,8 @@ def problem(
     return problems.problem(Refusal(code, message, hint=hint, at=at), places=places)
 
 
-def wrong(detail: str) -> dict[str, Any]:
-    return problem("parameter_invalid", detail)
+def wrong(detail: str, *, hint: str | None = None) -> dict[str, Any]:
+    return problem("parameter_invalid", detail, hint=hint)
 
 
 def no_token(route: Route, *, path: dict[str, str] | None = None, body: Any = None) -> Example:

@@ -50,6 +50,21 @@ _EXACT: Final = {
         {"name": "rounding", "text": "counts are rounded to 5, sums and means to match"},
     ],
 }
+_OPEN: Final = {
+    **_ANSWER,
+    "mode": "open",
+    "columns": [
+        {"name": "id", "type": "integer", "kind": "exact"},
+        {"name": "level", "type": "text", "kind": "exact"},
+    ],
+    "rows": [[0, "county"], [1, "city"]],
+    "intervals": [[None, None], [None, None]],
+    "confidence": 1.0,
+    "notes": [[None, None], [None, None]],
+    "cost": {"epsilon": "0", "delta": "0", "rho": "0"},
+    "budget": None,
+    "cursor": "2.0123456789abcdef01234567",
+}
 _RUNNING: Final = {"id": QUERY, "status": "running"}
 _INTERNAL: Final = problems.problem(problems.internal())
 _NOT_READY: Final = problem(
@@ -79,6 +94,20 @@ _SUM: Final = {"sql": "SELECT SUM(cost) AS total FROM visits WHERE cost > $least
 QUERIES: Final = (
     Example(ASK, "answered", 200, _ANSWER, body=_COUNT, headers={"Idempotency-Key": "monday-1"}),
     Example(ASK, "answered exactly", 200, _EXACT, body=_COUNT_EXACTLY),
+    Example(
+        ASK,
+        "open rows, a page",
+        200,
+        _OPEN,
+        body={"sql": "SELECT id, level FROM hospitals", "mode": "open", "limit": 2},
+    ),
+    Example(
+        ASK,
+        "a page of a question that comes whole",
+        422,
+        wrong("`limit` and `cursor` are of mode `open`: other answers come whole", hint="write LIMIT in the question"),
+        body={**_COUNT, "limit": 2},
+    ),
     Example(
         ASK,
         "noise named where there is none",

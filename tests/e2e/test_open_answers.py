@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.homes import Files, Licensed, make
-from tests.served_home import CASES, POLICY, Served, clinic_files, serving
+from tests.served_home import CASES, Served, clinic_files, serving
 
 ROWS = 2_500
 PARKS = """
@@ -51,7 +51,6 @@ BY_LEVEL = "SELECT level, COUNT(*) AS n FROM hospitals GROUP BY level ORDER BY l
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     clinic = clinic_files(
-        policy=POLICY.replace('["dp", "aggregate"]', '["dp", "aggregate", "open"]'),
         licences=(Licensed("op-a", "6"),),
     )
     parks = [[i, f"Park {i}", None if i % 7 == 0 else f"{i / 4:.2f}", "Secretkeeper"] for i in range(ROWS)]
@@ -118,8 +117,9 @@ def test_public_tables_of_a_guarded_dataset_are_open_and_nothing_else_of_it(open
     assert body["rows"] == [["city", 2], ["county", 3]]
     unknown = body_of(opened, "SELECT COUNT(*) FROM nowhere", mode="open")
     private = body_of(opened, "SELECT COUNT(*) FROM people", mode="open")
-    assert (private["code"], unknown["code"]) == ("table_unknown", "table_unknown")
-    assert private["detail"] == unknown["detail"].replace("nowhere", "people")
+    assert (private["code"], unknown["code"]) == ("licence_missing", "licence_missing")
+    assert private["detail"] == unknown["detail"]
+    assert private["hint"] == unknown["hint"]
     assert body_of(opened, BY_LEVEL)["mode"] == "open"  # to them it offers nothing else
     assert opened.ask(BY_LEVEL).json()["code"] == "construct_not_allowed"
     for mode in ("dp", "aggregate"):
