@@ -94,7 +94,7 @@ def build(home: Home, domain: Domain) -> Gateway:
     for dataset, why in recovered.frozen.items():
         _log.error("%s is closed: %s", dataset, why)
     doors, metrics, limits = Doors(), Metrics(), home.settings.limits
-    running = Running(limits.running_max)
+    running = Running(limits.running_max, limits.open_running_max)
     outcomes = Outcomes(catalog, domain, store, ledger, log, running, today)
     sql_limits = SqlLimits(bytes_max=limits.sql_bytes_max)
     pipeline = Pipeline(catalog, domain, store, ledger, doors, running, outcomes, sql_limits, today)

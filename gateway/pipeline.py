@@ -98,6 +98,8 @@ class Pipeline:
     def _ask(self, ask: Ask, trail: _Trail) -> Begun:
         self._raise_repeated(ask)
         admitted = self._admit(ask, trail)
+        if (opened_by := _opened_by(admitted)) is not None:
+            self.running.require_room(opened_by)  # before a worker is held for it
         prepared = self.domain.prepare(admitted.question, reserve=True, accuracy=ask.accuracy)
         trail.snapshot = prepared.snapshot
         try:
@@ -237,7 +239,7 @@ class Pipeline:
         with self.store.transaction() as tx:
             _require_cells(tx, admitted, prepared.cells)
             row = self.ledger.charge(tx, asked, scopes, prepared.price, texts=texts)
-            self.running.promise(row.id, ticket.id)  # before others can see the charge
+            self.running.promise(row.id, ticket.id, _opened_by(admitted))  # before others can see the charge
         return _Charged(row, ticket, admitted.question, prepared.reservation)
 
     def _start(self, charged: _Charged) -> Begun:
@@ -278,6 +280,10 @@ def _require_cells(view: Reading, admitted: AdmittedQuery, asked: int | None, st
     if cells is not None and not (stored is not None and seen(view, admitted.operator, stored.release)):
         on_their_way = running(view, admitted.operator, admitted.dataset)
         cells.require_left(admitted.dataset, on_their_way, asked)
+
+
+def _opened_by(admitted: AdmittedQuery) -> str | None:
+    return admitted.operator if admitted.mode == "open" else None
 
 
 def _require_page(ask: Ask, admitted: AdmittedQuery, prepared: Prepared) -> None:

@@ -19,22 +19,39 @@ class Live:
 
     ticket: str
     outcome: Future[Outcome]
+    opened_by: str | None = None
+    """Who asks, of an open question."""
 
 
 class Running:
     """Thread-safe. At the end: `drain`, then the data domain's own end, then `join`."""
 
-    def __init__(self, running_max: int) -> None:
+    def __init__(self, running_max: int, open_max: int) -> None:
         self._running_max = running_max
+        self._open_max = open_max
         self._live: dict[str, Live] = {}
         self._lock = Lock()
         self._closing = False
         self._pool = ThreadPoolExecutor(running_max, thread_name_prefix="query")
 
-    def promise(self, query_id: str, ticket: str) -> None:
-        """Takes a place before the charge is durable: whoever sees the charge finds the promise of its outcome.
+    def require_room(self, opened_by: str) -> None:
+        """Open questions cost nothing, so they leave places to those that do, and one operator leaves one to others.
 
         Raises Refusal(`busy`).
+        """
+        with self._lock:
+            self._require_room(opened_by)
+
+    def _require_room(self, opened_by: str) -> None:
+        asking = [live.opened_by for live in self._live.values() if live.opened_by is not None]
+        if len(asking) >= self._open_max or asking.count(opened_by) >= max(1, self._open_max - 1):
+            message = "as many open questions are on their way as are worked on at once"
+            raise Refusal("busy", message, hint="ask again in a moment")
+
+    def promise(self, query_id: str, ticket: str, opened_by: str | None = None) -> None:
+        """Takes a place before the charge is durable: whoever sees the charge finds the promise of its outcome.
+
+        `opened_by` is who asks an open question. Raises Refusal(`busy`).
         """
         outcome: Future[Outcome] = Future()
         outcome.set_running_or_notify_cancel()  # somebody who stops waiting does not take it from the others
@@ -42,7 +59,9 @@ class Running:
             if self._closing or len(self._live) >= self._running_max:
                 hint = "nothing was charged; ask again in a moment"
                 raise Refusal("busy", "every place to run a question is taken", hint=hint)
-            self._live[query_id] = Live(ticket, outcome)
+            if opened_by is not None:
+                self._require_room(opened_by)
+            self._live[query_id] = Live(ticket, outcome, opened_by)
         outcome.add_done_callback(lambda _: self._live.pop(query_id, None))
 
     def start(self, query_id: str, work: Callable[[], Outcome]) -> Future[Outcome]:

@@ -55,6 +55,8 @@ class Limits(_Section):
     body_bytes_max: Annotated[int, Field(ge=1_000, le=10_000_000)] = 65_536
     running_max: Annotated[int, Field(ge=1, le=256)] = 16
     """Queries that are worked on at once; the next one is refused as `busy`."""
+    open_running_max: Annotated[int, Field(ge=1, le=256)] = 2
+    """Of these, questions of mode `open`, which cost nothing: the others are kept for those that do."""
     requests_per_minute_max: Annotated[int, Field(ge=1, le=10_000_000)] = 30_000
     """Per caller. The budget is what limits questions; this limits load."""
 
