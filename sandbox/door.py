@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import Any, Final
 
 from sandbox.datasets import Datasets, Served
@@ -31,6 +32,7 @@ from sandbox.release.store import Store, Stored, TicketRefused, loss_of
 from sandbox.tickets import TicketVerifier
 
 log = logging.getLogger("bpk.domain")
+LOOK_S: Final = 1.0
 PLACE_WAIT_S: Final = 2.0
 """How long a question waits for a free worker before it is refused as `busy`, uncharged."""
 
@@ -44,6 +46,9 @@ class Door:
         self._pool = pool
         self._verifier = verifier
         self._lock = threading.Lock()
+        self._looking = threading.Lock()
+        self._looked = float("-inf")
+        self._can_write = True
         self._running: dict[str, Worker] = {}
         self._noisy = Noisy(store, seed)
         self._exact = Exact(store, Memories(store))
@@ -132,8 +137,17 @@ class Door:
 
     def status(self) -> Status:
         found = self._datasets.statuses()
-        ready = all(d.state == "ready" for d in found) and (self.isolated or not found)
-        return Status(ready, found, self.layers, self.degraded)
+        writable = self._writable()
+        ready = writable and all(d.state == "ready" for d in found) and (self.isolated or not found)
+        return Status(ready, found, self.layers, self.degraded, writable)
+
+    def _writable(self) -> bool:
+        """Whether the store can be written, looked at once in a while, and anew where it could not."""
+        with self._looking:
+            if self._store.failing or time.monotonic() - self._looked > LOOK_S:
+                self._can_write = self._store.writable()
+                self._looked = time.monotonic()
+            return self._can_write
 
     def _served(self, dataset: str) -> Served:
         served = self._datasets.find(dataset)
@@ -141,6 +155,8 @@ class Door:
             raise Refuse("dataset_not_ready", f"the data of `{dataset}` is not ready")
         if not self.isolated:
             raise Refuse("not_ready", "the data domain lacks a required isolation layer and answers nothing")
+        if self._store.failing and not self._writable():
+            raise Refuse("not_ready", "the data domain cannot keep what is released, and so answers nothing")
         return served
 
     def _regime(self, question: Question, served: Served) -> Regime[Any]:

@@ -234,6 +234,8 @@ class Status:
     datasets: tuple[DatasetStatus, ...]
     layers: tuple[Layer, ...]
     degraded: tuple[str, ...]
+    writable: bool = True
+    """Whether tickets and releases can be kept."""
     version: int = VERSION
 
 

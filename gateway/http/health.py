@@ -51,12 +51,13 @@ class Readiness:
         degraded = () if status is None else status.degraded
         walls = [layer for layer in layers if layer.required and not layer.active and layer.name not in degraded]
         isolated = (bool(layers) and not walls) or not datasets
-        answering = status is not None and isolated and not waiting and not every_one_refused
+        writable = status is not None and status.writable
+        answering = writable and isolated and not waiting and not every_one_refused
         ready = answering and store == "ready"
         body = {
             "ready": ready,
             "store": store,
-            "domain": "unreachable" if status is None else "not isolated" if not isolated else "ready",
+            "domain": _domain(status, isolated=isolated),
             "isolation": [
                 {"name": layer.name, "required": layer.required, "active": layer.active, "reason": layer.reason}
                 for layer in layers
@@ -122,3 +123,11 @@ class Readiness:
             return "refused", "its ledger and its log disagree"
         door = self._doors.of(name)
         return ("ready" if door.state == "open" else door.state), door.reason
+
+
+def _domain(status: Status | None, *, isolated: bool) -> str:
+    if status is None:
+        return "unreachable"
+    if not isolated:
+        return "not isolated"
+    return "ready" if status.writable else "cannot write its store"

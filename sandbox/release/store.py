@@ -6,6 +6,7 @@ power loss, and the write-ahead log's reset bug of older SQLite libraries cannot
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -52,6 +53,8 @@ CREATE INDEX IF NOT EXISTS release_by_source ON release (source_digest, policy_d
 """
 _LAYOUT: Final = 2
 """Releases of an earlier layout cannot be read any more: they are set aside, and what was spent on them stays spent."""
+ROOM_BYTES: Final = 1 << 20
+"""What must fit on the disk after something did not."""
 NO_ACCOUNTANT: Final = "none"
 """Of tickets that spend no privacy loss."""
 CANDIDATES_MAX: Final = 50
@@ -112,6 +115,7 @@ class Store:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         os.close(descriptor)
         self._lock = threading.Lock()
+        self._failed = False
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
         mode = self._connection.execute("PRAGMA journal_mode=TRUNCATE").fetchone()[0]
         self._connection.execute("PRAGMA synchronous=EXTRA")
@@ -139,10 +143,33 @@ class Store:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
+                self._connection.execute("COMMIT")
+            except BaseException as error:
+                self._failed = self._failed or isinstance(error, sqlite3.OperationalError | OSError)
+                with contextlib.suppress(sqlite3.Error):  # a commit that failed may have rolled back by itself
+                    self._connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
+
+    def writable(self) -> bool:
+        """Whether a ticket and a release could be kept now, shown by writing: after one that could not, with room."""
+        try:
+            if self._failed:
+                with self._transaction() as tx:
+                    tx.execute("CREATE TABLE IF NOT EXISTS room (filler BLOB) STRICT")
+                    tx.execute("INSERT INTO room VALUES (zeroblob(?))", (ROOM_BYTES,))
+                with self._transaction() as tx:
+                    tx.execute("DROP TABLE room")
+            with self._transaction() as tx:
+                tx.execute(f"PRAGMA user_version = {_LAYOUT}")  # what it is already: the first page is written anew
+        except (sqlite3.Error, OSError):
+            return False
+        self._failed = False
+        return True
+
+    @property
+    def failing(self) -> bool:
+        """Whether something could not be kept, and `writable` has not shown since that the next one can be."""
+        return self._failed
 
     def extend(self, schema: str) -> None:
         """Tables of others in the same file, so that what they keep can be written with a release, or not at all."""

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import signal
+import sqlite3
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -414,3 +415,32 @@ def test_an_answer_is_joined_with_nothing_but_public_rows(roomy: DomainWorld, ta
         found = roomy.door.prepare(Prepare(dataclasses.replace(question, plan=plan), reserve=False))
         assert isinstance(found, Refused)
         assert found.code in ("join_not_allowed", "column_unknown")
+
+
+def test_a_full_disk_takes_one_question_and_refuses_the_next_before_it_is_charged(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with domain_world(tmp_path_factory.mktemp("full")) as world:
+        connection = world.store._connection
+        assert world.door.status().writable
+        connection.execute("PRAGMA max_page_count = 1").fetchall()  # SQLite takes the number of pages that it has
+        for _ in range(200):  # the last pages have some room left
+            try:
+                if isinstance(world.run(world.question(epsilon="0.01")), Failed):
+                    break
+            except sqlite3.OperationalError:
+                break
+        else:
+            raise AssertionError("the disk never was full")
+        status = world.door.status()
+        assert (status.ready, status.writable) == (False, False)
+        refused = world.door.prepare(Prepare(world.question(), reserve=True))
+        assert isinstance(refused, Refused)
+        assert refused.code == "not_ready"
+        with monkeypatch.context() as planted:  # a store that believes what it is told
+            planted.setattr(type(world.store), "failing", False)
+            assert isinstance(world.door.prepare(Prepare(world.question(), reserve=False)), Prepared)
+        connection.execute("PRAGMA max_page_count = 1000000").fetchall()
+        assert isinstance(world.door.prepare(Prepare(world.question(), reserve=False)), Prepared)
+        assert world.door.status().ready
+        assert isinstance(world.run(world.question(epsilon="0.01")), Released)
