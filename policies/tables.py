@@ -12,6 +12,9 @@ from policies.links import build_link, check_joins, check_link, check_paths, is_
 from policies.model import Column, Mode, Table, Unit
 from policies.problems import Report, join, nearest, shown
 
+ROW_NUMBER = "rowid"
+"""The engine's own name for a row's place, by which exact answers tell rows apart. A column of this name hides it."""
+
 
 def build_tables(document: PolicyDocument, unit: Unit | None, report: Report) -> Mapping[str, Table]:
     """Every table, consistent with each other and with the unit but for what is in `report`."""
@@ -58,6 +61,10 @@ def build_unit(document: PolicyDocument, report: Report) -> Unit | None:
 def _table(name: str, document: TableDocument, unit: Unit | None, modes: tuple[Mode, ...], report: Report) -> Table:
     place = join("tables", name)
     one_spelling(document.columns, join(place, "columns"), report)
+    for column, inner in document.columns.items():
+        if folded(column) == ROW_NUMBER and inner.role not in ("hidden", "unit"):
+            message = f"{shown(column)} is the engine's own name for the number of a row"
+            report.add(join(place, "columns", column), message, "call it otherwise in the files, or leave it out")
     columns = {
         column: build_column(column, inner, modes, join(place, "columns", column), report)
         for column, inner in document.columns.items()

@@ -34,6 +34,7 @@ class Shadow:
             kept = [c for c in table.columns.values() if c.role != "hidden" and (table.public or c.role != "unit")]
             columns = [f"{identifier(c.name)} {sql_type(c.type)}" for c in kept]
             columns += [] if table.public else [f"{identifier('__unit')} BIGINT"]
+            columns = columns or [f"{identifier('__none')} INTEGER"]  # of a public table whose columns are all hidden
             self._connection.execute(f"CREATE TABLE {identifier(table.name)} ({', '.join(columns)})").fetchall()
         if "aggregate" in policy.release.modes:
             self._connection.execute(f"CREATE TABLE {TAGS_TABLE} (unit BIGINT, tag BIGINT)").fetchall()

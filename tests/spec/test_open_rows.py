@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+import duckdb
 import pytest
 
 from gateway.admission.paging import Page, next_cursor
 from gateway.errors import Refusal
 from policies.load import load_text
+from policies.problems import PolicyError
+from sandbox.engine.shadow import Shadow
 from sandbox.relational.expressions import Column
 from sandbox.relational.facts import Facts, Refuse, Schema
 from sandbox.relational.nodes import PAGE_ROWS_MAX, Limit, Output, Public, Scan
@@ -84,6 +87,14 @@ kid = { type = "integer", role = "unit" }
 wage = { type = "integer", role = "measure", range = [0, 10] }
 """
 )
+
+
+GHOSTS = """
+[tables.ghosts]
+public = true
+[tables.ghosts.columns]
+name = { type = "text", role = "hidden" }
+"""
 
 
 @pytest.fixture(scope="module")
@@ -254,3 +265,19 @@ def test_the_data_domain_reads_public_tables_alone(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(opened_sql.tables, "public", planted)
     assert read_as_open(guarded, Public("keepers", 0), "wage") is None
+
+
+def test_a_public_table_whose_columns_are_all_hidden_has_rows_that_can_be_counted() -> None:
+    policy = load_text(POLICY + GHOSTS, "policy.toml")
+    world = OpenWorld(policy, Schema(policy, {}), make_open(1).engine)
+    lowered = lower(world.question("SELECT COUNT(*) FROM ghosts").plan, world.schema)
+    Shadow(policy).bind(lowered.whole, lowered.shape)
+
+
+def test_a_column_of_the_name_of_the_engines_row_numbers_would_hide_them() -> None:
+    """Why a policy may not list one: pages would lose their order, and exact answers what tells rows apart."""
+    with pytest.raises(PolicyError, match="number of a row"):
+        load_text(POLICY.replace("opened =", "ROWID ="), "policy.toml")
+    with duckdb.connect(":memory:") as engine:
+        engine.execute("CREATE TABLE t AS SELECT 7 AS ROWID FROM range(2)").fetchall()
+        assert engine.execute("SELECT rowid FROM t").fetchall() == [(7,), (7,)]

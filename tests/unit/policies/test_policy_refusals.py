@@ -109,6 +109,7 @@ CONTRADICTIONS = [
     ("sex        =", '"ﬁne" =', f"{P}.columns.ﬁne", "second spelling; write `fine`"),
     ("sex        =", "a" * 64 + " =", f"{P}.columns.{'a' * 60}", "longer than 63"),
     ("sex        =", "NAME =", f"{P}.columns.NAME", "differs from `name` in letter case only"),
+    ("sex        =", "RowId =", f"{P}.columns.RowId", "`RowId` is the engine's own name for the number of a row"),
     (
         "[tables.hospitals]",
         '[tables.PEOPLE]\npublic = true\ncolumns.id = { type = "text", role = "key" }\n[tables.hospitals]',
