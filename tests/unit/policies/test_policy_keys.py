@@ -10,8 +10,9 @@ from policies.load import load_text
 from policies.model import Link
 from policies.problems import PolicyError
 from policies.schema import policy_schema
-from tests.composite_world import SHOPS
+from tests.composite_world import shops_text
 
+SHOPS = shops_text()
 TO = '["orders.shop", "orders.nr"]'
 LINK = 'link = { columns = ["shop", "order_nr"], to = ["orders.shop", "orders.nr"] }'
 KEY = 'key = ["part", "maker"]'
