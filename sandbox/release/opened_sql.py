@@ -6,7 +6,7 @@ row keeps `__order`, its place: nothing is left to the engine's own order, so th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Final, assert_never
@@ -40,7 +40,7 @@ from sandbox.relational.nodes import (
 from sandbox.relational.rules import tables
 from sandbox.relational.scalar import facts_of
 from sandbox.release import windows
-from sandbox.release.windows import ORDER, order_by, shown
+from sandbox.release.windows import ORDER, order_by, shown, shown_type
 
 _FIRST: Final = identifier("__first")
 _PART: Final = identifier("__part")
@@ -70,21 +70,25 @@ def lower(plan: Output, schema: Schema) -> Lowered:
     """The statement of a whole question, one row more of its page than is shown. Raises Refuse."""
     below = _rows(plan.source, schema)
     named = [expression for _, expression in plan.columns]
-    columns = ", ".join(_finite(shown(each, below.facts), _type(each, below.facts)) for each in named)
+    columns = ", ".join(_shown(each, below.facts) for each in named)
     select = f"SELECT {columns} FROM ({below.sql}) ORDER BY {ORDER}"
-    return Lowered((), select, tuple(_type(each, below.facts) for each in named))
+    return Lowered((), select, tuple(shown_type(each, below.facts) for each in named))
+
+
+def _shown(expression: Expression, facts: Facts) -> str:
+    """As `shown` writes it; what is too large for a double is null wherever it is looked at again."""
+    return _finite(shown(expression, facts), shown_type(expression, facts))
+
+
+def _made_finite(sql: str, made: Mapping[str, Type]) -> str:
+    """The rows of `sql`, whose columns `made` may be infinite, or no number."""
+    doubles = [identifier(name) for name, type_ in made.items() if type_ == DOUBLE]
+    finite = ", ".join(f"{_finite(name, DOUBLE)} AS {name}" for name in doubles)
+    return f"SELECT * REPLACE ({finite}) FROM ({sql})" if doubles else sql
 
 
 def _finite(sql: str, type_: Type) -> str:
     return f"CASE WHEN isfinite({sql}) THEN {sql} END" if type_ == DOUBLE else sql
-
-
-def _type(expression: Expression, facts: Facts) -> Type:
-    """As `shown` writes it: computed numbers are doubles, whole ones BIGINT."""
-    type_ = facts_of(expression, facts).type
-    if isinstance(expression, Column) or not type_.numeric:
-        return type_
-    return BIGINT if type_.whole else DOUBLE
 
 
 def _rows(node: Relation, schema: Schema) -> _Rows:
@@ -117,7 +121,7 @@ def _reshaped(node: Filter | Project | Window | Distinct | Sort | Limit, below: 
         case Window():
             return _window(node, below)
         case Distinct():
-            columns = ", ".join(shown(each, facts) for each in node.columns) or "TRUE"
+            columns = ", ".join(_shown(each, facts) for each in node.columns) or "TRUE"
             first = f"row_number() OVER (PARTITION BY {columns} ORDER BY {ORDER}) = 1"
             return _Rows(f"SELECT * {source} QUALIFY {first}", facts)
         case Sort():
@@ -163,7 +167,7 @@ def _project(node: Project, below: _Rows) -> _Rows:
     columns, facts = [], {}
     for place, expression in enumerate(node.columns):
         name = f"{node.number}.{place}"
-        columns.append(f"{shown(expression, below.facts)} AS {identifier(name)}")
+        columns.append(f"{_shown(expression, below.facts)} AS {identifier(name)}")
         facts[name] = _of(name, expression, below.facts)
     return _Rows(f"SELECT {', '.join([*columns, ORDER])} FROM ({below.sql})", Facts(facts, None, None))
 
@@ -171,16 +175,19 @@ def _project(node: Project, below: _Rows) -> _Rows:
 def _of(name: str, expression: Expression, below: Facts) -> ColumnFacts:
     """A column that `expression` is put into; a bare one stays what the policy declares."""
     found = facts_of(expression, below)
-    return found if isinstance(expression, Column) else _made(name, _type(expression, below), found.label)
+    return found if isinstance(expression, Column) else _made(name, shown_type(expression, below), found.label)
 
 
 def _window(node: Window, below: _Rows) -> _Rows:
-    columns, facts = [], dict(below.facts.columns)
+    columns, made = [], {}
+    facts = dict(below.facts.columns)
     for place, column in enumerate(node.columns):
         name = f"{node.number}.w{place}"
+        made[name] = windows.type_of(column, below.facts)
         columns.append(f"{windows.window(column, below.facts)} AS {identifier(name)}")
-        facts[name] = _made(name, windows.type_of(column, below.facts), f"this {column.function.upper()}")
-    return _Rows(f"SELECT {', '.join(['*', *columns])} FROM ({below.sql})", Facts(facts, None, None))
+        facts[name] = _made(name, made[name], f"this {column.function.upper()}")
+    sql = f"SELECT {', '.join(['*', *columns])} FROM ({below.sql})"
+    return _Rows(_made_finite(sql, made), Facts(facts, None, None))
 
 
 def _join(node: Join, left: _Rows, right: _Rows) -> _Rows:
@@ -210,7 +217,7 @@ def _union_all(node: UnionAll, below: Sequence[_Rows]) -> _Rows:
     for place, values in enumerate(zip(*node.columns, strict=True)):
         parts = [facts_of(value, rows.facts) for value, rows in zip(values, below, strict=True)]
         type_ = merge(parts, values, "UNION ALL", node.at).type
-        if len({_type(value, rows.facts) for value, rows in zip(values, below, strict=True)}) > 1 or not all(
+        if len({shown_type(value, rows.facts) for value, rows in zip(values, below, strict=True)}) > 1 or not all(
             isinstance(value, Column) for value in values
         ):
             type_ = BIGINT if type_.whole else DOUBLE if type_.numeric else type_
@@ -237,13 +244,14 @@ def _as(value: Expression, type_: Type, facts: Facts) -> str:
 def _groups(node: Release, sets: tuple[tuple[int, ...], ...], below: _Rows) -> _Rows:
     """Aggregates, exact, by key. Groups stand in the order in which their first rows do, coarser ones after finer."""
     keys = [f"k{place}" for place in range(len(node.keys))]
-    made = [f"{shown(e, below.facts)} AS {identifier(k)}" for e, k in zip(node.keys, keys, strict=True)]
+    made = [f"{_shown(e, below.facts)} AS {identifier(k)}" for e, k in zip(node.keys, keys, strict=True)]
     facts = {k: _of(k, e, below.facts) for e, k in zip(node.keys, keys, strict=True)}
     inner, names = dict(below.facts.columns), [identifier(key) for key in keys]
-    measures, rolled = [], []
+    measures, rolled, types = [], list[str](), dict[str, Type]()
     for place, measure in enumerate(node.measures):
         sql, type_ = _measure(measure, Facts(inner, None, None))
         measures.append(f"{sql} AS {identifier(f'm{place}')}")
+        types[f"m{place}"] = type_
         facts[f"m{place}"] = _made(f"m{place}", type_, f"this {measure.function.upper()}")
     if sets:
         rolled = [f"CAST(grouping({name}) AS BIGINT) AS {identifier(f'g{i}')}" for i, name in enumerate(names)]
@@ -253,7 +261,8 @@ def _groups(node: Release, sets: tuple[tuple[int, ...], ...], below: _Rows) -> _
     source = f"SELECT {', '.join(['*', *made])} FROM ({below.sql})"
     sql = f"SELECT {columns} FROM ({source}){_group_by(names, sets)}"
     numbered = f"row_number() OVER (ORDER BY {order}) AS {ORDER}"
-    return _Rows(f"SELECT * EXCLUDE ({_FIRST}), {numbered} FROM ({sql})", Facts(facts, None, None))
+    sql = f"SELECT * EXCLUDE ({_FIRST}), {numbered} FROM ({sql})"
+    return _Rows(_made_finite(sql, types), Facts(facts, None, None))
 
 
 def _group_by(names: Sequence[str], sets: tuple[tuple[int, ...], ...]) -> str:
@@ -276,17 +285,16 @@ def _measure(measure: Measure, facts: Facts) -> tuple[str, Type]:
         case "count":
             return f"count({scalar(argument, facts)})", BIGINT
         case "count_distinct":
-            return f"count(DISTINCT {shown(argument, facts)})", BIGINT
+            return f"count(DISTINCT {_shown(argument, facts)})", BIGINT
         case "min" | "max":
-            value = _finite(shown(argument, facts), _type(argument, facts))
-            return f"{function}({value})", _type(argument, facts)
+            return f"{function}({_shown(argument, facts)})", shown_type(argument, facts)
         case "quantile":
             fraction = constant(Literal(measure.fraction, DOUBLE))
             if found.type.temporal:
                 return f"quantile_disc({shown(argument, facts)}, {fraction})", found.type
             return f"quantile_cont({_number(argument, facts, at)}, {fraction})", DOUBLE
         case "sum":
-            type_ = _type(argument, facts)
+            type_ = shown_type(argument, facts)
             if type_.whole:
                 return f"TRY_CAST(sum({shown(argument, facts)}) AS BIGINT)", BIGINT
             if type_.kind == "decimal":

@@ -37,9 +37,9 @@ def type_of(column: WindowColumn, below: Facts) -> Type:
             if not 0 <= column.offset <= OFFSET_MAX:
                 detail = f"{column.function.upper()} looks a whole number of rows back or ahead"
                 raise Refuse("construct_not_allowed", detail, at=column.at)
-            return facts_of(_argument(column), below).type
+            return shown_type(_argument(column), below)
         case "min" | "max":
-            return facts_of(_argument(column), below).type
+            return shown_type(_argument(column), below)
         case "sum" | "avg":
             return _number_type(column, below)
         case _:
@@ -117,3 +117,11 @@ def shown(expression: Expression, facts: Facts) -> str:
     if type_.whole:
         return f"TRY_CAST(round({number(expression, facts)}) AS BIGINT)"
     return number(expression, facts) if type_.numeric else scalar(expression, facts)
+
+
+def shown_type(expression: Expression, facts: Facts) -> Type:
+    """The type of `expression` as `shown` writes it."""
+    type_ = facts_of(expression, facts).type
+    if isinstance(expression, Column) or not type_.numeric:
+        return type_
+    return BIGINT if type_.whole else DOUBLE

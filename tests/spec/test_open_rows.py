@@ -59,6 +59,8 @@ ASKED = (
     "ORDER BY id",
     "SELECT s.area, s.n FROM (SELECT area, COUNT(*) AS n FROM parks GROUP BY area ORDER BY n DESC, area LIMIT 2) s "
     "ORDER BY s.n, s.area",
+    "SELECT name, MIN(c) OVER () AS m FROM (SELECT DISTINCT name, 2.5 AS c FROM parks) ORDER BY name",
+    "SELECT id, lead(day(opened)) OVER (ORDER BY id) AS d FROM parks ORDER BY id",
 )
 REFUSED = (
     ("SELECT keeper FROM parks", "column_hidden"),
@@ -171,6 +173,20 @@ def _made(dice: random.Random) -> str:
     limit = dice.choice(["", f" LIMIT {dice.randint(0, 20)}", f" LIMIT 5 OFFSET {dice.randint(0, 40)}"])
     direction = dice.choice(["", " DESC"])
     return f"SELECT {', '.join(columns)}{tail} ORDER BY trees{direction} NULLS LAST, id{limit}"
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        "SELECT REGR_SLOPE(height, 2) AS x FROM parks",
+        "SELECT exp(height) * exp(709) AS x FROM parks WHERE height > 5",
+        "SELECT AVG(exp(height) * exp(700)) OVER () AS x FROM parks WHERE height > 5",
+    ],
+)
+def test_a_number_that_is_shown_as_null_is_null_in_a_query_around_it(world: OpenWorld, inner: str) -> None:
+    assert {row[0] for row in world.ours(inner)} == {None}
+    assert world.ours(f"SELECT COUNT(*), COUNT(x), MAX(x) FROM ({inner})")[0][1:] == (0, None)
+    assert not world.ours(f"SELECT x FROM ({inner}) WHERE x IS NOT NULL")
 
 
 def test_pages_one_after_the_other_are_the_whole(world: OpenWorld) -> None:
