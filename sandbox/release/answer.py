@@ -30,12 +30,7 @@ def answer(
     shown = post.outputs(plan, table.types, publics)
     reckoned = {c.name for s in shown if bands.noisy_columns(s.expression) for c in columns(s.expression)}
     known = [name for name in post.public_columns(plan, table.types, publics) if name in reckoned]
-    if post.is_plain(plan):
-        names = list(table.types)
-        places = [names.index(e.name) for _, e in plan.columns if isinstance(e, Column)]
-        found = [(i, tuple(row[place] for place in places)) for i, row in enumerate(values)]
-    else:
-        found = post.run(_with(plan, known), table.types, values, publics)
+    found = post.run(_with(plan, known), table.types, values, publics)
     width = len(shown)
     lines = [_Line(table, table.rows[i], row[:width], dict(zip(known, row[width:], strict=True))) for i, row in found]
     return Released(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from typing import Final
 
 import duckdb
@@ -85,14 +87,16 @@ def run(
     `rows` are parallel to `released`. Never raises on numbers: arithmetic is total. A row that stands for several equal
     ones is told by the first of them.
     """
+    if is_plain(plan):
+        names = list(released)
+        places = [names.index(each.name) for _, each in plan.columns if isinstance(each, Column)]
+        return [(i, tuple(row[place] for place in places)) for i, row in enumerate(rows)]
     ground = Ground(released, publics)
     below = above(plan.source, ground).facts
     types = [facts_of(expression, below).type for _, expression in plan.columns]
     selected = ", ".join([ROW, *(written(expression, below) for _, expression in plan.columns)])
     sql = f"SELECT {selected} FROM ({lower(plan.source, ground)}) ORDER BY {ORDER}"
-    with duckdb.connect(":memory:", config={"threads": "1"}) as connection:
-        for setting in _SETTINGS:
-            connection.execute(setting).fetchall()
+    with _private() as connection:
         _load(connection, "released", ROW, released, rows)
         for name in sorted({node.table for node in walk(plan) if isinstance(node, Public)} & set(publics)):
             table = publics[name]
@@ -100,6 +104,21 @@ def run(
             _load(connection, public_table(name), PLACE, types_of, table.rows)
         found = connection.execute(sql).fetchall()
     return [(row[0], tuple(_value(v, t) for v, t in zip(row[1:], types, strict=True))) for row in found]
+
+
+def _private() -> duckdb.DuckDBPyConnection:
+    """A connection of its own, whose temporary tables nobody else sees and which go with it."""
+    with _LOCK:
+        return _engine().cursor()
+
+
+@cache
+def _engine() -> duckdb.DuckDBPyConnection:
+    """One empty database for all answers: to make one takes longer than most answers do."""
+    engine = duckdb.connect(":memory:", config={"threads": "1"})
+    for setting in ("SET enable_external_access=false", "SET lock_configuration=true"):
+        engine.execute(setting).fetchall()
+    return engine
 
 
 def _load(
@@ -111,7 +130,7 @@ def _load(
 ) -> None:
     """All rows in one statement, column by column as text: a statement per row would take a second for a thousand."""
     names = [f"{place} BIGINT", *(f"{identifier(name)} {sql_type(type_)}" for name, type_ in columns.items())]
-    connection.execute(f"CREATE TABLE {table} ({', '.join(names)})").fetchall()
+    connection.execute(f"CREATE TEMP TABLE {table} ({', '.join(names)})").fetchall()
     if rows:
         lists = [[None if value is None else str(value) for value in column] for column in zip(*rows, strict=True)]
         casts = [f"CAST(unnest(?::VARCHAR[]) AS {sql_type(type_)})" for type_ in columns.values()]
@@ -119,7 +138,7 @@ def _load(
         connection.execute(f"INSERT INTO {table} SELECT {', '.join([numbers, *casts])}", lists).fetchall()
 
 
-_SETTINGS = ("SET enable_external_access=false", "SET lock_configuration=true")
+_LOCK: Final = threading.Lock()
 
 
 def _value(value: object, type_: Type) -> Value:

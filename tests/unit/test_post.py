@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
 from functools import cmp_to_key
 from typing import Any, get_args
 
+import duckdb
 import pytest
 
 from policies.types import BIGINT, BOOLEAN, INTEGER, TEXT, Type, Value
@@ -454,6 +457,27 @@ def test_what_lies_at_the_bottom_is_no_matter() -> None:
     assert post.run(plan, types, [("a", 1, 0), ("b", 2, 0), (None, 3, 1)]) == [(2, (None, 3, 1))]
     assert [column.is_key for column in post.outputs(plan, types)] == [True, False, True]
     assert post.is_plain(Output(Rollup(RELEASE, ((),)), (("k", Column("k0")),)))
+
+
+def answered_at_once() -> bool:
+    """Whether each of many answers made at the same time is of its own rows alone."""
+    types = {"k0": TEXT, "m0": BIGINT}
+    plan = Output(Sort(RELEASE, ((Column("m0"), True, False),)), (("k", Column("k0")), ("n", Column("m0"))))
+
+    def one(number_: int) -> bool:
+        rows = [(f"{number_}-{i}", i) for i in range(20)]
+        return [row for _, row in post.run(plan, types, rows)] == rows[::-1]
+
+    with ThreadPoolExecutor(8) as pool:
+        return all(pool.map(one, range(200)))
+
+
+def test_answers_made_at_once_see_nothing_of_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert answered_at_once()
+    assert post._engine().execute("SELECT count(*) FROM duckdb_tables()").fetchall() == [(0,)]
+    monkeypatch.setattr(post, "_private", lambda: contextlib.nullcontext(post._engine()))  # planted: one for all
+    with pytest.raises(duckdb.Error):
+        answered_at_once()
 
 
 # Joins with public tables.
