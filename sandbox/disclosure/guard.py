@@ -225,6 +225,11 @@ class Beside:
         found: list[int] = np.flatnonzero(self._there & (common > 0)).tolist()
         return found
 
+    @cached_property
+    def overlapping(self) -> bool:
+        """Whether a unit is in several of them."""
+        return not starts(self._contributions[0]).all()
+
     @property
     def left(self) -> list[int]:
         """The numbers of those that are not dropped."""

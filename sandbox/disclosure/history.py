@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from sandbox.disclosure.cells import Ground, Integers, Quantity
@@ -39,7 +40,7 @@ CREATE TRIGGER IF NOT EXISTS said_row_stays BEFORE DELETE ON said_row
 CREATE TRIGGER IF NOT EXISTS said_row_as_it_was BEFORE UPDATE ON said_row
     BEGIN SELECT RAISE(ABORT, 'what was said stays said'); END;
 """
-SPARSE_MAX: Final = 8
+SPARSE_MAX: Final = 4
 """Times as many numbers as items there may be from the least to the greatest for these to be looked up in a table."""
 Space = tuple[str, str]
 """(snapshot, name of the quantity)"""
@@ -73,7 +74,7 @@ class Rows:
         self.items, self.units, self.values = empty, empty, empty
         self._sorted, self._places = empty, empty
         self._owners: Integers | None = None
-        self._table: Integers | None = None
+        self._table: NDArray[np.int32] | None = None
 
     @property
     def everything(self) -> Ground:
@@ -135,17 +136,17 @@ class Rows:
         if not len(self._sorted):
             return np.full(len(items), -1, dtype=np.int64)
         if self._table is not None:
-            found: Integers = self._table[np.clip(items - self._sorted[0] + 1, 0, len(self._table) - 1)]
+            found: Integers = self._table[np.clip(items - self._sorted[0] + 1, 0, len(self._table) - 1)].astype(np.int64)
             return found
         near = np.minimum(np.searchsorted(self._sorted, items), len(self._sorted) - 1)
         return np.where(self._sorted[near] == items, self._places[near], -1)
 
-    def _tabled(self) -> Integers | None:
+    def _tabled(self) -> NDArray[np.int32] | None:
         """The places of all items from one below the least to one above the greatest, where these are dense."""
         span = int(self._sorted[-1] - self._sorted[0]) + 1
         if span > SPARSE_MAX * len(self._sorted):
             return None
-        found = np.full(span + 2, -1, dtype=np.int64)
+        found = np.full(span + 2, -1, dtype=np.int32)
         found[self._sorted - self._sorted[0] + 1] = self._places
         return found
 

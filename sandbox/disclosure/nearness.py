@@ -62,21 +62,22 @@ class _Table:
     def drop_smallest(self, key: Key) -> None:
         """Withholds the smallest cells of one key until none of their unions is near to another cell.
 
-        With a cell fewer there are fewer unions: what was far from them stays far, what was one may have become near.
+        With a cell fewer there are fewer unions: what was one of them may have become near, and what was far stays far,
+        unless a unit is in several cells, where how near is only estimated.
         """
         places = self.taken[key]
         beside = Beside([self._cells[place][1] for place in places])
-        others, same = self._may_be_near(beside, key), list[Said]()
+        others, seen = self._may_be_near(beside, key), list[Said]()
         while others and len(beside.left) > 1:
             apart = beside.nearest(other := others.pop(), self._least)
-            if apart == 0:
-                same.append(other)
+            if apart == 0 or (apart >= self._least and beside.overlapping):
+                seen.append(other)
             elif apart < self._least:
                 number = min(beside.touched(other) or beside.left, key=lambda number: beside.cells[number].size)
                 beside.drop(number)
                 dropped = beside.cells[number]
-                others += [other, *(one for one in same if touching(one, dropped))]
-                same = [one for one in same if not touching(one, dropped)]
+                others += [other, *(one for one in seen if touching(one, dropped))]
+                seen = [one for one in seen if not touching(one, dropped)]
         self.taken[key] = [places[number] for number in beside.left]
 
     def _may_be_near(self, cells: Beside, key: Key) -> list[Said]:
