@@ -46,7 +46,7 @@ class Placed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cells:
-    """Cells of one quantity: `said` before, `asked` now, and `secret` ones, which broke a rule by themselves."""
+    """Cells of one quantity: `said` before, `asked` now, and `secret` ones, which must stay unknown."""
 
     said: Sequence[Placed]
     asked: Sequence[Placed]
@@ -64,9 +64,11 @@ class Atoms:
         self._count = len(first)
         atom_of = np.full(len(signatures), -1, dtype=np.int64)
         atom_of[used] = atom_of_row
-        values = rows.values[used].astype(np.float64)
-        self._totals = np.bincount(atom_of_row, weights=values, minlength=self._count).astype(np.float64)
-        self._shares = Contributions.of(atom_of_row, rows.owners[used], values, len(signatures))
+        by_unit = rows.by_unit
+        self._shares = Contributions.ascending(
+            atom_of[by_unit.places], by_unit.units, by_unit.values, len(signatures), self._count
+        )
+        self._totals = self._shares.totals(self._count)
         heads = bitmap_of(used[first])
         self._said = [atom_of[array_of(cell.places & heads)] for cell in cells.said]
         self._asked = {cell.number: (atom_of[array_of(cell.places & heads)], cell.price) for cell in cells.asked}

@@ -83,6 +83,8 @@ def shares_of(rows: Ground) -> Shares:
     or are taken in the order of items."""
     if not len(rows):
         return Shares(rows.units, np.empty(0))
+    if (rows.units[1:] > rows.units[:-1]).all():  # units are counted, or each has a row
+        return Shares(rows.units, rows.values.astype(np.float64))
     exact = float(np.abs(rows.values.astype(np.float64)).sum()) < EXACT_MAX
     order = np.argsort(rows.units) if exact else np.argsort(rows.units, kind="stable")
     units, values = rows.units[order], rows.values[order].astype(np.float64)

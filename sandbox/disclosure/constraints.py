@@ -59,16 +59,27 @@ class _Group:
 
 
 class Incidence:
-    """Which class is in which cells."""
+    """Which class is in which cells: `many` is how many each is in, and `owners` are these, class by class."""
 
-    def __init__(self, cells: Sequence[Integers], count: int) -> None:
-        self.count, self.width = count, len(cells)
+    def __init__(self, many: Integers, owners: Integers, width: int) -> None:
+        self.count, self.width = len(many), width
+        self._many, self._owners = many, owners
+        self._starts = np.cumsum(many) - many
+
+    @staticmethod
+    def of(cells: Sequence[Integers], count: int) -> Incidence:
         owners = np.repeat(np.arange(len(cells), dtype=np.int64), [len(classes) for classes in cells])
         classes = np.concatenate([np.empty(0, dtype=np.int64), *cells])
-        self._owners = owners[by_number(classes, count)]
-        self._many = np.bincount(classes, minlength=count)
-        self._starts = np.cumsum(self._many) - self._many
-        self._groups = [self._group(int(many)) for many in np.unique(self._many) if many]
+        return Incidence(np.bincount(classes, minlength=count), owners[by_number(classes, count)], len(cells))
+
+    def with_again(self, classes: Integers) -> Incidence:
+        """With these classes once more, after all others."""
+        many = np.concatenate((self._many, self._many[classes]))
+        return Incidence(many, np.concatenate((self._owners, self.pairs(classes)[1])), self.width)
+
+    @cached_property
+    def _groups(self) -> list[_Group]:
+        return [self._group(int(many)) for many in np.unique(self._many) if many]
 
     def _group(self, many: int) -> _Group:
         classes = np.flatnonzero(self._many == many)
@@ -131,16 +142,36 @@ class Constraints:
 
     def __init__(self, cells: Sequence[Integers], count: int) -> None:
         self.unknown = undetermined(cells, count)
-        rest = [left for classes in cells if len(left := classes[self.unknown[classes]])]
-        if len(rest) > CELLS_MAX:
+        left = {number: some for number, classes in enumerate(cells) if len(some := classes[self.unknown[classes]])}
+        if len(left) > CELLS_MAX:
             raise TooHard
-        self.incidence = _independent(Incidence(rest, count), rest)
+        rest = list(left.values())
+        every = Incidence.of(rest, count)
+        self._common = every.common(np.ones(count))
+        stay = self._new(every)
+        self.incidence = every if len(stay) == len(rest) else Incidence.of([rest[i] for i in stay.tolist()], count)
+        self.numbers = np.array(list(left), dtype=np.int64)[stay]
+        """Which of the cells these are."""
+        self._common = self._common[np.ix_(stay, stay)]
+
+    def _new(self, every: Incidence) -> Integers:
+        """The numbers of the cells that others do not tell: each that is left out is found to be a combination of those
+        that stay, for drawn amounts have the same sum in both."""
+        scaled = _scaled(self._common)[1]
+        pivots = np.square(np.diag(_root(scaled + JITTER * np.eye(len(scaled)))))
+        stay, go = np.flatnonzero(pivots > LEFT), np.flatnonzero(pivots <= LEFT)
+        if not len(go):
+            return stay
+        weights = Factored(self._common[np.ix_(stay, stay)]).solved(self._common[np.ix_(stay, go)])
+        drawn = every.totals(np.random.default_rng().normal(size=(every.count, DRAWN)))
+        told = (np.abs(drawn[go] - weights.T @ drawn[stay]) < EXACT).all(axis=1)
+        return np.sort(np.concatenate((stay, go[~told])))
 
     def deviation(self) -> Floats:
         """A random deviation of all classes that keeps the sum of every cell. Raises TooHard."""
         drawn = np.where(self.unknown, np.random.default_rng().normal(size=len(self.unknown)), 0.0)
-        factored = Factored(self.incidence.common(np.ones(self.incidence.count)))
-        found: Floats = drawn - self.incidence.sums(factored.solved(self.incidence.totals(drawn)))
+        sums = Factored(self._common).solved(self.incidence.totals(drawn))
+        found: Floats = drawn - self.incidence.sums(sums)
         return found
 
 
@@ -180,21 +211,6 @@ def undetermined(cells: Sequence[Integers], count: int) -> NDArray[np.bool_]:
         if not alone.any():
             return unknown
         unknown[flat[alone]] = False
-
-
-def _independent(incidence: Incidence, cells: Sequence[Integers]) -> Incidence:
-    """Without cells that others tell: each that is left out is found to be a combination of those that stay, for drawn
-    amounts have the same sum in both."""
-    common = incidence.common(np.ones(incidence.count))
-    scaled = _scaled(common)[1]
-    pivots = np.square(np.diag(_root(scaled + JITTER * np.eye(len(scaled)))))
-    if not (pivots <= LEFT).any():
-        return incidence
-    stay, go = np.flatnonzero(pivots > LEFT), np.flatnonzero(pivots <= LEFT)
-    weights = Factored(common[np.ix_(stay, stay)]).solved(common[np.ix_(stay, go)])
-    drawn = incidence.totals(np.random.default_rng().normal(size=(incidence.count, DRAWN)))
-    told = (np.abs(drawn[go] - weights.T @ drawn[stay]) < EXACT).all(axis=1)
-    return Incidence([cells[i] for i in sorted([*stay.tolist(), *go[~told].tolist()])], incidence.count)
 
 
 def _scaled(matrix: Floats) -> tuple[Floats, Floats]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from policies.model import Aggregate
 from sandbox.disclosure.cells import Integers
-from sandbox.disclosure.sorting import starts
+from sandbox.disclosure.sorting import by_number, starts
 
 Floats = NDArray[np.float64]
 
@@ -26,13 +26,19 @@ class Contributions:
     @staticmethod
     def of(groups: Integers, units: Integers, values: Floats, units_count: int) -> Contributions:
         """The contributions of rows, which are parallel and in any order."""
-        pairs = groups * units_count + units
-        order = np.argsort(pairs)
-        pairs, values = pairs[order], values[order]
-        if len(pairs):
-            first = np.flatnonzero(starts(pairs))
-            pairs, values = pairs[first], np.add.reduceat(values, first)
-        return Contributions(pairs // units_count, pairs % units_count, values, units_count)
+        order = np.argsort(groups * units_count + units)
+        return _added(groups[order], units[order], values[order], units_count)
+
+    @staticmethod
+    def ascending(groups: Integers, units: Integers, values: Floats, units_count: int, count: int) -> Contributions:
+        """The contributions of rows, which ascend by unit, to `count` groups; those of group -1 are left out."""
+        if len(groups) and groups.min() < 0:
+            groups, units, values = groups[groups >= 0], units[groups >= 0], values[groups >= 0]
+        order = by_number(groups, count)
+        return _added(groups[order], units[order], values[order], units_count)
+
+    def totals(self, count: int) -> Floats:
+        return np.bincount(self.groups, weights=self.values, minlength=count).astype(np.float64)
 
     def only(self, groups: Integers) -> Contributions:
         """Those to one of `groups` together, as to group 0."""
@@ -48,13 +54,21 @@ class Contributions:
         return Contributions.of(found[within], self.units[within], self.values[within], self.units_count)
 
 
+def _added(groups: Integers, units: Integers, values: Floats, units_count: int) -> Contributions:
+    """Of rows that ascend by group and unit."""
+    if not len(groups):
+        return Contributions(groups, units, values, units_count)
+    first = np.flatnonzero(starts(groups) | starts(units))
+    return Contributions(groups[first], units[first], np.add.reduceat(values, first), units_count)
+
+
 class Sizes:
     """How many units stand behind each of `count` groups, and how much of it is whose: contributions by their size."""
 
     def __init__(self, found: Contributions, count: int) -> None:
         self._sizes = np.abs(found.values)
         self._groups = found.groups
-        self.totals = np.bincount(found.groups, weights=found.values, minlength=count).astype(np.float64)
+        self.totals = found.totals(count)
         self.units = np.bincount(found.groups[self._sizes > 0], minlength=count)
         self.whole = np.bincount(found.groups, weights=self._sizes, minlength=count).astype(np.float64)
         self.present = np.bincount(found.groups, minlength=count) > 0

@@ -154,9 +154,9 @@ class Beside:
         )
 
     def _by_rows(self, cell: Said, smaller: NDArray[np.bool_], enough: int) -> int:
-        known = cell.rows < len(self._owner_of_row)
-        owners = np.full(len(cell.rows), -1, dtype=np.int32)
-        owners[known] = self._owner_of_row[cell.rows[known]]
+        if any(len(self._fewer(number, cell, enough)) >= enough for number in self._some_within(cell, smaller)):
+            return enough
+        owners = self._owners(cell.rows)
         held = owners >= 0
         held[held] = smaller[owners[held]]
         common = np.bincount(owners[held], minlength=len(self.cells))
@@ -164,11 +164,27 @@ class Beside:
         for number in np.flatnonzero((common > 0) & (common < self._lengths)).tolist():  # of others no unit differs
             if len(units) >= enough:
                 break
-            other = self.cells[number]
-            more = _units(other.ground, array_of(other.places - cell.places), enough)
-            less = _units(other.ground, array_of(other.places & cell.places), enough)
-            units = np.union1d(units, more if len(more) < len(less) else less)
+            units = np.union1d(units, self._fewer(number, cell, enough))
         return len(units)
+
+    def _some_within(self, cell: Said, smaller: NDArray[np.bool_]) -> set[int]:
+        """The numbers of a few that have a row in common with `cell`."""
+        owners = self._owners(cell.rows[[0, len(cell.rows) // 2, -1]])
+        return {number for number in owners.tolist() if number >= 0 and smaller[number]}
+
+    def _fewer(self, number: int, cell: Said, enough: int) -> Integers:
+        """The units that would be too many with a cell, or missing without it, whichever are fewer."""
+        other = self.cells[number]
+        more = _units(other.ground, array_of(other.places - cell.places), enough)
+        less = _units(other.ground, array_of(other.places & cell.places), enough)
+        return more if len(more) < len(less) else less
+
+    def _owners(self, rows: Integers) -> NDArray[np.int32]:
+        """The number of the cell that each row is in, -1 where it is in none."""
+        found = np.full(len(rows), -1, dtype=np.int32)
+        known = rows < len(self._owner_of_row)
+        found[known] = self._owner_of_row[rows[known]]
+        return found
 
     @cached_property
     def _lengths(self) -> Integers:

@@ -48,7 +48,7 @@ Space = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class SaidCell:
-    """A cell that was asked: released (`said`) or withheld, which is `secret` where it broke a rule by itself.
+    """A cell that was asked: released (`said`) or withheld, which is `secret` where it must stay unknown itself.
 
     `places` are those of its rows in the ground.
     """
@@ -66,6 +66,15 @@ class SaidCell:
         return self.snapshot, self.quantity.name
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ByUnit:
+    """Rows unit by unit, parallel: their places, the numbers of their units, counted from 0, and their values."""
+
+    places: Integers
+    units: Integers
+    values: NDArray[np.float64]
+
+
 class Rows:
     """The ground of one snapshot and quantity: rows in the order in which they came, and where each item stands."""
 
@@ -73,7 +82,7 @@ class Rows:
         empty = np.empty(0, dtype=np.int64)
         self.items, self.units, self.values = empty, empty, empty
         self._sorted, self._places = empty, empty
-        self._owners: Integers | None = None
+        self._by_unit: ByUnit | None = None
         self._table: NDArray[np.int32] | None = None
 
     @property
@@ -82,29 +91,36 @@ class Rows:
         return Ground(self.items, self.units, self.values)
 
     @property
-    def owners(self) -> Integers:
-        """The number of each row's unit, counted from 0."""
-        if self._owners is None:
-            self._owners = numbered(self.units)[1]
-        return self._owners
+    def by_unit(self) -> ByUnit:
+        if self._by_unit is None:
+            owners = numbered(self.units)[1]
+            order = np.argsort(owners)
+            self._by_unit = ByUnit(order, owners[order], self.values[order].astype(np.float64))
+        return self._by_unit
 
-    def including(self, cells: Sequence[Ground]) -> Rows:
-        """With the rows of `cells`, which come last; the same object where all are there already."""
-        fresh = [left for rows in cells if len(left := self.fresh(rows))]
+    def including(self, cells: Sequence[Ground]) -> tuple[Rows, list[Integers]]:
+        """With the rows of `cells`, where those that are not there yet come last, and the places of the rows of each.
+        The same object where all are there already."""
+        places = [self._found(rows.items) for rows in cells]
+        fresh = [self._some(rows, at < 0) for rows, at in zip(cells, places, strict=True) if (at < 0).any()]
         if not fresh:
-            return self
+            return self, places
         columns = [np.concatenate([getattr(rows, name) for rows in fresh]) for name in ("items", "units", "values")]
         first = numbered(columns[0])[0]
         found = Rows()
         found.__dict__.update(self.__dict__)  # arrays are never written into
         found.add(Ground(*(column[first] for column in columns)))
-        return found
+        return found, [found._found(rows.items) for rows in cells]
+
+    @staticmethod
+    def _some(rows: Ground, kept: NDArray[np.bool_]) -> Ground:
+        return Ground(rows.items[kept], rows.units[kept], rows.values[kept])
 
     def add(self, fresh: Ground) -> None:
         """Rows whose items are not there yet."""
         if not len(fresh):
             return
-        self._owners = None
+        self._by_unit = None
         self.items = np.concatenate((self.items, fresh.items))
         self.units = np.concatenate((self.units, fresh.units))
         self.values = np.concatenate((self.values, fresh.values))
@@ -117,15 +133,6 @@ class Rows:
         first = len(before.items)
         return Ground(self.items[first:], self.units[first:], self.values[first:])
 
-    def fresh(self, rows: Ground) -> Ground:
-        """Those of `rows` that are not there yet."""
-        new = self._found(rows.items) < 0
-        return Ground(rows.items[new], rows.units[new], rows.values[new])
-
-    def places_of(self, items: Integers) -> Integers:
-        """Where `items` stand, all of which are there."""
-        return self._found(items)
-
     def at(self, places: Integers) -> Ground:
         """The rows at `places`, ascending by item."""
         items = self.items[places]
@@ -136,7 +143,9 @@ class Rows:
         if not len(self._sorted):
             return np.full(len(items), -1, dtype=np.int64)
         if self._table is not None:
-            found: Integers = self._table[np.clip(items - self._sorted[0] + 1, 0, len(self._table) - 1)].astype(np.int64)
+            found: Integers = self._table[np.clip(items - self._sorted[0] + 1, 0, len(self._table) - 1)].astype(
+                np.int64
+            )
             return found
         near = np.minimum(np.searchsorted(self._sorted, items), len(self._sorted) - 1)
         return np.where(self._sorted[near] == items, self._places[near], -1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,8 @@ from sandbox.disclosure.moves import Moves
 from sandbox.disclosure.solver import INFINITE, Floats, Program, TooHard, least
 from sandbox.disclosure.targets import ENOUGH, Needs, Target, Targets
 
-ATOMS_MAX = 20_000
-"""Unknowns of one program; where there are more, what is linked to them is withheld."""
+ATOMS_MAX, AT_ONCE = 4_000, 16
+"""Unknowns of one program; where there are more, cells give way without one, for so many targets at a time."""
 PROGRAMS_MAX = 80
 ROUNDS_MAX, IDLE_MAX = 10, 2
 """Programs that move many targets at once; after so many in a row that reach nothing new, no more of them."""
@@ -51,7 +52,7 @@ def to_withhold(system: System) -> frozenset[int]:
     Source: docs/explanation/guarantees/linear-audit.md
     """
     audit = _Audit(system)
-    left = audit.still_told(audit.not_shown_by_moves(system.targets))
+    left = audit.still_told(audit.give_way(audit.not_shown_by_moves(system.targets)))
     left.sort(key=lambda target: target.total)
     while left:
         before = len(audit.withheld)
@@ -66,9 +67,13 @@ class _Audit:
 
     def __init__(self, system: System) -> None:
         self._system = system
-        self._parts = _Parts(system)
         self._programs = 0
+        self._shown_by: Moves | None = None
         self.withheld: set[int] = set()
+
+    @cached_property
+    def _parts(self) -> _Parts:
+        return _Parts(self._system)
 
     def not_shown_by_moves(self, targets: Targets) -> list[Target]:
         """Those of which the smallest move does not show that they keep their intervals."""
@@ -76,10 +81,42 @@ class _Audit:
         asked = [atoms for number, (atoms, _) in system.asked.items() if number not in self.withheld]
         try:
             classes = Classes([*system.said, *asked], len(system.totals)) if self.withheld else system.classes
-            moves = Moves(system.totals, classes, nonnegative=system.nonnegative)
+            self._shown_by = Moves(system.totals, classes, nonnegative=system.nonnegative)
         except TooHard:
+            self._shown_by = None
             return targets.each(np.arange(len(targets)))
-        return targets.each(np.flatnonzero(~moves.keep(targets)))
+        return targets.each(np.flatnonzero(~self._shown_by.keep(targets)))
+
+    def give_way(self, targets: list[Target]) -> list[Target]:
+        """Withholds cells, a few at a time, until moves keep the targets of which there are too many unknowns for a
+        program. Those of the others are left."""
+        while large := [target for target in targets if self._is_large(target)]:
+            chosen: set[int] = set()
+            for target in large[:AT_ONCE]:
+                chosen |= self._loosest(target, chosen)
+            self.withheld |= chosen
+            targets = self.not_shown_by_moves(Targets.of(targets))
+        return targets
+
+    def _is_large(self, target: Target) -> bool:
+        part = self._parts.of(target)
+        return (
+            part.count > ATOMS_MAX and part.touches(target, self.withheld) and bool(part.asked.keys() - self.withheld)
+        )
+
+    def _loosest(self, target: Target, chosen: set[int]) -> set[int]:
+        """The asked cell without which most of the target would move, by its price; nothing where one that is `chosen`
+        does half as well."""
+        numbers = [number for number in self._system.asked if number not in self.withheld]
+        if self._shown_by is not None:
+            prices = np.array([self._system.asked[number][1] for number in numbers])
+            pulls = self._shown_by.pulls(target)[len(self._system.said) :] / prices
+            best = int(np.argmax(pulls))
+            if pulls[best] > 0:
+                near = [pulls[place] for place, number in enumerate(numbers) if number in chosen]
+                return set() if near and max(near) * 2 >= pulls[best] else {numbers[best]}
+        part = self._parts.of(target)
+        return part.touching(target) - self.withheld or part.asked.keys() - self.withheld
 
     def still_told(self, targets: Sequence[Target]) -> list[Target]:
         """Those that a few programs, each of which moves many at once, do not show to keep their intervals."""
@@ -204,6 +241,12 @@ class _Part:
         there[(place := self._place(target.atoms))] = True
         cells = [*self._said, *(cell for number, (cell, _) in self.asked.items() if number not in withheld)]
         return len(place) < len(target.atoms) or any(there[cell].any() for cell in cells)
+
+    def touching(self, target: Target) -> set[int]:
+        """The asked cells that a part of the target is in."""
+        there = np.zeros(self.count, dtype=np.bool_)
+        there[self._place(target.atoms)] = True
+        return {number for number, (cell, _) in self.asked.items() if there[cell].any()}
 
     def move_many(self, wanted: Sequence[Target], upwards: NDArray[np.bool_], every: Sequence[Target]) -> Floats:
         """How far one move, after which all that is said or asked is the same, moves each of `every`; it moves as many

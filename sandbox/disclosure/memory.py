@@ -28,8 +28,9 @@ from sandbox.release.store import Store
 
 CELLS_MAX: Final = 100_000
 """Of one dataset that are remembered. What cannot be remembered is not said."""
-SECRET: Final = ("too_few_units", "dominated", "homogeneous")
-"""Cells that broke a rule by themselves: what is behind them must stay unknown. Others only keep these secret."""
+SECRET: Final = ("too_few_units", "dominated", "homogeneous", "difference")
+"""Cells that broke a rule by themselves, or are near to something said: what is behind them must stay unknown, for it
+would tell a few units. Others only keep these secret."""
 
 
 class Memories:
@@ -98,9 +99,9 @@ class Remembered:
                 spaces.setdefault(self._space(one.cell), []).append(one.cell)
         for space, cells in spaces.items():
             before = self._grounds.get(space) or self._past.grounds.get(space) or Rows()
-            self._grounds[space] = ground = before.including([cell.rows for cell in cells])
-            for cell in cells:
-                self._places[cell] = bitmap_of(ground.places_of(cell.rows.items))
+            ground, places = before.including([cell.rows for cell in cells])
+            self._grounds[space] = ground
+            self._places |= {cell: bitmap_of(found) for cell, found in zip(cells, places, strict=True)}
 
     def _space(self, cell: Cell) -> Space:
         return self._snapshot, cell.quantity.name

@@ -19,12 +19,13 @@ from sandbox.disclosure.constraints import Classes, Factored
 from sandbox.disclosure.solver import INFINITE, Floats, TooHard
 from sandbox.disclosure.sorting import numbered
 from sandbox.disclosure.stopped import StoppedMoves
-from sandbox.disclosure.targets import ENOUGH, Needs, Targets
+from sandbox.disclosure.targets import ENOUGH, Needs, Target, Targets
 
 CHUNK = 4_000_000
 """Amounts that are moved at a time."""
-FREE = 1e-2
-"""The least part of a target that nothing told may be: below, doubles do not tell how far it goes."""
+FREE, FREE_MOVED = 1e-2, 1e-4
+"""The least part of a target that nothing told may be, by what is known of all classes and by its own move: below,
+doubles do not tell how far it goes."""
 STOPPED_MAX = 200
 """Targets whose smallest move is too small, and for which amounts are stopped."""
 MISSED_MAX = 1e-7
@@ -62,6 +63,7 @@ class Moves:
         weights = np.bincount(self._class_of, weights=self._atoms, minlength=classes.count)
         self._weights: Floats = weights.astype(np.float64)
         self._unknown, self._incidence = classes.constraints.unknown, classes.constraints.incidence
+        self._cells, self._numbers = len(classes.held), classes.constraints.numbers
         self._factored = Factored(self._incidence.common(self._weights))
         self._stopped = StoppedMoves(self._incidence, self._factored, self._weights)
         self._tied = self._incidence.squares(self._factored.inverse)
@@ -89,18 +91,39 @@ class Moves:
                 self._stop(number, held, needs, up, down)
         return needs.met(up, down)
 
+    def pulls(self, target: Target) -> Floats:
+        """For each cell of the classes how much more of the target would move without it; 0 for those that say nothing
+        new."""
+        held = self._held(Targets.of([target]))
+        places, cells = self._incidence.pairs(held.classes)
+        within = np.bincount(cells, weights=held.weights[places], minlength=self._incidence.width)
+        factors = self._factored.solved(within.astype(np.float64))
+        found = np.zeros(self._cells)
+        found[self._numbers] = np.square(factors) / np.diag(self._factored.inverse)
+        return found
+
     def _stop(self, number: int, held: _Held, needs: Needs, up: Floats, down: Floats) -> None:
         """Lets the target go on where amounts are stopped that fall too far."""
         own = held.owners == number
         classes = held.classes[own]
-        if not len(classes) or (held.weights[own] < self._weights[classes]).any():
+        if not len(classes):
             return
+        moves = self._stopped_for(classes, held.weights[own])
         wanted = float(needs.down[number]) * ENOUGH
-        if down[number] < wanted and self._stopped.go(classes, -wanted):
+        if down[number] < wanted and moves.go(classes, -wanted):
             down[number] = wanted
         wanted = float(needs.up[number]) * ENOUGH - (min(down[number], wanted) if needs.slides[number] else 0.0)
-        if up[number] < wanted and self._stopped.go(classes, wanted):
+        if up[number] < wanted and moves.go(classes, wanted):
             up[number] = wanted
+
+    def _stopped_for(self, classes: Integers, weights: Floats) -> StoppedMoves:
+        """Where a target holds a part of a class, this part is a class of its own, and the rest another."""
+        rest = self._weights[classes] - weights
+        if not rest.any():
+            return self._stopped
+        split = np.concatenate((self._weights, rest[rest > 0]))
+        split[classes] = weights
+        return StoppedMoves(self._incidence.with_again(classes[rest > 0]), self._factored, split)
 
     def _held(self, targets: Targets) -> _Held:
         """What the targets hold of classes that are unknown."""
@@ -121,8 +144,8 @@ class Moves:
         most = np.sqrt(np.maximum(self._wide_most * weights * told, self._narrow_most * np.maximum(free, 0.0)))
         beside = np.where(weights < self._weights[classes], told, 0.0)
         up, down = np.zeros(count), np.zeros(count)
-        up[owners] = self._reach(free, weights, np.maximum(most, beside))
-        down[owners] = self._reach(free, weights, np.maximum(most, 1 - told))
+        up[owners] = self._reach(free, FREE * weights, np.maximum(most, beside))
+        down[owners] = self._reach(free, FREE * weights, np.maximum(most, 1 - told))
         return up, down
 
     def _moved(self, held: _Held, count: int) -> tuple[Floats, Floats]:
@@ -140,13 +163,13 @@ class Moves:
         falls[held.classes[whole], held.owners[whole]] -= 1.0
         rises[held.classes, held.owners] += 1.0
         up, down = falls.max(axis=0, initial=0.0), rises.max(axis=0, initial=0.0)
-        return self._reach(free, weights, up), self._reach(free, weights, down)
+        return self._reach(free, FREE_MOVED * weights, up), self._reach(free, FREE_MOVED * weights, down)
 
-    def _reach(self, free: Floats, weights: Floats, falls: Floats) -> Floats:
-        """How far targets go of which so much is `free`, where some amount falls to 0 by a part `falls` of itself for
-        each `free` that they go."""
+    def _reach(self, free: Floats, least: Floats, falls: Floats) -> Floats:
+        """How far targets go of which so much is `free`, at `least`, where some amount falls to 0 by a part `falls` of
+        itself for each `free` that they go."""
         if not self._nonnegative:
             falls = np.zeros(len(free))
         with np.errstate(divide="ignore", invalid="ignore"):
             far = np.where(falls > 0, free / falls, INFINITE)
-        return np.where((free > 0) & (free >= FREE * weights), far, 0.0)
+        return np.where((free > 0) & (free >= least), far, 0.0)

@@ -12,8 +12,11 @@ import numpy as np
 from sandbox.disclosure.cells import Integers
 from sandbox.disclosure.constraints import Factored, Incidence
 from sandbox.disclosure.solver import Floats
+from sandbox.recent import Recent
 
 ROUNDS_MAX, AT_ONCE, STOPPED_MAX = 12, 8, 64
+KEPT_MAX = 128
+"""Smallest moves of single classes that are kept: the same amounts stop many targets."""
 BELOW = 1e-9
 """The part of an amount that it may be below 0."""
 MISSED_MAX = 1e-7
@@ -27,6 +30,7 @@ class StoppedMoves:
         self._incidence = incidence
         self._factored = factored
         self._weights = weights
+        self._alone: Recent[int, Floats] = Recent(KEPT_MAX)
 
     def go(self, classes: Integers, change: float) -> bool:
         """Whether the sum of `classes` is found to change by `change` while no number that is said does, and no amount
@@ -43,8 +47,11 @@ class StoppedMoves:
             if len(stopped) + len(low) > STOPPED_MAX or np.isin(low, stopped).any():
                 return False
             stopped = np.concatenate((stopped, low))
-            columns += [self._smallest(low[i : i + 1]) for i in range(len(low))]
+            columns += [self._kept(number) for number in low.tolist()]
         return False
+
+    def _kept(self, number: int) -> Floats:
+        return self._alone.get(number, lambda: self._smallest(np.array([number])))
 
     def _smallest(self, classes: Integers) -> Floats:
         """The smallest move of a sum of classes: by which part of itself each amount changes."""

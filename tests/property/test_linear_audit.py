@@ -35,10 +35,12 @@ class World:
         self.past = Past(1000, {}, [])
         self.said: list[Members] = []
 
-    def ask(self, *cells: Members) -> list[bool]:
-        """Which of the cells are said."""
+    def ask(self, *cells: Members, guarded: bool = False) -> list[bool]:
+        """Which of the cells are said. Where `guarded`, none that differs from another in a few units."""
         remembered = Remembered(self.past, "clinic", "s1", RULES)
         table = [self._candidate(members, place) for place, members in enumerate(cells)]
+        near = remembered.differing(table) if guarded else frozenset()
+        table = [Candidate(c.cell, c.shares, "difference" if i in near else c.reason) for i, c in enumerate(table)]
         told = remembered.narrowed(table)
         kept = [Candidate(c.cell, c.shares, "complementary" if i in told else c.reason) for i, c in enumerate(table)]
         remembered.keeping(kept)(NoFile(), f"rel_{len(self.past.all)}")  # type: ignore[arg-type]
@@ -100,6 +102,24 @@ def test_what_is_withheld_in_the_same_table_does_not_open_it_either() -> None:
     assert not world.told(SMALL)
 
 
+WOMEN, MEN = group(200, 30), group(300, 80)
+FIVE = dict(list(WOMEN.items())[:5])
+"""Each of whom is in a number of her own, with some of the men."""
+
+
+def test_a_number_withheld_for_its_difference_is_not_told_by_others() -> None:
+    """All women are five more than those that were said, and all less the men."""
+    world = World()
+    men = list(MEN.items())
+    beside = [{unit: value, **dict(men[16 * i : 16 * i + 16])} for i, (unit, value) in enumerate(FIVE.items())]
+    rest = {unit: value for unit, value in WOMEN.items() if unit not in FIVE}
+    for cell in (rest, *beside, WOMEN | MEN):
+        assert world.ask(cell, guarded=True) == [True]
+    assert world.ask(WOMEN, guarded=True) == [False]
+    world.ask(MEN, guarded=True)
+    assert not world.told(WOMEN)
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_random_series_tell_no_small_group(seed: int) -> None:
     """Groups of a common partition, some of them small, put together at random: no union of few units is told."""
@@ -149,6 +169,19 @@ def test_an_audit_to_which_withheld_cells_open_classes_is_noticed(monkeypatch: p
     )
     with pytest.raises(AssertionError):
         test_asking_for_a_part_of_it_first_does_not_open_it()
+
+
+def test_an_audit_that_forgets_differences_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "SECRET", ("too_few_units", "dominated", "homogeneous"))
+    with pytest.raises(AssertionError):
+        test_a_number_withheld_for_its_difference_is_not_told_by_others()
+
+
+def test_cells_give_way_without_a_program_where_there_are_many_unknowns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "ATOMS_MAX", 0)
+    test_a_small_group_is_not_told_by_four_sums()
+    test_a_number_withheld_for_its_difference_is_not_told_by_others()
+    _all_random_series()
 
 
 def _all_random_series() -> None:
