@@ -159,6 +159,7 @@ def _served(home: Home, port: int) -> Iterator[str]:
     log = home.root / "serve.log"
     with log.open("wb") as out:
         command = [sys.executable, "-m", "gateway", "serve", "--home", str(home.root), "--port", str(port)]
+        command += ["--follow", str(os.getpid())]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=out, start_new_session=True)
     try:
         assert process.stdout is not None  # noqa: S101  # it was asked for

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from gateway.cli.options import HomeOption, JsonOption, home_of, print_json
 
+PARENT_LOOK_S: Final = 0.5
 sandbox = typer.Typer(help="The data domain, on the machine that holds the data.", no_args_is_help=True)
 Port = Annotated[int | None, typer.Option("--port", min=0, max=65535, help="0 is any that is free.")]
 
@@ -34,12 +39,20 @@ def init(
     typer.echo(f"a home is at {home.root}; serve it with: bpk serve --home {home.root}")
 
 
-def serve(home: HomeOption = None, port: Port = None, as_json: JsonOption = False) -> None:
+def serve(
+    home: HomeOption = None,
+    port: Port = None,
+    follow: Annotated[int | None, typer.Option("--follow", hidden=True, help="End with this parent process.")] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Serve a home: the gateway, and the data domain's service beside it."""
     import json
     import logging
 
     from gateway.app import serve as run
+
+    if follow is not None:
+        _follow(follow)
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -49,6 +62,17 @@ def serve(home: HomeOption = None, port: Port = None, as_json: JsonOption = Fals
         typer.echo(json.dumps(told) if as_json else f"serving {address} (docs: {address}/docs)")
 
     run(home_of(home), port, ready)
+
+
+def _follow(parent: int) -> None:
+    """Ends this process, in order, when `parent`, which started it, is gone, however it went."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_LOOK_S)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="bpk-parent", daemon=True).start()
 
 
 @sandbox.command("serve")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 from gateway.cli import demo
@@ -39,6 +42,24 @@ def test_the_demo_answers_refuses_verifies_and_leaves_nothing_running(tmp_path: 
     assert again.returncode == 0, again.stdout + again.stderr
     assert again.stdout.count("free, it was answered before") == len(demo.QUESTIONS) + 1  # and the exact one
     assert counted(again) == counted(done)
+
+
+def test_a_demo_that_is_killed_leaves_no_gateway_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "gateway", "demo", "--keep", "--home", str(tmp_path / "demo")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        url = next(found[0] for line in process.stdout if (found := re.findall(r"http://127\.0\.0\.1:\d+", line)))
+        assert httpx.get(f"{url}/healthz").status_code == 200
+        process.kill()
+    give_up = time.monotonic() + 30
+    while time.monotonic() < give_up:
+        try:
+            httpx.get(f"{url}/healthz", timeout=2)
+        except httpx.TransportError:
+            break
+        time.sleep(0.2)
+    else:
+        raise AssertionError("the gateway of a killed demo still answers")
 
 
 def test_the_demo_does_not_touch_a_home_that_is_not_its_own(tmp_path: Path) -> None:
