@@ -107,7 +107,7 @@ def answered(
         also["rules"] = rules(policy)
     if row.mode == "open":
         question = codec.loads(row.question.encode(), Question)
-        also["cursor"] = next_cursor(question, row.snapshot) if released.more else None
+        also["cursor"] = next_cursor(question, row.snapshot, len(released.rows)) if released.more else None
     return {
         "id": row.id,
         "status": "answered",

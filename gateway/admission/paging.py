@@ -51,12 +51,12 @@ class Page:
             raise Refusal("parameter_invalid", message, hint="ask for the first page again, without `cursor`")
 
 
-def next_cursor(question: Question, snapshot: str) -> str:
-    """What asks for the page behind that of `question`."""
+def next_cursor(question: Question, snapshot: str, rows: int) -> str:
+    """What asks for the page behind that of `question`, which was answered with so many `rows`."""
     page = question.plan.source
     if not isinstance(page, Limit) or page.count is None:
         raise AssertionError("an open question is of one page")
-    return f"{page.offset + page.count}.{_mark(question, snapshot)}"
+    return f"{page.offset + rows}.{_mark(question, snapshot)}"
 
 
 def _mark(question: Question, snapshot: str) -> str:

@@ -23,6 +23,8 @@ from sandbox.supervised import Worker
 
 PAGES_KEPT: Final = 1_000
 """Pages that can be shown again; older ones are forgotten, so that they cannot fill the disk on which others lie."""
+BYTES_KEPT: Final = 256 << 20
+"""Of all these pages together; the last one is kept in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +88,11 @@ def _bound(question: Question, page: Limit, served: Served) -> Lowered:
     return lowered
 
 
-def _forget_older(tx: sqlite3.Connection, _: str) -> None:
-    tx.execute(
-        "DELETE FROM release WHERE mode = 'open' AND rowid <= "
-        "(SELECT rowid FROM release WHERE mode = 'open' ORDER BY rowid DESC LIMIT 1 OFFSET ?)",
-        (PAGES_KEPT,),
-    )
+def _forget_older(tx: sqlite3.Connection, newest: str) -> None:
+    sizes = tx.execute("SELECT rowid, length(body), id FROM release WHERE mode = 'open' ORDER BY rowid DESC").fetchall()
+    left = BYTES_KEPT
+    for place, (row, size, release_id) in enumerate(sizes):
+        left -= size
+        if release_id != newest and (place >= PAGES_KEPT or left < 0):
+            tx.execute("DELETE FROM release WHERE mode = 'open' AND rowid <= ?", (row,))
+            return

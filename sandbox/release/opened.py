@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from policies.model import Mode
 from policies.types import Type, Value
-from sandbox.codec import digest
+from sandbox.codec import digest, dumps
 from sandbox.protocol import FREE, OutputColumn, Price, Question, Released
 from sandbox.relational.nodes import Output
+
+PAGE_BYTES_MAX: Final = 8 << 20
+"""Of the rows of one page as they are stored; a page of long rows has fewer of them than were asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,8 @@ class OpenRelease:
 def open_release(
     question: Question, snapshot: str, types: tuple[Type, ...], rows: list[tuple[Value, ...]], page: int
 ) -> OpenRelease:
-    """`rows` are those of a page, and one more where there is one."""
+    """`rows` are those of a page, and one more where there is one. Of too long a page the first ones are kept."""
+    kept = _short(rows[:page])
     return OpenRelease(
         format="bpk-open-1",
         dataset=question.dataset,
@@ -49,9 +53,19 @@ def open_release(
         mode=question.mode,
         price=FREE,
         types=types,
-        rows=tuple(rows[:page]),
-        more=len(rows) > page,
+        rows=kept,
+        more=len(rows) > len(kept),
     )
+
+
+def _short(rows: list[tuple[Value, ...]]) -> tuple[tuple[Value, ...], ...]:
+    """The first of `rows`, which has room by itself, and those after it as long as there is room."""
+    left = PAGE_BYTES_MAX
+    for place, row in enumerate(rows):
+        left -= len(dumps(row))
+        if left < 0 and place:
+            return tuple(rows[:place])
+    return tuple(rows)
 
 
 def open_columns(plan: Output, types: tuple[Type, ...]) -> tuple[OutputColumn, ...]:

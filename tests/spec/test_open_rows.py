@@ -199,7 +199,7 @@ def test_pages_one_after_the_other_are_the_whole(world: OpenWorld) -> None:
             break
         question = world.question(sql, page)
         assert isinstance(question.plan.source, Limit)
-        following = Page.read(7, next_cursor(question, "snap"))
+        following = Page.read(7, next_cursor(question, "snap", 7))
         assert following is not None
         following.require_same(world.question(sql, following), "snap")
         page = following
@@ -216,7 +216,7 @@ def _page(world: OpenWorld, sql: str, page: Page) -> list[tuple[object, ...]]:
 
 def test_a_cursor_is_of_one_question_and_one_snapshot(world: OpenWorld) -> None:
     question = world.question("SELECT id FROM parks", Page(5))
-    after = Page.read(5, next_cursor(question, "one"))
+    after = Page.read(5, next_cursor(question, "one", 5))
     assert after is not None
     after.require_same(question, "one")
     for other, snapshot in ((question, "two"), (world.question("SELECT area FROM parks", Page(5)), "one")):
