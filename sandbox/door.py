@@ -102,7 +102,7 @@ class Door:
             served = self._served(question.dataset)
             regime = self._regime(question, served)
             job = regime.job(question, served)
-            price, ceiling = regime.describe(job, served).price, regime.ceiling(served)
+            price, ceiling = regime.price(job, served), regime.ceiling(served)
             self._verifier.verify(request, price, served.snapshot.commitment)
             loss = 0 if ceiling is None else loss_of(price, ceiling.accountant)
             state = self._store.accept(request.ticket, loss, ceiling)

@@ -13,7 +13,7 @@ from sandbox.disclosure.lowered import lower_groups, lower_rows
 from sandbox.disclosure.memory import Memories
 from sandbox.disclosure.plan import ProtectedPlan, plan_protected
 from sandbox.disclosure.protect import protect
-from sandbox.protocol import FREE, Question, Released, Ticket
+from sandbox.protocol import FREE, Price, Question, Released, Ticket
 from sandbox.publics import Publics
 from sandbox.recent import Recent
 from sandbox.regimes.noisy import PLANS_MAX, query_of
@@ -62,17 +62,23 @@ class Exact:
         return ExactJob(question, plan, units_dropped(plan.release.source, served.schema))
 
     def describe(self, job: ExactJob, served: Served) -> Described:
+        groups, shown = self._shown(job, served)
+        nothing, steps = tuple(None for _ in shown), words.exact_steps(job.plan, job.question.plan)
+        cells = None if groups is None else groups * len(job.plan.figures)
+        return Described(FREE, tuple(protected_columns(shown)), nothing, nothing, steps, cells)
+
+    def price(self, job: ExactJob, served: Served) -> Price:
+        self._shown(job, served)
+        return FREE
+
+    def _shown(self, job: ExactJob, served: Served) -> tuple[int | None, tuple[post.Shown, ...]]:
+        """The number of groups, None where they are private, and the answer's columns. Raises Refuse."""
         plan, question = job.plan, job.question.plan
         types = types_of([key.type for key in plan.keys], [figure.type for figure in plan.figures])
         sizes = [plan.cells_of(part) for part in range(len(plan.sets))]
-        known = None if any(size is None for size in sizes) else sum(size or 0 for size in sizes)
-        post.require_small(question, types, served.publics, known)
-        shown = post.outputs(question, types, served.publics)
-        nothing = tuple(None for _ in shown)
-        cells = None if known is None else known * len(plan.figures)
-        return Described(
-            FREE, tuple(protected_columns(shown)), nothing, nothing, words.exact_steps(plan, question), cells
-        )
+        groups = None if any(size is None for size in sizes) else sum(size or 0 for size in sizes)
+        post.require_small(question, types, served.publics, groups)
+        return groups, post.outputs(question, types, served.publics)
 
     def find(self, question: Question, served: Served) -> tuple[str, str] | None:
         return self._store.find(question, served.snapshot.commitment)

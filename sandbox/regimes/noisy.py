@@ -12,7 +12,7 @@ from policies.shortfall import shortfall
 from policies.types import BIGINT, Type, Value
 from sandbox import words
 from sandbox.datasets import Served
-from sandbox.protocol import Accuracy, Question, Released, Ticket
+from sandbox.protocol import Accuracy, Price, Question, Released, Ticket
 from sandbox.publics import Publics
 from sandbox.recent import Recent
 from sandbox.regimes.regime import Described
@@ -60,13 +60,18 @@ class Noisy:
 
     def describe(self, job: Job, served: Served) -> Described:
         shown = self._shown(job, served)
+        found = expected.expectations(job, shown)
         return Described(
             price=job.budget.price,
             columns=tuple(output_columns(shown)),
-            expected=expected.half_widths(job, shown),
-            expected_values=expected.values(job, shown),
+            expected=expected.half_widths(found, shown),
+            expected_values=expected.values(found, shown),
             steps=words.steps(job, job.question.plan),
         )
+
+    def price(self, job: Job, served: Served) -> Price:
+        self._shown(job, served)
+        return job.budget.price
 
     def _shown(self, job: Job, served: Served) -> tuple[post.Shown, ...]:
         types: dict[str, Type] = {f"k{i}": key.type for i, key in enumerate(job.plan.keys)}

@@ -8,7 +8,7 @@ from typing import Final
 
 from sandbox import words
 from sandbox.datasets import Served
-from sandbox.protocol import FREE, Question, Released, Ticket
+from sandbox.protocol import FREE, Price, Question, Released, Ticket
 from sandbox.publics import Publics
 from sandbox.recent import Recent
 from sandbox.regimes.noisy import PLANS_MAX, query_of
@@ -56,6 +56,9 @@ class Opened:
         plan, types = job.question.plan, job.lowered.shape
         nothing = tuple(None for _ in types)
         return Described(FREE, open_columns(plan, types), nothing, nothing, words.open_steps(plan))
+
+    def price(self, job: OpenJob, served: Served) -> Price:
+        return FREE
 
     def find(self, question: Question, served: Served) -> tuple[str, str] | None:
         return self._store.find(question, served.snapshot.commitment)

@@ -38,6 +38,9 @@ class Regime(Protocol, Generic[Job]):
     def describe(self, job: Job, served: Served) -> Described:
         """Raises Refuse for what the answer cannot be made into."""
 
+    def price(self, job: Job, served: Served) -> Price:
+        """What `describe` says it costs, without the rest. Raises Refuse likewise."""
+
     def find(self, question: Question, served: Served) -> tuple[str, str] | None:
         """(id, hash) of a stored release that answers."""
 

@@ -35,19 +35,19 @@ class Expected:
     """About the number itself; None where the groups are private, and nobody knows how many there are."""
 
 
-def half_widths(job: Job, shown: Sequence[post.Shown], alpha: float = present.ALPHA) -> tuple[Value, ...]:
-    """Half the width of the (1 - alpha) interval per output column; None for keys and where there is no rule."""
+def half_widths(found: Sequence[Expected | None], shown: Sequence[post.Shown]) -> tuple[Value, ...]:
+    """Half the width of the interval per output column; None for keys and where there is no rule."""
     return tuple(
         None if e is None else present.as_value(e.half_width, s.type, up=True)
-        for e, s in zip(expectations(job, shown, alpha), shown, strict=True)
+        for e, s in zip(found, shown, strict=True)
     )
 
 
-def values(job: Job, shown: Sequence[post.Shown]) -> tuple[Value, ...]:
+def values(found: Sequence[Expected | None], shown: Sequence[post.Shown]) -> tuple[Value, ...]:
     """What each output column is expected to be near to; None where there is no rule."""
     return tuple(
         None if e is None or e.value is None else present.as_value(e.value, s.type)
-        for e, s in zip(expectations(job, shown), shown, strict=True)
+        for e, s in zip(found, shown, strict=True)
     )
 
 

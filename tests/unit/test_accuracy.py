@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies.privacy_loss import EPSILON_UNIT
-from policies.types import DOUBLE
+from policies.types import DOUBLE, Value
 from sandbox.protocol import Accuracy, Question
 from sandbox.relational import price as pricing
 from sandbox.relational.expressions import Call, Column, Expression
@@ -46,6 +46,11 @@ def shown(found: Job, *columns: Expression) -> tuple[post.Shown, ...]:
     return post.outputs(Output(found.plan.release, named), types)
 
 
+def widths_of(found: Job, *columns: Expression) -> tuple[Value, ...]:
+    named = shown(found, *columns)
+    return expected.half_widths(expected.expectations(found, named), named)
+
+
 def asked(*, relative: str | None = None, absolute: str | None = None, confidence: str = "0.95") -> Accuracy:
     return Accuracy(relative and Decimal(relative), absolute and Decimal(absolute), Decimal(confidence))
 
@@ -61,8 +66,8 @@ def met(found: Job, columns: tuple[post.Shown, ...], wanted: Accuracy, epsilon: 
     except Refuse:
         return False
     alpha = float(1 - wanted.confidence)
-    widths = expected.half_widths(priced, columns, alpha)
-    for width, about in zip(widths, expected.expectations(priced, columns, alpha), strict=True):
+    told = expected.expectations(priced, columns, alpha)
+    for width, about in zip(expected.half_widths(told, columns), told, strict=True):
         if about is None:  # a ratio whose divisor may be 0
             return False
         if Fraction(width) > (wanted.absolute or Fraction(wanted.relative) * abs(about.value)):
@@ -97,8 +102,8 @@ def test_the_price_is_the_smallest_that_meets_the_accuracy(
 def test_an_absolute_accuracy_is_in_the_numbers_own_unit() -> None:
     found = job()
     epsilon = accuracy.smallest_epsilon(found, shown(found, N), asked(absolute="20"))
-    assert expected.half_widths(at(found, epsilon), shown(found, N)) == (20,)
-    assert expected.half_widths(at(found, epsilon - 1), shown(found, N)) == (21,)
+    assert widths_of(at(found, epsilon), N) == (20,)
+    assert widths_of(at(found, epsilon - 1), N) == (21,)
 
 
 @pytest.mark.parametrize("accountant", ["zcdp", "pure"])
@@ -186,7 +191,8 @@ def test_a_broken_gateways_accuracy_is_refused(wanted: Accuracy) -> None:
 def test_what_is_expected_follows_declarations_alone() -> None:
     """The declared thousand people over three groups (two values and null), each with an income of 500."""
     found = job(keys=(SEX,))
-    about = expected.values(found, shown(found, Column("k0"), N, S, M, Call("divide", (S, N))))
+    columns = shown(found, Column("k0"), N, S, M, Call("divide", (S, N)))
+    about = expected.values(expected.expectations(found, columns), columns)
     assert about[:4] == (None, 333, 166_667, 500.0)
     assert about[4] == pytest.approx(500, rel=0.1)  # the middle of what a ratio may be
     assert found.schema.policy.unit is not None
