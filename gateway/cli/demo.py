@@ -55,6 +55,10 @@ EXACT: Final = (
     "SELECT decade(出生日期) AS 年代, COUNT(*) AS 人数, AVG(年收入) AS 平均年收入 FROM 居民 "
     "WHERE 区县 = '石岭县' GROUP BY ROLLUP(1) ORDER BY 1",
 )
+OPEN: Final = (
+    "医院名录,照原样 (mode `open`: hospitals are about nobody, so their rows leave as they are)",
+    "SELECT 名称, 等级 FROM 医院 ORDER BY 编号 LIMIT 4",
+)
 REFUSED: Final = ("Somebody's name?", "SELECT 姓名 FROM 居民")
 
 
@@ -241,6 +245,7 @@ def _tour(home: Home, url: str, begin: float) -> None:
         if place == 0:
             show.CONSOLE.print(f"first answer after {time.perf_counter() - begin:.1f} s")
     _ask(client, *EXACT, mode="aggregate")
+    _ask(client, *OPEN, mode="open")
     _refused(client)
     show.CONSOLE.print("\nWhat is left")
     body = client.call("GET", "/v1/budgets").body
@@ -298,7 +303,7 @@ def _print_replies(home: Home, url: str) -> None:
 
     client = Client(url, _token(home, OPERATOR, "operator"))
     replies = []
-    asked = [*((sql, "dp") for _, sql in QUESTIONS), (EXACT[1], "aggregate"), (REFUSED[1], "dp")]
+    asked = [*((sql, "dp") for _, sql in QUESTIONS), (EXACT[1], "aggregate"), (OPEN[1], "open"), (REFUSED[1], "dp")]
     for sql, mode in asked:
         replies.append({"sql": sql, "reply": client.call("POST", "/v1/queries", _body(sql, mode)).body})
     print_json({"url": url, "replies": replies, "budgets": client.call("GET", "/v1/budgets").body["budgets"]})

@@ -32,6 +32,8 @@ def test_the_demo_answers_refuses_verifies_and_leaves_nothing_running(tmp_path: 
         assert sql in done.stdout
     assert done.stdout.count("intervals over the noise") == len(demo.QUESTIONS)
     assert demo.EXACT[1] in done.stdout
+    assert demo.OPEN[1] in done.stdout
+    assert "open data; record" in done.stdout
     assert "withheld, under these rules" in done.stdout
     assert "numbers shown to you" in done.stdout
     assert "refused (column_hidden)" in done.stderr
