@@ -100,6 +100,8 @@ class Door:
         question = request.question
         try:
             served = self._served(question.dataset)
+            if served.policy.supply == "withheld":  # its examples are prepared all the same, whatever runs for nobody
+                raise Refuse("dataset_not_ready", f"`{question.dataset}` is withheld: it answers nothing")
             regime = self._regime(question, served)
             job = regime.job(question, served)
             price, ceiling = regime.price(job, served), regime.ceiling(served)

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,8 +22,9 @@ from sandbox import codec, datasets
 from sandbox.domain import Ceiling as CustodiansCap
 from sandbox.protocol import Accuracy, Failed, Fetch, Prepare, Prepared, Price, Question, Refused, Released, Run
 from sandbox.relational.expressions import Column
-from sandbox.relational.nodes import Join, Measure, Output, Public, Release, Scan, find_release
+from sandbox.relational.nodes import Join, Limit, Measure, Output, Public, Relation, Release, Scan, find_release
 from tests import ledger_world
+from tests.builders import policy_text
 from tests.domain_world import PEOPLE, DomainWorld, domain_world
 
 pytestmark = pytest.mark.skipif(os.uname().sysname != "Linux", reason="workers are confined on Linux only")
@@ -444,3 +446,42 @@ def test_a_full_disk_takes_one_question_and_refuses_the_next_before_it_is_charge
         assert isinstance(world.door.prepare(Prepare(world.question(), reserve=False)), Prepared)
         assert world.door.status().ready
         assert isinstance(world.run(world.question(epsilon="0.01")), Released)
+
+
+OPENED = policy_text().replace('modes = ["dp"]', 'modes = ["dp", "open"]')
+
+
+def rows_of(world: DomainWorld, relation: Relation, column: str) -> Question:
+    """Rows as they are, asked by a gateway gone wrong."""
+    plan = Output(Limit(relation, 5, 0), (("x", Column(column)),))
+    return Question("clinic", world.policy.digest, "open", 0, plan)
+
+
+def test_open_rows_are_of_public_tables_and_their_tickets_buy_nothing_else(tmp_path: Path) -> None:
+    with domain_world(tmp_path, OPENED) as world:
+        shown, noisy = rows_of(world, Public("hospitals", 0), "0.level"), world.question()
+        found = world.run(shown)
+        assert isinstance(found, Released)
+        assert len(found.rows) == 4
+        for relation in (Scan("people", 0), Public("people", 0)):
+            assert isinstance(world.door.prepare(Prepare(rows_of(world, relation, "0.sex"), reserve=False)), Refused)
+        before, ticket = world.spent(), world.ticket(shown, world.prepared(shown))
+        for question in (noisy, dataclasses.replace(noisy, mode="open")):
+            for named in ("open", "dp"):
+                changed = dataclasses.replace(ticket, mode=named, plan_digest=question.plan_digest)
+                assert isinstance(world.door.run(world.signed(changed, question)), Refused)
+        assert nothing_was_spent(world, before)
+        stored = world.run(noisy)
+        assert isinstance(stored, Released)
+        for release, question in ((stored.release, shown), (found.release, noisy)):
+            assert isinstance(world.door.fetch(Fetch(release, question)), Refused)
+
+
+def test_a_withheld_dataset_runs_nothing_whatever_the_gateway_says(tmp_path: Path) -> None:
+    with domain_world(tmp_path, OPENED.replace('supply = "authorised"', 'supply = "withheld"')) as world:
+        shown = rows_of(world, Public("hospitals", 0), "0.level")
+        for question in (world.question(), shown):
+            refused = world.run(question)
+            assert isinstance(refused, Refused)
+            assert refused.code == "dataset_not_ready"
+        assert world.spent() == (0, 0)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.homes import Files, Licensed, make
+from tests.second_verifier import sound
 from tests.served_home import CASES, Served, clinic_files, serving
 
 ROWS = 2_500
@@ -186,6 +187,7 @@ def test_every_page_is_on_record_and_the_export_is_verified(opened: Served, tmp_
             [sys.executable, "-m", "gateway", "audit", *words], capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
+    assert sound(exported.read_bytes().splitlines(keepends=True))
 
 
 def test_the_command_line_prints_rows_and_the_way_to_the_next_page(opened: Served) -> None:
