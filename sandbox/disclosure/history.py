@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from sandbox.disclosure.cells import Ground, Integers, Quantity
-from sandbox.disclosure.sorting import numbered
+from sandbox.disclosure.sorting import numbered, starts
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS said_row (
@@ -93,9 +93,9 @@ class Rows:
     @property
     def by_unit(self) -> ByUnit:
         if self._by_unit is None:
-            owners = numbered(self.units)[1]
-            order = np.argsort(owners)
-            self._by_unit = ByUnit(order, owners[order], self.values[order].astype(np.float64))
+            order = np.argsort(self.units)
+            numbers = np.cumsum(starts(self.units[order])) - 1
+            self._by_unit = ByUnit(order, numbers, self.values[order].astype(np.float64))
         return self._by_unit
 
     def including(self, cells: Sequence[Ground]) -> tuple[Rows, list[Integers]]:

@@ -67,17 +67,21 @@ class _Table:
         """
         places = self.taken[key]
         beside = Beside([self._cells[place][1] for place in places])
-        others, seen = self._may_be_near(beside, key), list[Said]()
-        while others and len(beside.left) > 1:
+        others, same, far, dropped = self._may_be_near(beside, key), list[Said](), list[Said](), list[Said]()
+        while (others or (dropped and far)) and len(beside.left) > 1:
+            if not others:
+                others, far, dropped = far, [], []
             apart = beside.nearest(other := others.pop(), self._least)
-            if apart == 0 or (apart >= self._least and beside.overlapping):
-                seen.append(other)
+            if apart == 0:
+                same.append(other)
             elif apart < self._least:
                 number = min(beside.touched(other) or beside.left, key=lambda number: beside.cells[number].size)
                 beside.drop(number)
-                dropped = beside.cells[number]
-                others += [other, *(one for one in seen if touching(one, dropped))]
-                seen = [one for one in seen if not touching(one, dropped)]
+                dropped.append(beside.cells[number])
+                others += [other, *(one for one in same if touching(one, dropped[-1]))]
+                same = [one for one in same if not touching(one, dropped[-1])]
+            elif beside.overlapping:
+                far.append(other)
         self.taken[key] = [places[number] for number in beside.left]
 
     def _may_be_near(self, cells: Beside, key: Key) -> list[Said]:
