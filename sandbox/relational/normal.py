@@ -79,6 +79,14 @@ def alone(release: Release) -> Release:
     return _Form().release(release)
 
 
+def in_places(release: Release) -> tuple[Release, tuple[str, ...]]:
+    """`release` in its normal form, and what each of its keys and measures, in order, is called there."""
+    form = _Form()
+    made = form.release(release)
+    keys, measures = range(len(release.keys)), range(len(release.measures))
+    return made, (*(form.names[f"k{i}"] for i in keys), *(form.names[f"m{i}"] for i in measures))
+
+
 def bare(source: Relation) -> Relation:
     """The normal form of what shapes the rows of `source`: the same whatever columns are read of them."""
     return _Form().relation(source, _Read())

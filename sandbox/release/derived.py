@@ -14,7 +14,7 @@ from policies.types import DOUBLE
 from sandbox.relational import nodes
 from sandbox.relational.expressions import Column, Expression
 from sandbox.relational.nodes import Measure
-from sandbox.relational.normal import alone, bare
+from sandbox.relational.normal import alone, bare, in_places
 from sandbox.release.released import Release, ReleasedMeasure
 
 ADDED_UP = frozenset(
@@ -44,8 +44,8 @@ def _as_read(asked: nodes.Release, wanted: nodes.Release) -> nodes.Release | Non
     """`asked` in the words of `wanted`, where both are over the same rows; None where they are not.
 
     The one may read columns that the other leaves out, and calls those of both by other names. A key or measure is the
-    same where, alone over the rows, both have one normal form; and all that are the same have one together too, so
-    that where rows are made of two alike the same one of them is meant throughout.
+    same where, alone over the rows, both have one normal form; and all that are the same have one together too, each in
+    its own place, so that where rows are made of two alike the same one of them is meant throughout.
     """
     if asked.source == wanted.source:
         return asked
@@ -55,7 +55,7 @@ def _as_read(asked: nodes.Release, wanted: nodes.Release) -> nodes.Release | Non
     measures = {_alone(wanted, measure): measure for measure in _with_parts(wanted.measures)}
     same_keys = {key: keys.get(_alone(asked, key)) for key in asked.keys}
     same_measures = {measure: measures.get(_alone(asked, measure)) for measure in asked.measures}
-    if alone(_only(asked, same_keys, same_measures)) != alone(
+    if in_places(_only(asked, same_keys, same_measures)) != in_places(
         replace(wanted, keys=_there(same_keys), measures=_there(same_measures))
     ):
         return None

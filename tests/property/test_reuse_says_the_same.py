@@ -147,6 +147,32 @@ def test_a_stored_answer_says_what_the_question_itself_would_be_told() -> None:
     assert compared > QUESTIONS // 4
 
 
+def crossed() -> bool:
+    """Whether a stored answer says the numbers of `b` by the kinds of `a` for those of `a` by the kinds of `b`.
+
+    Kinds and numbers are each the same as those of the stored question, which has the same rows; not so together.
+    """
+    source = f"people p LEFT JOIN {_KINDS} b ON p.pid = b.pid LEFT JOIN {_KINDS} a ON p.pid = a.pid"
+    world = make_exact(SEED)
+    texts = "COUNT(*), SUM(a.s), SUM(a.n), SUM(b.n)", "COUNT(*), SUM(b.s)"
+    stored, other = (
+        plan_of(world, f"SELECT a.k, b.k, {numbers} FROM {source} GROUP BY a.k, b.k", {}) for numbers in texts
+    )
+    release, own = exact_release_of(world, stored), exact_release_of(world, other)
+    world.close()
+    served = measures_for(release, find_release(other)) is not None
+    return served and not _same(told(release, other), told(own, other))
+
+
+def test_kinds_of_one_and_numbers_of_the_other_are_no_answer() -> None:
+    assert not crossed()
+
+
+def test_forms_held_against_each_other_without_their_places_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(derived, "in_places", normal.alone)
+    assert crossed()
+
+
 def _each_alone(asked: nodes.Release, wanted: nodes.Release) -> nodes.Release | None:
     """A look-up that holds keys and measures against each other one by one, and not all together."""
     if normal.bare(asked.source) != normal.bare(wanted.source):
