@@ -23,7 +23,7 @@ LONG = "BPK_LONG" in os.environ
 FIRST = 1000 * int(os.environ.get("BPK_SEED", "1"))
 SERIES = range(FIRST, FIRST + (40 if LONG else 4))
 ANSWERS = 50 if LONG else 25
-SHOWN_LEAST = 0.5
+SHOWN_LEAST = 0.25 if LONG else 0.5
 RULES = load_text(policy_text(), "town").release.aggregate
 assert RULES is not None
 
@@ -48,8 +48,8 @@ def test_no_series_of_answers_tells_more_than_is_promised(seed: int) -> None:
     shown, clear = sum(part.shown is not None for part in parts), sum(not breaks(part, rules) for part in parts)
     print(f"seed {seed}: {answered} answers, {shown} of {clear} numbers that break no rule by themselves are shown")
     assert answered == ANSWERS
-    assert shown > SHOWN_LEAST * clear, "little was shown, so little was judged"
     assert not found, f"seed {seed}: {len(found)} in all"
+    assert shown > SHOWN_LEAST * clear, "little was shown, so little was judged"
 
 
 def breaks(part: Part, rules: Aggregate) -> bool:
