@@ -12,9 +12,10 @@ from sandbox.ingest.build import build
 from sandbox.ingest.job import IngestFile, Job, schema_digest, tables_of
 from sandbox.ingest.refused import IngestRefused
 from sandbox.ingest.snapshot import Snapshot
-from tests.composite_world import SHOPS
+from tests.composite_world import shops_text
 from tests.ingest_builders import POLICY, policy, rows, take_in
 
+SHOPS = shops_text()
 FILES = {
     "buyers": "bid,age\n1,30\n2,40\n3,50\n",
     "orders": "bid,shop,nr,paid\n1,1,1,10\n2,1,2,20\n2,2,1,30\n3,2,,40\n3,2,,50\n3,,1,60\n",
