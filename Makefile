@@ -13,7 +13,7 @@ ARGS ?=
 help: ## print this list
 	@echo "make demo           a gateway with real data: questions asked, answered, one refused, the log verified"
 	@echo "make serve          leave the demo's gateway running; prints its address and tokens (PORT=8080: on this port)"
-	@echo "make test           the whole test suite, with ruff, mypy and the import rules (under 10 minutes on 2 cores)"
+	@echo "make test           the whole test suite, with ruff, mypy and the import rules (some 12 minutes on 2 cores)"
 	@echo "make test-long      bigger numbers of the same tests, in slices that can be resumed (SLICE=n: one of them)"
 	@echo "make bench          measure: a query through the gateway against the same query in bare DuckDB (ARGS=--quick)"
 	@echo "make bench-accuracy measure: how far answers are from the truth, with good, loose and no bounds"
