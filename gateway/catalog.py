@@ -46,10 +46,5 @@ class Catalog:
         A withheld dataset is visible to its licensees, and answers nobody.
         """
         licensed = {name for licence in self.licences_of(operator, day) for name in licence.datasets}
-        found = {}
-        for name, policy in sorted(self.policies.items()):
-            whole = policy.supply == "open" or name in licensed
-            part = policy if whole else None if policy.supply == "withheld" else policy.open_part
-            if part is not None:
-                found[name] = part
-        return found
+        seen = {name: policy.seen(licensed=name in licensed) for name, policy in sorted(self.policies.items())}
+        return {name: policy for name, policy in seen.items() if policy is not None}

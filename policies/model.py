@@ -189,6 +189,13 @@ class Policy:
         release = replace(self.release, modes=("open",), dp=None, aggregate=None)
         return replace(self, unit=None, release=release, tables=MappingProxyType(tables))
 
+    def seen(self, *, licensed: bool) -> Policy | None:
+        """What there is of it for somebody: all where it is open or they are licensed, else what is open to everybody;
+        of a withheld one nothing without a licence."""
+        if licensed or self.supply == "open":
+            return self
+        return None if self.supply == "withheld" else self.open_part
+
     def own_table(self, name: str) -> bool:
         """Whether `name` is the unit's own table."""
         return self.unit is not None and self.unit.table == name

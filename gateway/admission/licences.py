@@ -17,13 +17,9 @@ def askable(policies: Mapping[str, Policy], licences: tuple[Licence, ...]) -> di
     `licence_expired`. A withheld dataset exists for nobody.
     """
     named = {dataset for licence in licences for dataset in licence.datasets}
-    found = {}
-    for dataset, policy in policies.items():
-        whole = policy.supply == "open" or dataset in named
-        part = policy if whole else policy.open_part
-        if part is not None and policy.supply != "withheld":
-            found[dataset] = part
-    return found
+    asked = {name: policy for name, policy in policies.items() if policy.supply != "withheld"}
+    seen = {name: policy.seen(licensed=name in named) for name, policy in asked.items()}
+    return {name: policy for name, policy in seen.items() if policy is not None}
 
 
 def unlicensed(unknown: Refusal) -> Refusal:

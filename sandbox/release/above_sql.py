@@ -29,7 +29,8 @@ from sandbox.relational.nodes import (
     Window,
 )
 from sandbox.release.above import Ground, above, public
-from sandbox.release.windows import ORDER, order_by, shown, window
+from sandbox.release.ordered_sql import each_once, filtered, limited, placed_anew
+from sandbox.release.windows import ORDER, shown, window
 
 ROW: Final = identifier("__row")
 PLACE: Final = identifier("__place")
@@ -42,24 +43,18 @@ def lower(node: Relation, ground: Ground) -> str:
         case Release() | Rollup():
             return f"SELECT *, {ROW} AS {ORDER} FROM released"
         case Filter():
-            facts = _below(node.source, ground)
-            conditions = " AND ".join(scalar(c, facts) for c in node.conditions) or "TRUE"
-            return f"SELECT * FROM ({lower(node.source, ground)}) WHERE {conditions}"
+            return filtered(lower(node.source, ground), node.conditions, _below(node.source, ground))
         case Sort():
-            order = f"row_number() OVER (ORDER BY {order_by(node.by, _below(node.source, ground))}) AS {ORDER}"
-            return f"SELECT * EXCLUDE ({ORDER}), {order} FROM ({lower(node.source, ground)})"
+            return placed_anew(lower(node.source, ground), node.by, _below(node.source, ground))
         case Limit():
-            count = "" if node.count is None else f" LIMIT {node.count}"
-            return f"SELECT * FROM ({lower(node.source, ground)}) ORDER BY {ORDER}{count} OFFSET {node.offset}"
+            return limited(lower(node.source, ground), node)
         case Project():
             facts = _below(node.source, ground)
             named = [f"{shown(e, facts)} AS {identifier(f'{node.number}.{i}')}" for i, e in enumerate(node.columns)]
             return f"SELECT {', '.join([ROW, ORDER, *named])} FROM ({lower(node.source, ground)})"
         case Distinct():
             facts = _below(node.source, ground)
-            columns = ", ".join(shown(e, facts) for e in node.columns) or "TRUE"
-            first = f"row_number() OVER (PARTITION BY {columns} ORDER BY {ORDER}) = 1"
-            return f"SELECT * FROM ({lower(node.source, ground)}) QUALIFY {first}"
+            return each_once(lower(node.source, ground), [shown(e, facts) for e in node.columns])
         case Window():
             facts = _below(node.source, ground)
             named = [f"{window(c, facts)} AS {identifier(f'{node.number}.w{i}')}" for i, c in enumerate(node.columns)]
@@ -91,8 +86,7 @@ def _public(node: Relation, ground: Ground) -> str:
             return f"SELECT {', '.join([PLACE, *named])} FROM {public_table(node.table)}"
         case Filter():
             _, facts = public(node.source, ground)
-            conditions = " AND ".join(scalar(c, facts) for c in node.conditions) or "TRUE"
-            return f"SELECT * FROM ({_public(node.source, ground)}) WHERE {conditions}"
+            return filtered(_public(node.source, ground), node.conditions, facts)
         case _:
             raise Refuse("join_not_allowed", "an answer is joined with public tables only", at=node.at)
 

@@ -40,24 +40,19 @@ from sandbox.relational.nodes import (
 from sandbox.relational.rules import tables
 from sandbox.relational.scalar import facts_of
 from sandbox.release import windows
-from sandbox.release.windows import ORDER, order_by, shown, shown_type
+from sandbox.release.ordered_sql import each_once, filtered, limited, placed_anew
+from sandbox.release.windows import ORDER, shown, shown_type
 
 _FIRST: Final = identifier("__first")
 _PART: Final = identifier("__part")
 _EXACT: Final = Fraction(EXACT_MAX)
 """No number is expected to be larger; of one that is, whole results too large for 64 bits are null."""
 _JOINS: Final = {"inner": "JOIN", "left": "LEFT JOIN", "semi": "SEMI JOIN", "anti": "ANTI JOIN"}
-_STATISTICS: Final = {
-    "var_pop": "var_pop",
-    "var_samp": "var_samp",
-    "stddev_pop": "stddev_pop",
-    "stddev_samp": "stddev_samp",
-    "covar_pop": "covar_pop",
-    "covar_samp": "covar_samp",
-    "corr": "corr",
-    "regr_slope": "regr_slope",
-    "regr_intercept": "regr_intercept",
-}
+_STATISTICS: Final = (
+    *("var_pop", "var_samp", "stddev_pop", "stddev_samp"),
+    *("covar_pop", "covar_samp", "corr", "regr_slope", "regr_intercept"),
+)
+"""Called the same by the engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +107,6 @@ def _rows(node: Relation, schema: Schema) -> _Rows:
 
 
 def _reshaped(node: Filter | Project | Window | Distinct | Sort | Limit, below: _Rows) -> _Rows:
-    facts, source = below.facts, f"FROM ({below.sql})"
     match node:
         case Filter():
             return _filter(node, below)
@@ -121,15 +115,11 @@ def _reshaped(node: Filter | Project | Window | Distinct | Sort | Limit, below: 
         case Window():
             return _window(node, below)
         case Distinct():
-            columns = ", ".join(_shown(each, facts) for each in node.columns) or "TRUE"
-            first = f"row_number() OVER (PARTITION BY {columns} ORDER BY {ORDER}) = 1"
-            return _Rows(f"SELECT * {source} QUALIFY {first}", facts)
+            return replace(below, sql=each_once(below.sql, [_shown(each, below.facts) for each in node.columns]))
         case Sort():
-            order = f"row_number() OVER (ORDER BY {order_by(node.by, facts)}) AS {ORDER}"
-            return _Rows(f"SELECT * EXCLUDE ({ORDER}), {order} {source}", facts)
+            return replace(below, sql=placed_anew(below.sql, node.by, below.facts))
         case Limit():
-            count = "" if node.count is None else f" LIMIT {node.count}"
-            return _Rows(f"SELECT * {source} ORDER BY {ORDER}{count} OFFSET {node.offset}", facts)
+            return replace(below, sql=limited(below.sql, node))
         case _:
             assert_never(node)
 
@@ -138,8 +128,7 @@ def _filter(node: Filter, below: _Rows) -> _Rows:
     for condition in node.conditions:
         if facts_of(condition, below.facts).type != BOOLEAN:
             raise Refuse("type_mismatch", "a condition is expected here", at=condition.at)
-    conditions = " AND ".join(scalar(condition, below.facts) for condition in node.conditions) or "TRUE"
-    return replace(below, sql=f"SELECT * FROM ({below.sql}) WHERE {conditions}")
+    return replace(below, sql=filtered(below.sql, node.conditions, below.facts))
 
 
 def _made(name: str, type_: Type, label: str) -> ColumnFacts:
@@ -310,7 +299,7 @@ def _statistic(measure: Measure, argument: Expression, facts: Facts) -> tuple[st
     if measure.function not in _STATISTICS:
         raise Refuse("aggregate_not_allowed", f"{measure.function.upper()} is not answered", at=measure.at)
     numbers = [_number(each, facts, measure.at) for each in (argument, measure.other) if each is not None]
-    return f"{_STATISTICS[measure.function]}({', '.join(numbers)} ORDER BY {ORDER})", DOUBLE
+    return f"{measure.function}({', '.join(numbers)} ORDER BY {ORDER})", DOUBLE
 
 
 def _number(argument: Expression, facts: Facts, at: Position | None) -> str:

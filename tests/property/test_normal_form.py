@@ -139,7 +139,7 @@ def _unions_below_windows(release: Release) -> list[tuple[Column, ...]]:
 
     def look(node: Any) -> Any:
         if isinstance(node, Window) and isinstance(node.source, UnionAll):
-            found.append(node.source.columns[0])  # type: ignore[arg-type]
+            found.append(node.source.columns[0])  # type: ignore[arg-type]  # bare columns in these plans
         return node
 
     _everywhere(release, look)

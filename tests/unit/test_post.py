@@ -36,7 +36,7 @@ from sandbox.relational.nodes import (
     WindowColumn,
     WindowFunction,
 )
-from sandbox.release import above_sql, post, windows
+from sandbox.release import above_sql, ordered_sql, post, windows
 from sandbox.release.above import Ground
 
 CHAINS = 60
@@ -317,7 +317,7 @@ def test_a_planted_disorder_is_noticed(fault: str, monkeypatch: pytest.MonkeyPat
         return window(replace(column, order=order, offset=column.offset + (fault == "lag")), facts)
 
     if fault == "unstable":
-        monkeypatch.setattr(above_sql, "order_by", lambda order, facts: f"{order_by(order, facts)} DESC")
+        monkeypatch.setattr(ordered_sql, "order_by", lambda order, facts: f"{order_by(order, facts)} DESC")
     elif fault == "nulls":
         monkeypatch.setattr(windows, "sort_key", lambda e, d, n, facts: sort_key(e, d, d, facts))
     elif fault in ("whole partition", "lag"):
