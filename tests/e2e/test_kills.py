@@ -123,6 +123,7 @@ class Watch:
     recoveries: dict[str, list[float]] = field(default_factory=dict)
 
     def kill(self, kinds: tuple[str, ...]) -> None:
+        self.wait_for_workers(kinds.count("worker"))
         before = self.deployment.tree()
         victims = []
         for kind in kinds:
@@ -141,6 +142,12 @@ class Watch:
         self.answers_again(" and ".join(sorted(set(kinds))), begin)
         self.stream.pause()
         self.nobody_is_left({process for victim in victims for process in [victim, *below(victim.pid, before)]})
+
+    def wait_for_workers(self, number: int) -> None:
+        """A pool that has just given its workers away starts the next ones: without them there is nothing to kill."""
+        give_up = time.monotonic() + BACK_S
+        while len(self.deployment.of("worker")) < number and time.monotonic() < give_up:
+            time.sleep(0.01)
 
     def answers_again(self, kind: str, begin: float) -> None:
         """A fresh question is answered: the whole way works, not only the door."""
