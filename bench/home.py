@@ -55,7 +55,7 @@ def make(root: Path, datasets: Sequence[Dataset]) -> Home:
         tables = ", ".join(
             f"{json.dumps(t, ensure_ascii=False)} = {json.dumps(str(f))}" for t, f in data.tables.items()
         )
-        lines.append(f'[datasets.{data.name}]\ntables = {{ {tables} }}\nsnapshot = "bench"\n')
+        lines.append(f'[datasets.{data.name}]\ntables = {{ {tables} }}\nsnapshot = "bench"\ndeadlines_s = "off"\n')
     tail = f'[isolation]\nallow_degraded = {json.dumps(degraded())}\n[gateway]\nticket_key = "keys/ticket.pub"\n'
     (root / "domain.toml").write_text("\n".join([*lines, tail]), encoding="utf-8")
     return Home(root)

@@ -34,6 +34,7 @@ from policies.model import Licence, Policy
 from policies.types import Type, Value
 from sandbox.codec import dumps
 from sandbox.datasets import Datasets, Served
+from sandbox.deadlines import NO_DEADLINES
 from sandbox.domain import Ceiling as OwnCeiling
 from sandbox.domain import DatasetSource, Domain, WorkerLimits
 from sandbox.door import Door
@@ -89,7 +90,7 @@ def snapshot(data: Dataset, policy: Policy) -> Snapshot:
     home = FOLDER / "snapshots" / f"{data.label}-{schema_digest(policy)[:16]}"
     home.mkdir(parents=True, exist_ok=True)
     tables = {name: (str(file.absolute()),) for name, file in data.tables.items() if name in policy.tables}
-    source = DatasetSource(policy.dataset, "duckdb", tables, "bench", OwnCeiling(None, None))
+    source = DatasetSource(policy.dataset, "duckdb", tables, "bench", OwnCeiling(None, None), NO_DEADLINES)
     limits = WorkerLimits(threads=THREADS, memory_mb=MEMORY_MB, wall_s=WALL_MS // 1000, warm=0, max=1)
     domain = Domain(home, {policy.dataset: source}, frozenset(degraded()), home / "ticket.pub", limits)
     return ensure(domain, {policy.dataset: policy}, policy.dataset)
@@ -204,7 +205,9 @@ class _OneDataset(Datasets):
         assert published.manifest.schema_digest == schema_digest(policy), "the snapshot is of another layout"
         schema = Schema(policy, published.public_keys)
         ceiling = Ceiling(dp.accountant, NO_CEILING, NO_CEILING, custodians=False)
-        self._one = Served(policy, dp, unit.count_max, published, schema, published.publics, Shadow(policy), ceiling)
+        self._one = Served(
+            policy, dp, unit.count_max, published, schema, published.publics, Shadow(policy), ceiling, NO_DEADLINES
+        )
 
     def find(self, name: str) -> Served | None:
         return self._one if name == self._one.policy.dataset else None

@@ -151,6 +151,7 @@ def checked(
         "cost": cost(FREE if reused else prepared.price),
         "intervals_expected": [value(width) for width in prepared.expected],
         "values_expected": [value(number) for number in prepared.expected_values],
+        "deadline_s": None if prepared.deadline_ms is None else prepared.deadline_ms / 1000,
         "budget": left,
         "reused": reused,
     }

@@ -12,6 +12,7 @@ from typing import Literal
 from policies import privacy_loss
 from policies.load import load_policy
 from policies.model import Dp, Policy
+from sandbox.deadlines import Deadlines
 from sandbox.domain import Ceiling as CustodiansCap
 from sandbox.domain import Domain
 from sandbox.engine.shadow import Shadow
@@ -42,6 +43,7 @@ class Served:
     shadow: Shadow
     ceiling: Ceiling | None
     """Of privacy loss; None where mode `dp` is not offered."""
+    deadlines: Deadlines
 
 
 class Datasets:
@@ -96,6 +98,7 @@ class Datasets:
             publics=snapshot.publics,
             shadow=Shadow(policy),
             ceiling=None if dp is None else _ceiling(dp, own),
+            deadlines=self._domain.datasets[name].deadlines,
         )
 
     def find(self, name: str) -> Served | None:
@@ -128,6 +131,7 @@ class Datasets:
             snapshot_name=self._domain.datasets[name].snapshot,
             snapshot=served.snapshot.commitment if served else None,
             policy_digest=policy.digest if policy else "",
+            deadlines_ms=self._domain.datasets[name].deadlines.choices_ms,
         )
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from sandbox.deadlines import DEADLINES_MS, Deadlines
 from sandbox.lockdown.walls import LAYERS
 
 FILE_NAME = "domain.toml"
@@ -42,6 +43,7 @@ class DatasetSource:
     """table -> paths or globs, as written in the file."""
     snapshot: str
     ceiling: Ceiling
+    deadlines: Deadlines
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class Domain:
         home = home.absolute()
         file = home / FILE_NAME
         document = _parse(file)
-        datasets = {name: _source(name, entry) for name, entry in document.datasets.items()}
+        datasets = {name: _source(file, name, entry) for name, entry in document.datasets.items()}
         return cls(
             home=home,
             datasets=datasets,
@@ -92,6 +94,7 @@ class _Part(BaseModel):
 _Name = Annotated[str, StringConstraints(pattern=r"^\w[\w.-]*$", max_length=100)]
 """A dataset's name also names a folder of the state: no separators, no leading dot."""
 _Path = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+_Seconds = Annotated[int | Decimal, Field(ge=Decimal("0.1"), le=3600, allow_inf_nan=False)]
 
 
 class _Ceiling(_Part):
@@ -104,6 +107,8 @@ class _Dataset(_Part):
     tables: dict[str, _Path | list[_Path]] = Field(min_length=1)
     snapshot: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
     ceiling: _Ceiling = _Ceiling()
+    deadlines_s: Literal["off"] | Annotated[list[_Seconds], Field(min_length=1, max_length=8)] | None = None
+    rows_about: dict[str, Annotated[int, Field(ge=0, le=10**12)]] = {}
 
 
 class _Isolation(_Part):
@@ -187,7 +192,23 @@ def _layers(file: Path, names: list[str]) -> frozenset[str]:
     return frozenset(names)
 
 
-def _source(name: str, entry: _Dataset) -> DatasetSource:
+def _source(file: Path, name: str, entry: _Dataset) -> DatasetSource:
     tables = {table: (paths,) if isinstance(paths, str) else tuple(paths) for table, paths in entry.tables.items()}
     ceiling = Ceiling(entry.ceiling.epsilon, entry.ceiling.delta)
-    return DatasetSource(name, entry.engine, tables, entry.snapshot, ceiling)
+    for table in entry.rows_about:
+        if table not in tables:
+            raise DomainError(f"{file}: `datasets.{name}.rows_about`: there is no table `{table}` in `tables`")
+    deadlines = Deadlines(_deadlines(file, name, entry), entry.rows_about)
+    return DatasetSource(name, entry.engine, tables, entry.snapshot, ceiling, deadlines)
+
+
+def _deadlines(file: Path, name: str, entry: _Dataset) -> tuple[int, ...]:
+    """In ms, ascending; none where the custodian switched them off."""
+    if entry.deadlines_s is None:
+        return DEADLINES_MS
+    if isinstance(entry.deadlines_s, str):
+        return ()
+    found = tuple(int(each * 1000) for each in entry.deadlines_s)
+    if list(found) != sorted(set(found)):
+        raise DomainError(f"{file}: `datasets.{name}.deadlines_s`: each must be longer than the one before it")
+    return found

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
+from sandbox import deadlines
 from sandbox.datasets import Datasets, Served
+from sandbox.deadlines import Due
 from sandbox.disclosure.memory import Memories
 from sandbox.pool import Pool, Worker
 from sandbox.protocol import (
@@ -91,12 +94,15 @@ class Door:
             release=stored[0] if stored else None,
             release_hash=stored[1] if stored else None,
             reservation=reservation,
-            degraded=self.degraded,
+            degraded=self._done_without(each_at_deadline=bool(served.deadlines.choices_ms)),
+            deadline_ms=_deadline(request.question, regime, job, served),
             cells=described.cells,
         )
 
     def run(self, request: Run) -> Released | Failed | Refused:
-        """Runs a charged question once. A replayed ticket gives what it gave before, or the constant failure."""
+        """Runs a charged question once, and answers at its deadline. A replayed ticket gives what it gave before, or
+        the constant failure."""
+        began = time.monotonic()
         question = request.question
         try:
             served = self._served(question.dataset)
@@ -116,7 +122,10 @@ class Door:
             return Failed()
         if state != "fresh":
             return self._again(state, question)
-        return self._release(request, regime, job, served)
+        deadline_ms = _deadline(question, regime, job, served)
+        if deadline_ms is None:
+            return self._release(request, regime, job, served, self._free)
+        return self._due(request, regime, job, served).answer(began, deadline_ms)
 
     def fetch(self, request: Fetch) -> Released | Refused:
         """A stored release with this question's post-processing. The question must mean what the release answers."""
@@ -131,17 +140,19 @@ class Door:
     def cancel(self, ticket: str) -> Cancelled:
         """Kills the worker of a running job, whose charge stays; or gives back a place, by its reservation."""
         self._pool.release(ticket)
-        with self._lock:
-            worker = self._running.get(ticket)
-        if worker is not None:
-            worker.kill()
+        self._stop(ticket)
         return Cancelled(ticket)
 
     def status(self) -> Status:
         found = self._datasets.statuses()
         writable = self._writable()
         ready = writable and all(d.state == "ready" for d in found) and (self.isolated or not found)
-        return Status(ready, found, self.layers, self.degraded, writable)
+        degraded = self._done_without(each_at_deadline=all(each.deadlines_ms for each in found))
+        return Status(ready, found, self.layers, degraded, writable)
+
+    def _done_without(self, *, each_at_deadline: bool) -> tuple[str, ...]:
+        """What the custodian does without, by name."""
+        return self.degraded if each_at_deadline else (*self.degraded, deadlines.LAYER)
 
     def _writable(self) -> bool:
         """Whether the store can be written, looked at once in a while, and anew where it could not."""
@@ -208,11 +219,29 @@ class Door:
             return Failed()
         return self._answer(stored, question)
 
-    def _release(self, request: Run, regime: Regime[Any], job: object, served: Served) -> Released | Failed:
-        """After the charge whatever goes wrong looks the same; the cause stays in the domain's log, without data."""
+    def _due(self, request: Run, regime: Regime[Any], job: object, served: Served) -> Due[Released | Failed]:
+        ticket = request.ticket.id
+        return Due(
+            work=lambda: self._release(request, regime, job, served, self._clear),
+            stop=lambda: self._stop(ticket),
+            give_up=lambda: self._store.lose(ticket),
+            free=lambda: self._free(ticket),
+            late=Failed(),
+        )
+
+    def _release(
+        self, request: Run, regime: Regime[Any], job: object, served: Served, leave: Callable[[str], None]
+    ) -> Released | Failed:
+        """After the charge whatever goes wrong looks the same; the cause stays in the domain's log, without data.
+
+        `leave` is told the ticket when its worker is not needed any more.
+        """
         ticket = request.ticket.id
         try:
-            stored = self._run(request, regime, job, served)
+            try:
+                stored = self._run(request, regime, job, served)
+            finally:
+                leave(ticket)
             return self._answer(stored, request.question)
         except Exception as error:  # every cause must look the same; the class alone is logged
             log.error("job %s failed: %s", ticket, type(error).__name__)
@@ -223,14 +252,33 @@ class Door:
         worker = self._pool.take(request.reservation, request.question.dataset)
         if worker is None:
             raise RuntimeError("the reserved place was lost")
-        if worker.snapshot != served.snapshot.path:
-            worker.close()
-            raise RuntimeError("the worker holds another snapshot than the ticket names")
         with self._lock:
             self._running[request.ticket.id] = worker
-        try:
-            return regime.run(job, request.ticket, worker, served)
-        finally:
-            with self._lock:
-                self._running.pop(request.ticket.id, None)
+        if worker.snapshot != served.snapshot.path:
+            raise RuntimeError("the worker holds another snapshot than the ticket names")
+        return regime.run(job, request.ticket, worker, served)
+
+    def _stop(self, ticket: str) -> None:
+        with self._lock:
+            worker = self._running.get(ticket)
+        if worker is not None:
+            worker.kill()
+
+    def _clear(self, ticket: str) -> None:
+        """The worker is gone, what it spilled is wiped; its place stays taken."""
+        with self._lock:
+            worker = self._running.get(ticket)
+        if worker is not None:
+            self._pool.clear(worker)
+
+    def _free(self, ticket: str) -> None:
+        with self._lock:
+            worker = self._running.pop(ticket, None)
+        if worker is not None:
             worker.close()
+
+
+def _deadline(question: Question, regime: Regime[Any], job: object, served: Served) -> int | None:
+    """In ms: a function of question, policy and public metadata, as everything that `prepare` tells."""
+    work = regime.work(job, served)
+    return None if work is None else served.deadlines.of(question.plan, work, served.policy)

@@ -140,6 +140,14 @@ class Pool:
             with self._lock:
                 self._lock.notify_all()
 
+    def clear(self, worker: Worker) -> None:
+        """Ends a worker and wipes what it spilled, now. Its place stays taken until `Worker.close`."""
+        with self._lock:
+            spill = self._workers.get(worker)
+        worker.finish()
+        if spill is not None:
+            SpillRoot.wipe(spill)
+
     def selftest(self) -> tuple[Layer, ...]:
         """Starts one worker on an empty snapshot and lets it attack from inside.
 

@@ -122,6 +122,8 @@ class Prepared:
     """Isolation layers that the custodian does without."""
     cells: int | None = None
     """Of mode `aggregate`: how many numbers the answer has, shown or withheld; None where groups are private."""
+    deadline_ms: int | None = None
+    """When the answer comes, counted from the run, however soon it is found; None where it comes as soon as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +228,8 @@ class DatasetStatus:
     snapshot_name: str
     snapshot: str | None
     policy_digest: str
+    deadlines_ms: tuple[int, ...] = ()
+    """When its questions may be answered; empty where answers leave when they are ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +245,19 @@ class Status:
 
 Reply = Prepared | Released | Failed | Refused | Cancelled | Status
 Request = Prepare | Run | Fetch | Cancel
+
+LENGTH_MIN, LENGTH_STEP = 1024, 65_536
+
+
+def padded(body: bytes) -> bytes:
+    """JSON with white space behind it, so that its length is one of few: who sees sealed bytes pass learns no digits.
+
+    A power of two from 1 KiB to 64 KiB, above that a multiple of 64 KiB.
+    """
+    length = max(LENGTH_MIN, len(body))
+    whole = 1 << (length - 1).bit_length() if length <= LENGTH_STEP else -(-length // LENGTH_STEP) * LENGTH_STEP
+    return body.ljust(whole)
+
 
 CONFIDENCE_MIN = Decimal("0.5")
 CONFIDENCE_MAX = Decimal("0.999")

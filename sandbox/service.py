@@ -25,7 +25,7 @@ from sandbox.datasets import Datasets
 from sandbox.domain import Domain, DomainError
 from sandbox.door import Door
 from sandbox.pool import Pool, PoolSettings
-from sandbox.protocol import Cancel, Fetch, Prepare, Run
+from sandbox.protocol import Cancel, Fetch, Prepare, Run, padded
 from sandbox.release.store import Store
 from sandbox.seed import seed_of
 from sandbox.tickets import TicketVerifier
@@ -101,7 +101,7 @@ class _ConstantFaults:
 
 
 def _reply(record: object) -> Response:
-    return Response(dumps(record), media_type="application/json")
+    return Response(padded(dumps(record)), media_type="application/json")
 
 
 def serve(home: Path, socket_path: Path) -> None:

@@ -168,6 +168,11 @@ class Worker:
         """Ends it at once, from any thread; a query that is under way raises WorkerFailed."""
         self._process.kill()
 
+    def finish(self) -> None:
+        """Kills it and waits until it is gone; its place is still taken."""
+        self._process.kill()
+        self._process.wait(_DEATH_S)
+
     def close(self) -> None:
         """Kills it and gives its place back. Safe to call twice, and from any thread."""
         with self._closing:
@@ -178,8 +183,7 @@ class Worker:
 
     def end(self) -> None:
         """For the pool, after `close`: waits until it is gone, lets go of everything."""
-        self._process.kill()
-        self._process.wait(_DEATH_S)
+        self.finish()
         self._process.close()
         self._job.close()
 

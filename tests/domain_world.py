@@ -37,6 +37,7 @@ DOMAIN = """
 engine = "duckdb"
 snapshot = "1"
 ceiling = { epsilon = 20 }
+{deadlines}
 [datasets.clinic.tables]
 people = "data/people.csv"
 visits = "data/visits.csv"
@@ -51,7 +52,9 @@ PEOPLE = 400
 _ids = itertools.count()
 
 
-def write_home(home: Path, key: Ed25519PrivateKey, policy: str | None = None) -> None:
+def write_home(
+    home: Path, key: Ed25519PrivateKey, policy: str | None = None, deadlines: str = 'deadlines_s = "off"'
+) -> None:
     """The files of a domain: policy, data, the gateway's public key."""
     dice = random.Random(11)
     kinds = ["in", "out", "day"]
@@ -77,7 +80,7 @@ def write_home(home: Path, key: Ed25519PrivateKey, policy: str | None = None) ->
         with (home / "data" / f"{name}.csv").open("w", newline="") as out:
             csv.writer(out).writerows([header.split(","), *rows])
     (home / "policies/clinic/policy.toml").write_text(policy or policy_text())
-    (home / "domain.toml").write_text(DOMAIN)
+    (home / "domain.toml").write_text(DOMAIN.replace("{deadlines}", deadlines))
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     (home / "keys/ticket.pub").write_bytes(public)
 
@@ -134,11 +137,13 @@ class DomainWorld:
 
 
 @contextlib.contextmanager
-def domain_world(home: Path, policy: str | None = None) -> Iterator[DomainWorld]:
+def domain_world(
+    home: Path, policy: str | None = None, deadlines: str = 'deadlines_s = "off"', workers_max: int = 0
+) -> Iterator[DomainWorld]:
     key = Ed25519PrivateKey.generate()
-    write_home(home, key, policy)
+    write_home(home, key, policy, deadlines)
     domain = Domain.load(home)
-    pool = Pool(PoolSettings(spill=domain.state / "spill", threads=1, wall_ms=20_000, warm=1))
+    pool = Pool(PoolSettings(spill=domain.state / "spill", threads=1, wall_ms=20_000, warm=1, workers_max=workers_max))
     store = Store(domain.state / "domain.sqlite")
     datasets = Datasets(domain)
     door = Door(datasets, store, pool, TicketVerifier(domain.ticket_key), seed_of(domain.state))

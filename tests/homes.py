@@ -42,6 +42,8 @@ class Files:
     licences: Sequence[Licensed]
     worker: str = ""
     """The first lines of domain.toml."""
+    dataset: str = 'deadlines_s = "off"\n'
+    """What domain.toml says of each dataset besides."""
 
 
 def make(root: Path, files: Files) -> Home:
@@ -56,7 +58,7 @@ def make(root: Path, files: Files) -> Home:
         (root / "data" / dataset).mkdir()
         tables = files.tables[dataset]
         named = ", ".join(f'{name} = "data/{dataset}/{name}.csv"' for name in tables)
-        domain += f'[datasets.{dataset}]\nengine = "duckdb"\nsnapshot = "1"\ntables = {{ {named} }}\n'
+        domain += f'[datasets.{dataset}]\nengine = "duckdb"\nsnapshot = "1"\ntables = {{ {named} }}\n{files.dataset}'
         for name, (header, rows) in tables.items():
             with (root / "data" / dataset / f"{name}.csv").open("w", newline="", encoding="utf-8") as out:
                 csv.writer(out).writerows([header, *rows])

@@ -145,7 +145,7 @@ def _write(home: Path, name: str) -> None:
         tables = {table: FOLDER / f"{file}.parquet" for table, file in TABLES[name].items()}
     (folder / "policy.toml").write_text(text, "utf-8")
     lines = "\n".join(f'{table} = "{file}"' for table, file in tables.items())
-    settings = f'[datasets.{name}]\nsnapshot = "1"\n[datasets.{name}.tables]\n{lines}\n'
+    settings = f'[datasets.{name}]\nsnapshot = "1"\ndeadlines_s = "off"\n[datasets.{name}.tables]\n{lines}\n'
     (home / "domain.toml").write_text(settings, "utf-8")
 
 

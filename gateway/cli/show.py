@@ -200,7 +200,7 @@ def check(body: dict[str, Any], sql: str) -> None:
     table(["column", "type", "kind", "at 95 %", "of about", "relative"], rows, frozenset({3, 4, 5}))
     if any(value is not None for value in values):
         CONSOLE.print("numbers to expect come from the policy's counts and ranges alone, never from data")
-    CONSOLE.print(f"would cost: {_cost(body)}; {left(body['budget'])}")
+    _would_cost(body)
 
 
 def _check_exact(body: dict[str, Any]) -> None:
@@ -211,4 +211,10 @@ def _check_exact(body: dict[str, Any]) -> None:
         return
     CONSOLE.print("numbers would be shown under these rules, and withheld otherwise:")
     _rules(body)
-    CONSOLE.print(f"would cost: {_cost(body)}; {left(body['budget'])}")
+    _would_cost(body)
+
+
+def _would_cost(body: dict[str, Any]) -> None:
+    after = body.get("deadline_s")
+    when = "" if after is None or body["reused"] else f"; the answer would come after {after:g} s"
+    CONSOLE.print(f"would cost: {_cost(body)}; {left(body['budget'])}{when}")

@@ -16,8 +16,8 @@ _EXACT: Final = frozenset({"count", "sum", "avg"})
 """What mode `aggregate` answers, whatever a policy opens."""
 
 
-def line(policy: Policy, state: str) -> dict[str, Any]:
-    """A dataset in the list."""
+def line(policy: Policy, state: Mapping[str, Any]) -> dict[str, Any]:
+    """A dataset in the list. `state` is what is known of it at the moment: `state`, and `deadlines_s`."""
     return {
         "name": policy.dataset,
         "title": dict(policy.title),
@@ -28,11 +28,11 @@ def line(policy: Policy, state: str) -> dict[str, Any]:
         "purposes": list(policy.purposes),
         "supply": policy.supply,
         "grade": policy.grade,
-        "state": state,
+        **state,
     }
 
 
-def detail(policy: Policy, state: str, budgets: list[dict[str, Any]]) -> dict[str, Any]:
+def detail(policy: Policy, state: Mapping[str, Any], budgets: list[dict[str, Any]]) -> dict[str, Any]:
     """One dataset with its tables and columns, and what is left to the caller."""
     return {
         **line(policy, state),

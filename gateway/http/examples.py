@@ -33,6 +33,7 @@ _LINE: Final = {
     "supply": "authorised",
     "grade": "general-3",
     "state": "ready",
+    "deadlines_s": [0.5, 2, 8, 32],
 }
 _BUDGET: Final = {
     "scope": "operator:acme-actuaries/clinic",
@@ -139,7 +140,16 @@ OTHERS: Final = (
             "domain": "ready",
             "isolation": [{"name": "landlock", "required": True, "active": True, "reason": ""}],
             "degraded": [],
-            "datasets": [{"name": "clinic", "state": "ready", "reason": "", "policy_digest": DIGEST, "snapshot": "1"}],
+            "datasets": [
+                {
+                    "name": "clinic",
+                    "state": "ready",
+                    "reason": "",
+                    "policy_digest": DIGEST,
+                    "snapshot": "1",
+                    "deadlines_s": [0.5, 2, 8, 32],
+                }
+            ],
         },
         who="nobody",
     ),

@@ -67,9 +67,10 @@ class Readiness:
         }
         return Ready(ready, body)
 
-    def state(self, dataset: str) -> str:
-        """One word for the catalogue."""
-        return str(self._dataset(dataset, self._status())["state"])
+    def of(self, dataset: str) -> dict[str, Any]:
+        """What the catalogue says of it: `state` in one word, and `deadlines_s`."""
+        found = self._dataset(dataset, self._status())
+        return {name: found[name] for name in ("state", "deadlines_s")}
 
     def _status(self) -> Status | None:
         with self._lock:
@@ -116,6 +117,7 @@ class Readiness:
             "reason": reason,
             "policy_digest": self._catalog.policies[name].digest,
             "snapshot": found.snapshot_name if found else None,
+            "deadlines_s": [each / 1000 for each in found.deadlines_ms] if found else None,
         }
 
     def _door(self, name: str) -> tuple[str, str]:

@@ -21,6 +21,7 @@ from gateway.budget.cells import cells_of
 from gateway.budget.queries import QueryRow
 from gateway.errors import NotReady, Refusal
 from gateway.http import audit, catalogue, describe, docs, problems, wire
+from gateway.http.padding import Padded
 from gateway.http.problems import Context
 from gateway.http.request import admit, body_of, caller_of, key_of, limit, parameters, question_of, service_of
 from gateway.http.security import Envelope
@@ -75,6 +76,7 @@ def create(service: Service) -> FastAPI:
     app.add_exception_handler(NotAnswered, _on_not_answered)
     app.add_exception_handler(NotReady, _on_not_ready)
     app.add_exception_handler(HTTPException, _on_http)
+    app.add_middleware(Padded)
     app.add_middleware(Envelope, metrics=service.metrics)
     return app
 
@@ -143,7 +145,7 @@ async def datasets(request: Request) -> Response:
 
     def work() -> list[dict[str, Any]]:
         visible = service.catalog.visible_to(caller.subject, service.today())
-        return [catalogue.line(policy, service.readiness.state(name)) for name, policy in visible.items()]
+        return [catalogue.line(policy, service.readiness.of(name)) for name, policy in visible.items()]
 
     return JSONResponse({"datasets": await run_in_threadpool(work)})
 
@@ -159,7 +161,7 @@ async def dataset(request: Request) -> Response:
 
     def work() -> dict[str, Any]:
         left = _budgets(service, caller, [policy]) if caller.may("see budgets") else []
-        return catalogue.detail(policy, service.readiness.state(name), left)
+        return catalogue.detail(policy, service.readiness.of(name), left)
 
     return JSONResponse(await run_in_threadpool(work))
 

@@ -269,6 +269,7 @@ class Check(BaseModel):
     cost: Cost | None = None
     intervals_expected: list[Any] | None = None
     values_expected: list[Any] | None = None
+    deadline_s: float | None = None
     budget: BudgetLeft | CellsLeft | None = None
     reused: bool | None = None
     rules: list[Rule] | None = None
@@ -300,6 +301,7 @@ class DatasetLine(BaseModel):
     supply: str
     grade: str
     state: str
+    deadlines_s: list[float] | None
 
 
 class DatasetDetail(BaseModel):
@@ -315,6 +317,7 @@ class DatasetDetail(BaseModel):
     supply: str
     grade: str
     state: str
+    deadlines_s: list[float] | None
     unit: dict[str, Any] | None
     release: dict[str, Any]
     tables: list[dict[str, Any]]

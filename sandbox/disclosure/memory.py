@@ -42,9 +42,13 @@ class Memories:
         self._lock = threading.Lock()
         store.extend(history.SCHEMA)
 
+    def size(self, dataset: str, units_about: int) -> int:
+        """How many cells are remembered."""
+        return len(self._past(dataset, units_about).all)
+
     def require_room(self, dataset: str, units_about: int) -> None:
         """Raises Refuse where no more cells can be remembered."""
-        if len(self._past(dataset, units_about).all) >= CELLS_MAX:
+        if self.size(dataset, units_about) >= CELLS_MAX:
             detail = f"`{dataset}` has answered as many exact questions as can be held against each other"
             raise Refuse("budget_exhausted", detail, hint="what was answered is answered again; or ask in mode `dp`")
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from sandbox import words
 from sandbox.datasets import Served
+from sandbox.deadlines import Work
 from sandbox.disclosure.intake import parts_of, rows_of
 from sandbox.disclosure.lowered import lower_groups, lower_rows
 from sandbox.disclosure.memory import Memories
@@ -21,7 +22,7 @@ from sandbox.regimes.regime import Described
 from sandbox.relational.facts import Refuse
 from sandbox.relational.lower.cells import Group
 from sandbox.relational.nodes import private_part
-from sandbox.relational.plan import CELLS_MAX, units_dropped
+from sandbox.relational.plan import CELLS_MAX, PRIVATE_CELLS, units_dropped
 from sandbox.release import post
 from sandbox.release.intake import domain_of, shown_key
 from sandbox.release.protected import (
@@ -36,6 +37,11 @@ from sandbox.supervised import Worker
 
 ROWS_MAX: Final = 20_000_000
 """Rows that are looked at for one answer."""
+_LOOKS: Final = 4
+"""Groups, rows, their sorting by what they are known for, and the numbers by their units."""
+_NUMBERS_PER_CELL: Final = 20
+_NUMBERS_PER_SAID: Final = 5
+"""Against one noisy number: the rules of a cell, and its comparison with one that was said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,14 @@ class Exact:
         groups = None if any(size is None for size in sizes) else sum(size or 0 for size in sizes)
         post.require_small(question, types, served.publics, groups)
         return groups, post.outputs(question, types, served.publics)
+
+    def work(self, job: ExactJob, served: Served) -> Work | None:
+        """More by all that was said before, which the new numbers are held against: how much that is, is known."""
+        plan, question = job.plan, job.question
+        sizes = [plan.cells_of(part) for part in range(len(plan.sets))]
+        cells = sum(PRIVATE_CELLS if size is None else size for size in sizes) * max(1, len(plan.quantities))
+        said = self._memory.size(question.dataset, plan.units_about)
+        return Work(_LOOKS, cells * _NUMBERS_PER_CELL + said * _NUMBERS_PER_SAID)
 
     def find(self, question: Question, served: Served) -> tuple[str, str] | None:
         return self._store.find(question, served.snapshot.commitment)

@@ -12,6 +12,7 @@ from policies.shortfall import shortfall
 from policies.types import BIGINT, Type, Value
 from sandbox import words
 from sandbox.datasets import Served
+from sandbox.deadlines import Work
 from sandbox.protocol import Accuracy, Price, Question, Released, Ticket
 from sandbox.publics import Publics
 from sandbox.recent import Recent
@@ -20,7 +21,8 @@ from sandbox.relational import price as pricing
 from sandbox.relational.facts import Refuse
 from sandbox.relational.lower.statement import Lowered
 from sandbox.relational.nodes import find_release
-from sandbox.relational.plan import NAME_THEM, ReleasePlan, plan_release
+from sandbox.relational.plan import NAME_THEM, PRIVATE_CELLS, ReleasePlan, plan_release, width
+from sandbox.relational.statistics import DistinctCount, Quantiles
 from sandbox.release import accuracy, expected, noise, post
 from sandbox.release.answer import answer, output_columns
 from sandbox.release.cells import require_rollup
@@ -33,6 +35,7 @@ from sandbox.supervised import Worker
 PLANS_MAX: Final = 256
 """Plans whose statements have bound, remembered from `prepare` to `run`; each is made and bound again where it is
 forgotten."""
+_SORT: Final = 4
 
 
 class Noisy:
@@ -80,6 +83,11 @@ class Noisy:
         require_rollup(job.question.plan, job.plan)
         post.require_small(job.question.plan, types, served.publics, job.plan.cells)
         return post.outputs(job.question.plan, types, served.publics)
+
+    def work(self, job: Job, served: Served) -> Work | None:
+        plan = job.plan
+        cells = PRIVATE_CELLS if plan.cells is None else plan.cells
+        return Work(_looks(plan), cells * max(1, sum(width(statistic) for statistic in plan.statistics)))
 
     def find(self, question: Question, served: Served, *, derived: bool = True) -> tuple[str, str] | None:
         """A stored release that answers `question` at no less than its epsilon. With `derived` also one that answers
@@ -130,6 +138,13 @@ def _bound(question: Question, served: Served, dp: Dp) -> ReleasePlan:
     for statement in statements(plan, served.schema, dp, served.count_max):
         served.shadow.bind(statement.whole, statement.shape)
     return plan
+
+
+def _looks(plan: ReleasePlan) -> int:
+    """How often the rows are gone through: once for each stage, and ranks of private keys or values sort them."""
+    sorts = plan.private_keys + sum(isinstance(each, DistinctCount) for each in plan.statistics)
+    passes = 2 * sum(isinstance(each, Quantiles) for each in plan.statistics)
+    return 1 + plan.ranged + plan.loose + passes + _SORT * sorts
 
 
 def _require_threshold(plan: ReleasePlan, dp: Dp, budget: pricing.Budget) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 from sandbox import words
 from sandbox.datasets import Served
+from sandbox.deadlines import Work
 from sandbox.protocol import FREE, Price, Question, Released, Ticket
 from sandbox.publics import Publics
 from sandbox.recent import Recent
@@ -59,6 +60,9 @@ class Opened:
 
     def price(self, job: OpenJob, served: Served) -> Price:
         return FREE
+
+    def work(self, job: OpenJob, served: Served) -> Work | None:  # its rows are public, and so is how long they take
+        return None
 
     def find(self, question: Question, served: Served) -> tuple[str, str] | None:
         return self._store.find(question, served.snapshot.commitment)

@@ -7,6 +7,7 @@ from typing import Generic, Protocol, TypeVar
 
 from policies.types import Value
 from sandbox.datasets import Served
+from sandbox.deadlines import Work
 from sandbox.protocol import OutputColumn, Price, Question, Released, Ticket
 from sandbox.publics import Publics
 from sandbox.release.store import Ceiling, Stored
@@ -40,6 +41,9 @@ class Regime(Protocol, Generic[Job]):
 
     def price(self, job: Job, served: Served) -> Price:
         """What `describe` says it costs, without the rest. Raises Refuse likewise."""
+
+    def work(self, job: Job, served: Served) -> Work | None:
+        """How much there is to do, which a deadline is chosen by; None where it comes as soon as it is found."""
 
     def find(self, question: Question, served: Served) -> tuple[str, str] | None:
         """(id, hash) of a stored release that answers."""

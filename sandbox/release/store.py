@@ -73,6 +73,10 @@ class TicketRefused(Exception):
         self.code = code
 
 
+class TooLate(Exception):
+    """A release of a ticket that was given up is not kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ceiling:
     """The most that a dataset may ever spend here, in the accountant's own loss (1e-12) and delta (1e-24)."""
@@ -216,10 +220,15 @@ class Store:
         return "fresh"
 
     def seal(self, ticket_id: str, release: AnyRelease, also: Also | None = None) -> Stored:
-        """Keeps a release and ties it to its ticket, before it leaves; `also` writes in the same transaction."""
+        """Keeps a release and ties it to its ticket, before it leaves; `also` writes in the same transaction.
+
+        Raises TooLate for a ticket that was given up; then nothing is kept.
+        """
         body, salt, release_id = dumps(release), secrets.token_bytes(32), f"rel_{secrets.token_hex(16)}"
         hashed = hashlib.sha256(salt + body).hexdigest()
         with self._transaction() as tx:
+            if not tx.execute("SELECT 1 FROM ticket WHERE id = ? AND state = 'accepted'", (ticket_id,)).fetchone():
+                raise TooLate
             tx.execute(
                 "INSERT INTO release VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -240,10 +249,12 @@ class Store:
             tx.execute("UPDATE ticket SET state = 'released', release = ? WHERE id = ?", (release_id, ticket_id))
         return Stored(release_id, hashed, release)
 
-    def lose(self, ticket_id: str) -> None:
-        """A job that ended without a release: it stays paid."""
+    def lose(self, ticket_id: str) -> bool:
+        """A job that ends without a release: it stays paid. False where its release is kept already."""
         with self._transaction() as tx:
             tx.execute("UPDATE ticket SET state = 'failed' WHERE id = ? AND state = 'accepted'", (ticket_id,))
+            row = tx.execute("SELECT state FROM ticket WHERE id = ?", (ticket_id,)).fetchone()
+        return row is None or row[0] != "released"
 
     def load(self, release_id: str) -> Stored | None:
         with self._lock:

@@ -87,6 +87,7 @@ DOMAIN = """
 engine = "duckdb"
 snapshot = "{snapshot}"
 ceiling = {{ epsilon = 20 }}
+deadlines_s = "off"
 [datasets.town.tables]
 people = "data/{snapshot}/people.csv"
 visits = "data/{snapshot}/visits.csv"

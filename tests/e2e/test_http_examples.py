@@ -43,9 +43,10 @@ def told(problem: dict[str, Any]) -> dict[str, Any]:
 
 
 def checked(verdict: dict[str, Any]) -> dict[str, Any]:
-    """A verdict without what is left of the budget: that depends on who asked what before."""
+    """A verdict without what is left of the budget: that depends on who asked what before. Answers of this home leave
+    when they are ready."""
     problem = {"problem": told(verdict["problem"])} if "problem" in verdict else {}
-    return {name: value for name, value in verdict.items() if name != "budget"} | problem
+    return {name: value for name, value in verdict.items() if name not in ("budget", "deadline_s")} | problem
 
 
 @pytest.mark.parametrize("example", SENT, ids=lambda each: f"{' '.join(each.route)} {each.name}")

@@ -1,0 +1,206 @@
+"""Answer deadlines: nobody can tell by the clock, nor by a place that is free again, how long a question took."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.deadlines import Due
+from sandbox.protocol import Failed, Prepare, Prepared, Question, Refused, Released, Run
+from sandbox.regimes import noisy
+from sandbox.relational.expressions import Column
+from sandbox.relational.nodes import Measure
+from sandbox.release.store import TooLate
+from tests.domain_world import DomainWorld, domain_world
+from tests.isolation.test_pool import gone
+from tests.waiting import eventually
+
+DEADLINE_S = 1.0
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DomainWorld]:
+    with domain_world(tmp_path_factory.mktemp("timed"), None, f"deadlines_s = [{DEADLINE_S}]", workers_max=1) as found:
+        yield found
+
+
+def question(world: DomainWorld, name: str) -> Question:
+    """One that was not asked before, for each name."""
+    asked[name] = len(asked)
+    return world.question(Measure("count", Column("0.sex")), epsilon=f"0.0{asked[name] + 1}")
+
+
+asked: dict[str, int] = {}
+
+
+def prepared(world: DomainWorld, question: Question) -> Prepared:
+    found = world.door.prepare(Prepare(question, reserve=True))
+    assert isinstance(found, Prepared), found
+    return found
+
+
+def timed(world: DomainWorld, asked: Question, at: Prepared) -> tuple[object, float]:
+    ticket = world.ticket(asked, at)
+    run = Run(ticket, world.signed(ticket, asked).signature, asked, at.reservation)
+    began = time.monotonic()
+    return world.door.run(run), time.monotonic() - began
+
+
+def place_free(world: DomainWorld, name: str) -> bool:
+    found = world.door.prepare(Prepare(question(world, name), reserve=True))
+    if isinstance(found, Refused):
+        assert found.code == "busy"
+        return False
+    assert found.reservation is not None
+    world.door.cancel(found.reservation)
+    return True
+
+
+def slowed(monkeypatch: pytest.MonkeyPatch, wait: Callable[[], object]) -> None:
+    made = noisy.make
+
+    def make(*arguments: Any) -> object:
+        wait()
+        return made(*arguments)
+
+    monkeypatch.setattr(noisy, "make", make)
+
+
+def test_a_quick_answer_waits_for_its_deadline(world: DomainWorld) -> None:
+    asked = question(world, "quick")
+    at = prepared(world, asked)
+    assert at.deadline_ms == DEADLINE_S * 1000
+    reply, took = timed(world, asked, at)
+    assert isinstance(reply, Released)
+    assert took >= DEADLINE_S
+
+
+def test_a_quick_failure_waits_for_the_same_deadline(world: DomainWorld) -> None:
+    asked = question(world, "killed")
+    at = prepared(world, asked)
+    assert at.reservation is not None
+    os.kill(world.pool._held[at.reservation].worker.pid, signal.SIGKILL)
+    reply, took = timed(world, asked, at)
+    assert reply == Failed()
+    assert took >= DEADLINE_S
+
+
+def test_a_late_answer_is_the_same_failure_and_is_never_kept(
+    world: DomainWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = question(world, "late")
+    at, before, go_on = prepared(world, asked), world.spent()[0], threading.Event()
+    slowed(monkeypatch, go_on.wait)
+    reply, took = timed(world, asked, at)
+    assert reply == Failed()
+    assert took >= DEADLINE_S
+    go_on.set()  # it ends long after its deadline, and comes to keep its release
+    assert eventually(lambda: place_free(world, "after late"))
+    assert world.spent()[0] == before + at.price.rho
+    assert world.prepared(asked).release is None
+
+
+def test_a_release_that_is_given_up_cannot_be_kept(world: DomainWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends: list[type[BaseException]] = []
+    sealed = world.store.seal
+
+    def seal(*arguments: Any) -> object:
+        try:
+            return sealed(*arguments)
+        except BaseException as error:
+            ends.append(type(error))
+            raise
+
+    asked = question(world, "given up")
+    at, go_on = prepared(world, asked), threading.Event()
+    slowed(monkeypatch, go_on.wait)
+    monkeypatch.setattr(world.store, "seal", seal)
+    monkeypatch.setattr(world.door, "_stop", lambda _: None)  # the worker is not killed: it answers all the same
+    reply, _ = timed(world, asked, at)
+    assert reply == Failed()
+    go_on.set()
+    assert eventually(lambda: ends == [TooLate])
+
+
+def test_a_place_is_taken_until_the_deadline_though_its_worker_is_gone(world: DomainWorld) -> None:
+    asked = question(world, "place")
+    assert eventually(lambda: bool(world.pool._warm.get("clinic")))
+    at = prepared(world, asked)
+    assert at.reservation is not None
+    worker = world.pool._held[at.reservation].worker
+    began = time.monotonic()
+    ended: list[float] = []
+    thread = threading.Thread(target=lambda: ended.append(timed(world, asked, at)[1]))
+    thread.start()
+    assert eventually(lambda: gone(worker.pid))
+    if time.monotonic() - began < DEADLINE_S / 2:  # else the machine was too slow for this to say anything
+        assert world.pool.reserve("clinic") is None
+        assert not ended
+    thread.join()
+    assert eventually(lambda: place_free(world, "after place"))
+
+
+def test_a_cancelled_question_keeps_its_place_until_the_deadline(
+    world: DomainWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = question(world, "cancelled")
+    at = prepared(world, asked)
+    ticket = world.ticket(asked, at)
+    slowed(monkeypatch, lambda: world.door.cancel(ticket.id))
+    began = time.monotonic()
+    run = Run(ticket, world.signed(ticket, asked).signature, asked, at.reservation)
+    assert world.door.run(run) == Failed()
+    assert time.monotonic() - began >= DEADLINE_S
+
+
+def test_an_answer_that_is_kept_in_time_is_given_however_long_its_writing_takes(
+    world: DomainWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What follows the keeping hangs on released numbers alone, and must not lose a paid answer."""
+    asked = question(world, "long writing")
+    at, answer = prepared(world, asked), world.door._answer
+
+    def slow(*arguments: Any) -> Released:
+        time.sleep(DEADLINE_S + 0.1)
+        return answer(*arguments)
+
+    monkeypatch.setattr(world.door, "_answer", slow)
+    reply, took = timed(world, asked, at)
+    assert isinstance(reply, Released)
+    assert took > DEADLINE_S
+
+
+def test_what_is_answered_before_its_deadline_would_be_noticed(
+    world: DomainWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The defence planted broken: an answer that leaves when it is ready."""
+    monkeypatch.setattr(Due, "answer", lambda self, began, deadline_ms: self.work())
+    asked = question(world, "planted")
+    _, took = timed(world, asked, prepared(world, asked))
+    assert took < DEADLINE_S
+    for worker in list(world.pool._workers):
+        worker.close()
+
+
+def test_where_the_custodian_wants_no_deadlines_it_is_said(tmp_path: Path) -> None:
+    with domain_world(tmp_path) as world:
+        asked = question(world, "off")
+        at = world.prepared(asked)
+        assert at.deadline_ms is None
+        assert at.degraded == ("answer_deadlines",)
+        assert world.door.status().degraded == ("answer_deadlines",)
+        assert world.door.isolated
+        assert world.door.status().datasets[0].deadlines_ms == ()
+
+
+def test_with_deadlines_nothing_is_done_without(world: DomainWorld) -> None:
+    assert world.prepared(question(world, "on")).degraded == ()
+    assert world.door.status().degraded == ()
+    assert world.door.status().datasets[0].deadlines_ms == (1000,)
