@@ -9,7 +9,7 @@ import pytest
 
 from gateway.admission.paging import next_cursor
 from policies.types import TEXT, Value
-from sandbox.protocol import Question
+from sandbox.protocol import FREE, Question, Ticket
 from sandbox.regimes import opened as regime
 from sandbox.relational.expressions import Column
 from sandbox.relational.nodes import Limit, Output, Public
@@ -45,7 +45,12 @@ def test_a_page_of_long_rows_is_shorter_and_the_next_one_begins_where_it_ends(mo
 def kept(folder: Path) -> list[int]:
     """The pages of five that can be shown again."""
     store = Store(folder / "domain.sqlite")
-    sealed = [store.seal(f"t{place}", page_of(place), regime._forget_older) for place in range(5)]
+    sealed = []
+    for place in range(5):
+        asked = question(place)
+        ticket = Ticket(f"t{place}", "q", "parks", asked.plan_digest, "p" * 64, "s" * 64, "open", FREE, 0, 1)
+        assert store.accept(ticket, 0, None) == "fresh"
+        sealed.append(store.seal(ticket.id, page_of(place), regime._forget_older))
     found = [place for place, each in enumerate(sealed) if store.load(each.id) is not None]
     store.close()
     return found
