@@ -34,7 +34,7 @@ from policies.model import Licence, Policy
 from policies.types import Type, Value
 from sandbox.codec import dumps
 from sandbox.datasets import Datasets, Served
-from sandbox.deadlines import NO_DEADLINES
+from sandbox.deadlines import NO_DEADLINES, Deadlines
 from sandbox.domain import Ceiling as OwnCeiling
 from sandbox.domain import DatasetSource, Domain, WorkerLimits
 from sandbox.door import Door
@@ -109,7 +109,9 @@ def opened(policy: str, data: Dataset, *, remember: bool) -> Iterator[Inside]:
 
 
 @contextmanager
-def opened_on(published: Snapshot, loaded: Policy, *, remember: bool) -> Iterator[Inside]:
+def opened_on(
+    published: Snapshot, loaded: Policy, *, remember: bool, deadlines: Deadlines = NO_DEADLINES
+) -> Iterator[Inside]:
     """The same on a snapshot that is there already."""
     with tempfile.TemporaryDirectory(prefix="bench-inside-") as folder:
         spill = Path(folder) / "spill"
@@ -117,7 +119,8 @@ def opened_on(published: Snapshot, loaded: Policy, *, remember: bool) -> Iterato
         connection = open_snapshot(published.path, threads=THREADS, memory_mb=MEMORY_MB, wall_ms=WALL_MS, spill=spill)
         store = Store(Path(folder) / "domain.sqlite")
         try:
-            yield Inside(loaded, published, store, _Hands(connection, published.path, remember=remember), Path(folder))
+            hands = _Hands(connection, published.path, remember=remember)
+            yield Inside(_OneDataset(loaded, published, deadlines), store, hands, Path(folder))
         finally:
             store.close()
             connection.close()
@@ -126,8 +129,8 @@ def opened_on(published: Snapshot, loaded: Policy, *, remember: bool) -> Iterato
 class Inside:
     """One dataset behind its own door."""
 
-    def __init__(self, policy: Policy, published: Snapshot, store: Store, hands: _Hands, folder: Path) -> None:
-        self.policy = policy
+    def __init__(self, dataset: _OneDataset, store: Store, hands: _Hands, folder: Path) -> None:
+        self.policy = dataset.one.policy
         self._key = Ed25519PrivateKey.generate()
         public = self._key.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -135,7 +138,7 @@ class Inside:
         (folder / "ticket.pub").write_bytes(public)
         verifier = TicketVerifier(folder / "ticket.pub")
         self._hands = hands
-        self._door = Door(_OneDataset(policy, published), store, _OneHand(hands), verifier, bytes(32))
+        self._door = Door(dataset, store, _OneHand(hands), verifier, bytes(32))
         self._door.layers = (Layer("process", required=True, active=True, reason="statements run in this process"),)
 
     def ask(self, sql: str, epsilon: str) -> Answer:
@@ -155,6 +158,13 @@ class Inside:
                 raise NotAnswered(released.code, released.detail)
             case Failed():
                 raise NotAnswered(released.code, "failed after the charge")
+
+    def deadline_ms(self, sql: str, epsilon: str) -> int | None:
+        """When the question would be answered. Raises NotAnswered."""
+        prepared = self._door.prepare(Prepare(self._admitted(sql, epsilon), reserve=False))
+        if isinstance(prepared, Refused):
+            raise NotAnswered(prepared.code, prepared.detail)
+        return prepared.deadline_ms
 
     def statements(self, sql: str, epsilon: str) -> list[str]:
         """What the engine runs for the question: nothing that is remembered. Raises NotAnswered."""
@@ -198,19 +208,19 @@ def _ticket(question: Question, prepared: Prepared) -> Ticket:
 
 
 class _OneDataset(Datasets):
-    def __init__(self, policy: Policy, published: Snapshot) -> None:
+    def __init__(self, policy: Policy, published: Snapshot, deadlines: Deadlines) -> None:
         dp, unit = policy.release.dp, policy.unit
         assert dp is not None
         assert unit is not None
         assert published.manifest.schema_digest == schema_digest(policy), "the snapshot is of another layout"
         schema = Schema(policy, published.public_keys)
         ceiling = Ceiling(dp.accountant, NO_CEILING, NO_CEILING, custodians=False)
-        self._one = Served(
-            policy, dp, unit.count_max, published, schema, published.publics, Shadow(policy), ceiling, NO_DEADLINES
+        self.one = Served(
+            policy, dp, unit.count_max, published, schema, published.publics, Shadow(policy), ceiling, deadlines
         )
 
     def find(self, name: str) -> Served | None:
-        return self._one if name == self._one.policy.dataset else None
+        return self.one if name == self.one.policy.dataset else None
 
 
 class _OneHand(Pool):

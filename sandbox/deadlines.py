@@ -15,21 +15,22 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from policies.model import Policy
-from sandbox.relational.nodes import Join, Relation, Scan, UnionAll, UnitAggregate, Window, walk
+from sandbox.relational.nodes import Join, Public, Relation, Scan, UnionAll, UnitAggregate, Window, walk
 
 log = logging.getLogger("bpk.domain")
-DEADLINES_MS: Final = (500, 2_000, 8_000, 32_000)
+DEADLINES_MS: Final = (500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000)
 """Where domain.toml names none."""
 LAYER: Final = "answer_deadlines"
 """The name under which it is shown that a dataset's answers leave when they are ready."""
 DECIDED: Final = 0.9
 """The part of a deadline after which a question that has no release yet has failed. The rest is for recording that,
 which takes some milliseconds and must not be seen either."""
-_ROWS_PER_S: Final = 5_000_000
+_ROWS_PER_S: Final = 10_000_000
 _FIXED_S: Final = 0.15
-_NUMBER_S: Final = 100e-6
-"""Cautious figures for two processors with other work: three times what a quiet machine takes (`make bench`)."""
-_JOIN, _UNIT, _WINDOW = 1, 3, 4
+_NUMBER_S: Final = 300e-6
+"""Cautious figures for two processors that have other work: what a quiet machine does in a third of the time and less
+(`python -m bench.deadlines`)."""
+_JOIN, _PUBLIC_JOIN, _UNIT, _WINDOW = 0.5, 0.1, 3.0, 8.0
 """What a node adds to the one look at every row that a scan is."""
 T = TypeVar("T")
 
@@ -73,12 +74,14 @@ class Deadlines:
         return units * (policy.tables[name].rows_per_unit_max or 1)
 
 
-def _weight(node: Relation) -> int:
-    if isinstance(node, Join | UnionAll):
+def _weight(node: Relation) -> float:
+    if isinstance(node, Join):
+        return _PUBLIC_JOIN if isinstance(node.right, Public) else _JOIN
+    if isinstance(node, UnionAll):
         return _JOIN
     if isinstance(node, UnitAggregate):
         return _UNIT
-    return _WINDOW if isinstance(node, Window) else 0
+    return _WINDOW if isinstance(node, Window) else 0.0
 
 
 NO_DEADLINES: Final = Deadlines((), {})

@@ -33,7 +33,7 @@ _LINE: Final = {
     "supply": "authorised",
     "grade": "general-3",
     "state": "ready",
-    "deadlines_s": [0.5, 2, 8, 32],
+    "deadlines_s": [0.5, 1, 2, 4, 8, 16, 32],
 }
 _BUDGET: Final = {
     "scope": "operator:acme-actuaries/clinic",
@@ -147,7 +147,7 @@ OTHERS: Final = (
                     "reason": "",
                     "policy_digest": DIGEST,
                     "snapshot": "1",
-                    "deadlines_s": [0.5, 2, 8, 32],
+                    "deadlines_s": [0.5, 1, 2, 4, 8, 16, 32],
                 }
             ],
         },

@@ -39,7 +39,7 @@ ROWS_MAX: Final = 20_000_000
 """Rows that are looked at for one answer."""
 _LOOKS: Final = 4
 """Groups, rows, their sorting by what they are known for, and the numbers by their units."""
-_NUMBERS_PER_CELL: Final = 20
+_NUMBERS_PER_CELL: Final = 40
 _NUMBERS_PER_SAID: Final = 5
 """Against one noisy number: the rules of a cell, and its comparison with one that was said."""
 

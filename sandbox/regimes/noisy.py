@@ -35,7 +35,7 @@ from sandbox.supervised import Worker
 PLANS_MAX: Final = 256
 """Plans whose statements have bound, remembered from `prepare` to `run`; each is made and bound again where it is
 forgotten."""
-_SORT: Final = 4
+_SORT: Final = 15
 
 
 class Noisy:

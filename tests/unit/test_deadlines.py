@@ -63,7 +63,7 @@ def test_what_is_no_deadline_is_told(tmp_path: Path, text: str, told: str) -> No
 
 def test_a_bigger_table_has_a_later_deadline() -> None:
     about = [Deadlines(DEADLINES_MS, {"visits": rows}) for rows in (1_000, 2_000_000, 20_000_000, 10**12)]
-    assert [each.of(VISITS, Work(2, 10), POLICY) for each in about] == [500, 2_000, 32_000, 32_000]
+    assert [each.of(VISITS, Work(2, 10), POLICY) for each in about] == [500, 1_000, 8_000, 32_000]
 
 
 def test_without_a_word_a_table_is_as_large_as_its_policy_allows() -> None:
