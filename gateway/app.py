@@ -53,11 +53,11 @@ def today() -> date:
     return datetime.now(UTC).date()
 
 
-def open_log(home: Home) -> tuple[Store, Log]:
-    """The home's store and its log. Raises Misconfigured."""
+def open_log(home: Home, degraded: Callable[[], tuple[str, ...] | None] = lambda: None) -> tuple[Store, Log]:
+    """The home's store and its log; `degraded` as in Log. Raises Misconfigured."""
     signer = Signer(home.settings.audit.origin, read_private_key(home.path(home.settings.audit.checkpoint_key)))
     store = Store(home.ledger_file)
-    return store, Log(store, signer)
+    return store, Log(store, signer, degraded=degraded)
 
 
 def open_domain(home: Home, door: Path) -> Domain:
@@ -88,7 +88,7 @@ def build(home: Home, domain: Domain) -> Gateway:
     """The gateway of `home`, over a data domain that may still be starting. Raises Misconfigured, NotReady."""
     catalog = Catalog.load(home.policies)
     verifier = Verifier(home.settings.tokens, load_keys(home.settings.tokens.keys, home.path))
-    store, log = open_log(home)
+    store, log = open_log(home, lambda: domain.degraded)
     ledger = Ledger(log)
     recovered = recover(store, ledger, log)
     for dataset, why in recovered.frozen.items():

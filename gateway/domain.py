@@ -6,6 +6,7 @@ The other side is trusted with data, not with our process: replies are bounded i
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -35,6 +36,8 @@ from sandbox.protocol import (
 REPLY_BYTES_MAX: Final = 64 * 2**20
 CONNECT_S: Final = 2
 STATUS_S: Final = 5
+LAYERS_MAX: Final = 32
+_LAYER: Final = re.compile(r"[a-z][a-z_]{0,31}")
 R = TypeVar("R")
 
 
@@ -51,6 +54,8 @@ class Domain:
         self._run_s = run_s_max
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=30)
         transport = httpx.HTTPTransport(uds=str(socket), limits=limits)
+        self.degraded: tuple[str, ...] | None = None
+        """The isolation layers that the data domain does without, as it told last; None before it has told."""
         self._client = httpx.Client(transport=transport, base_url="http://domain", trust_env=False)
 
     def prepare(self, question: Question, *, reserve: bool, accuracy: Accuracy | None = None) -> Prepared:
@@ -66,6 +71,7 @@ class Domain:
         chosen = 0 < epsilon <= question.epsilon and (accuracy is not None or epsilon == question.epsilon)
         if not (free or (question.mode == "dp" and chosen)):
             raise Unreachable("the data domain named another price than it was asked for")
+        self._hear(prepared.degraded)
         return prepared
 
     def run(self, ticket: Ticket, question: Question, reservation: str | None) -> Released | None:
@@ -86,10 +92,18 @@ class Domain:
 
     def status(self) -> Status:
         """Raises Unreachable."""
-        return self._ask("/v1/status", None, STATUS_S, Status)
+        status = self._ask("/v1/status", None, STATUS_S, Status)
+        self._hear(status.degraded)
+        return status
 
     def close(self) -> None:
         self._client.close()
+
+    def _hear(self, degraded: tuple[str, ...]) -> None:
+        """For the log, whose records take plain names only. Raises Unreachable."""
+        if len(degraded) > LAYERS_MAX or not all(map(_LAYER.fullmatch, degraded)):
+            raise Unreachable("the data domain does without layers that are none")
+        self.degraded = tuple(sorted(set(degraded)))
 
     def _ask(self, route: str, request: Request | None, seconds: float, expected: type[R]) -> R:
         plain = self._exchange(route, request, seconds)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections import Counter
 from fractions import Fraction
 
@@ -172,6 +173,9 @@ def _amounts(line: dict) -> dict[str, Fraction]:
 def _fields(record: dict, shape: str) -> None:
     kinds = {"v": int, "seq": int, "charges": list, "commitments": dict}
     names = "v ledger seq time kind actor query_id dataset policy_digest snapshot decision code charges commitments"
+    layers = record.pop("degraded", ["a"])
+    need(isinstance(layers, list) and layers and layers == sorted(layers) and len(set(layers)) == len(layers))
+    need(all(re.fullmatch("[a-z][a-z_]{0,31}", layer) for layer in layers))
     need(set(record) == set(names.split()))
     for name, value in record.items():
         need(type(value) is kinds.get(name, str) or (value is None and name not in names.split()[:5]))

@@ -9,7 +9,7 @@ import json
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -54,13 +54,23 @@ class Page:
 class Log:
     """Opens the log of `signer.origin` in `store`, with its genesis record if it is new.
 
+    `degraded` are the isolation layers that the data domain does without, or None as long as it has not told: then
+    records say what the one before them says.
+
     Raises Misconfigured when the file holds the log of another origin or key.
     """
 
-    def __init__(self, store: Store, signer: Signer, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        store: Store,
+        signer: Signer,
+        clock: Callable[[], datetime] = utc_now,
+        degraded: Callable[[], tuple[str, ...] | None] = lambda: None,
+    ) -> None:
         self._store = store
         self._signer = signer
         self._clock = clock
+        self._degraded = degraded
         self._signed: tuple[int, bytes] = (0, tree.EMPTY_ROOT)
         self._signing = threading.Lock()
         with store.reading() as view:
@@ -233,8 +243,12 @@ class Log:
             raise Misconfigured(f"the log in {self._store.path} was begun with another key; put that key back")
 
     def _write(self, tx: Transaction, entry: Entry) -> int:
-        last = tx.one("SELECT seq, time FROM record ORDER BY seq DESC LIMIT 1")
+        last = tx.one("SELECT seq, time, body FROM record ORDER BY seq DESC LIMIT 1")
         seq, time = (0, "") if last is None else (last[0] + 1, last[1])
+        degraded = self._degraded()
+        if degraded is None:
+            degraded = () if last is None else tuple(records.read(last[2]).get(records.DEGRADED, ()))
+        entry = replace(entry, degraded=degraded)
         time = max(time, records.stamp(self._clock()))  # a clock that was set back does not turn the order of records
         content = records.body(entry, ledger=self._signer.origin, seq=seq, time=time)
         tx.write(

@@ -29,6 +29,8 @@ FIELDS: Final = (
     "v", "ledger", "seq", "time", "kind", "actor", "query_id", "dataset", "policy_digest", "snapshot",
     "decision", "code", "charges", "commitments",
 )  # fmt: skip
+DEGRADED: Final = "degraded"
+"""A fifteenth field, there only where it says something: the isolation layers that the data domain does without."""
 CHARGE_FIELDS: Final = frozenset({"scope", "rho", "epsilon", "delta"})
 _NAME: Final = re.compile(r"[a-z][a-z_]{0,31}")
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
@@ -68,6 +70,7 @@ class Entry:
     charges: tuple[Mapping[str, str], ...] | None = None
     secrets: tuple[Secret, ...] = ()
     hashes: tuple[tuple[str, str], ...] = ()
+    degraded: tuple[str, ...] = ()
 
 
 def commit(texts: Mapping[str, str]) -> tuple[Secret, ...]:
@@ -100,6 +103,8 @@ def body(entry: Entry, *, ledger: str, seq: int, time: str) -> bytes:
         "charges": None if entry.charges is None else [dict(line) for line in entry.charges],
         "commitments": _commitments(entry),
     }
+    if entry.degraded:
+        record[DEGRADED] = list(entry.degraded)
     content = canonical(record)
     if len(content) > RECORD_BYTES_MAX:
         raise Fault("a log record beyond its limit")
@@ -119,7 +124,7 @@ def read(content: bytes) -> dict[str, Any]:
         record = json.loads(content)
     except ValueError as error:
         raise Fault("a stored log record is unreadable") from error
-    if not isinstance(record, dict) or set(record) != set(FIELDS) or canonical(record) != content:
+    if not isinstance(record, dict) or set(record) - {DEGRADED} != set(FIELDS) or canonical(record) != content:
         raise Fault("a stored log record is not in canonical form")
     return record
 
@@ -141,5 +146,7 @@ def _check(entry: Entry) -> None:
         raise Fault("a log record of a kind that there is not")
     if (entry.kind in ("decision", "charge", "release", "failure")) != (entry.query_id is not None):
         raise Fault("a log record of a query names the query, and no other record does")
+    if entry.degraded != tuple(sorted(set(entry.degraded))) or not all(map(_NAME.fullmatch, entry.degraded)):
+        raise Fault("isolation layers have plain names, in order")
     if any(set(line) != CHARGE_FIELDS for line in entry.charges or ()):
         raise Fault("a charge names its scope and three amounts")

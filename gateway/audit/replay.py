@@ -14,6 +14,7 @@ FIELDS: Final = {
     "v": int, "ledger": str, "seq": int, "time": str, "kind": str, "actor": str, "query_id": str, "dataset": str,
     "policy_digest": str, "snapshot": str, "decision": str, "code": str, "charges": list, "commitments": dict,
 }  # fmt: skip
+DEGRADED: Final = "degraded"
 _ALWAYS: Final = ("v", "ledger", "seq", "time", "kind")
 _QUERY: Final = ("actor", "query_id", "dataset", "policy_digest", "snapshot")
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -90,6 +91,8 @@ class Replay:
         self.reused_from_elsewhere = 0
         self.cells: dict[str, tuple[int, int]] = {}
         """Operator and dataset -> numbers of exact answers, shown and withheld."""
+        self.degraded: dict[str, int] = {}
+        """Isolation layer -> records that were written while the data domain did without it."""
 
     @property
     def unsettled(self) -> int:
@@ -108,6 +111,8 @@ class Replay:
         shape = _shape(record)
         _check_shape(record, shape)
         self.counts[record["kind"]] = self.counts.get(record["kind"], 0) + 1
+        for layer in record.get(DEGRADED, ()):
+            self.degraded[layer] = self.degraded.get(layer, 0) + 1
         getattr(self, f"_{shape}")(record)
         if waiting is not None and (shape != "charge" or record["query_id"] != waiting):
             raise Broken("charge_missing", "the record before it decided to run a query, and this is not its charge")
@@ -255,7 +260,7 @@ def _release(record: dict[str, Any]) -> str:
 
 
 def _check_fields(record: Any) -> None:
-    if not isinstance(record, dict) or set(record) != set(FIELDS):
+    if not isinstance(record, dict) or set(record) - {DEGRADED} != set(FIELDS):
         raise Broken("fields", "has other fields than a record")
     for name, kind in FIELDS.items():
         value = record[name]
@@ -266,6 +271,14 @@ def _check_fields(record: Any) -> None:
     for name, value in (record["commitments"] or {}).items():
         if not _NAME.fullmatch(name) or type(value) is not str or not _HASH.fullmatch(value):
             raise Broken("fields", "`commitments` holds what is no commitment")
+    _check_degraded(record.get(DEGRADED, ["none"]))
+
+
+def _check_degraded(layers: Any) -> None:
+    """Where it stands it says something, and in one way only."""
+    named = type(layers) is list and all(type(layer) is str and _NAME.fullmatch(layer) for layer in layers)
+    if not named or not layers or layers != sorted(set(layers)):
+        raise Broken("fields", "`degraded` is no list of layers")
 
 
 def _shape(record: dict[str, Any]) -> str:

@@ -38,6 +38,8 @@ class Report:
     unsettled: int = 0
     without_budget: int = 0
     reused_from_elsewhere: int = 0
+    degraded: dict[str, int] = field(default_factory=dict)
+    """Isolation layer -> records that were written while the data domain did without it."""
     consistent_with: int = 0
     """How many older checkpoints and receipts were checked."""
 
@@ -61,6 +63,7 @@ class Report:
             "counts": self.counts,
             "scopes": self.scopes,
             "cells": self.cells,
+            "degraded": self.degraded,
             "unsettled": self.unsettled,
             "without_budget": self.without_budget,
             "reused_from_elsewhere": self.reused_from_elsewhere,
@@ -84,6 +87,8 @@ class Report:
             )
         for name, cells in self.cells.items():
             lines.append(f"{name}: {cells['released']} exact numbers shown, {cells['withheld']} withheld")
+        for layer, count in self.degraded.items():
+            lines.append(f"{count} records were written while the data domain did without `{layer}`")
         notes = (
             (self.unsettled, "charged queries without an outcome yet"),
             (self.without_budget, "queries run in modes that spend no budget"),

@@ -254,6 +254,7 @@ def _summarise(report: Report, replay: Replay) -> None:
     report.unsettled = replay.unsettled
     report.without_budget = replay.without_budget
     report.reused_from_elsewhere = replay.reused_from_elsewhere
+    report.degraded = dict(sorted(replay.degraded.items()))
     report.cells = {
         name: {"released": shown, "withheld": withheld} for name, (shown, withheld) in sorted(replay.cells.items())
     }
