@@ -41,6 +41,7 @@ from gateway.pipeline import Pipeline
 from gateway.running import Running
 from gateway.sql.limits import SqlLimits
 from gateway.store import Store
+from gateway.stores.sqlite import SqliteStore
 from gateway.supervisor import Supervisor
 
 DRAIN_S: Final = 8.0
@@ -53,11 +54,23 @@ def today() -> date:
     return datetime.now(UTC).date()
 
 
+def open_store(home: Home) -> Store:
+    """Raises Misconfigured, and NotReady where a server does not answer."""
+    url = home.settings.store.url
+    if url is None:
+        return SqliteStore(home.ledger_file)
+    try:
+        from gateway.stores.postgres import PostgresStore  # noqa: PLC0415  # its driver is an optional extra
+    except ImportError as error:
+        raise Misconfigured("a store in PostgreSQL needs `pip install baopingkou[postgresql]`") from error
+    return PostgresStore(url.get_secret_value())
+
+
 def open_log(home: Home, degraded: Callable[[], tuple[str, ...] | None] = lambda: None) -> tuple[Store, Log]:
-    """The home's store and its log; `degraded` as in Log. Raises Misconfigured."""
+    """The home's store and its log; `degraded` as in Log. Raises Misconfigured, NotReady."""
     signer = Signer(home.settings.audit.origin, read_private_key(home.path(home.settings.audit.checkpoint_key)))
-    store = Store(home.ledger_file)
-    return store, Log(store, signer, degraded=degraded)
+    store = open_store(home)
+    return store, Log(store, signer, home.anchor_file, degraded=degraded)
 
 
 def open_domain(home: Home, door: Path) -> Domain:

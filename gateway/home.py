@@ -42,6 +42,11 @@ class Home:
         return self.root / "state" / "gateway" / "ledger.sqlite"
 
     @property
+    def anchor_file(self) -> Path:
+        """The last checkpoint that this gateway has signed, outside the database."""
+        return self.ledger_file.with_suffix(".checkpoint")
+
+    @property
     def address_file(self) -> Path:
         return self.root / "state" / "gateway" / "address.json"
 

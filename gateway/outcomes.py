@@ -110,8 +110,10 @@ class Outcomes:
             return queries.history(view, caller.subject, limit=limit, cursor=cursor)
 
     def _own(self, caller: Caller, query_id: str) -> QueryRow:
-        with self.store.reading() as view:
-            row = queries.find(view, query_id)
+        row = None
+        if query_id.isprintable():
+            with self.store.reading() as view:
+                row = queries.find(view, query_id)
         if row is None or row.operator != caller.subject:  # another operator's query is not there
             raise Refusal("not_found", "you have no query under this id", hint="your queries: GET /v1/queries")
         return row

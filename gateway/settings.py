@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from gateway.errors import Misconfigured
 
@@ -61,6 +61,21 @@ class Limits(_Section):
     """Per caller. The budget is what limits questions; this limits load."""
 
 
+class Store(_Section):
+    """Where ledger and log lie: without an address in one SQLite file of the home, else in PostgreSQL, which several
+    gateways may share."""
+
+    url: SecretStr | None = None
+    """`postgresql://host/database`. A password is better kept in a `passfile`."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_of_postgresql(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("must begin with `postgresql://`")
+        return url
+
+
 class Audit(_Section):
     checkpoint_key: RelativePath = "keys/log.key"
     origin: Annotated[str, Field(pattern=r"^[\x21-\x2a\x2c-\x7e]{1,200}$")] = "baopingkou/home"
@@ -81,6 +96,7 @@ class Settings(_Section):
     server: Server = Server()
     tokens: Tokens
     limits: Limits = Limits()
+    store: Store = Store()
     audit: Audit = Audit()
     domain: Domain = Domain()
 

@@ -1,1 +1,41 @@
-"""Its folder is where tests find what they share."""
+"""Its folder is where tests find what they share: here, a store of each kind."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from gateway.store import Store
+from gateway.stores.sqlite import SqliteStore
+from tests import postgres_server
+from tests.postgres_server import Server
+
+STORES = ("sqlite", pytest.param("postgresql", marks=postgres_server.needed))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A server, shared by the tests of one process, each with a database of its own."""
+    with postgres_server.server() as found:
+        yield found
+
+
+@pytest.fixture(params=STORES)
+def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
+    """Opens one and the same new database, as often as it is called; in the end it is closed as often."""
+    with contextlib.ExitStack() as stack:
+        if request.param == "sqlite":
+            make: Callable[[], Store] = partial(SqliteStore, tmp_path / "gateway" / "ledger.sqlite")
+        else:
+            from gateway.stores.postgres import PostgresStore
+
+            make = partial(PostgresStore, request.getfixturevalue("postgres").database())
+
+        def opened() -> Store:
+            return stack.enter_context(contextlib.closing(make()))
+
+        yield opened

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
@@ -20,7 +21,8 @@ from gateway.budget.cells import Shown, cells_of
 from gateway.budget.ledger import Ledger
 from gateway.budget.loss import Cap, cap
 from gateway.budget.queries import Asked, QueryRow, Stored
-from gateway.store import Store
+from gateway.store import Store, Transaction
+from gateway.stores.sqlite import SqliteStore
 from policies.load import load_text
 from policies.model import Accountant, Dp, Mode, Policy
 from policies.privacy_loss import DELTA_UNIT, EPSILON_UNIT, rho_for, units_down
@@ -68,15 +70,17 @@ class Clock:
 class World:
     """`charge` and its like are one transaction each."""
 
-    def __init__(self, folder: Path, dataset: str = "clinic") -> None:
+    def __init__(self, folder: Path, dataset: str = "clinic", open_store: Callable[[], Store] | None = None) -> None:
         self.path = folder / "gateway" / "ledger.sqlite"
         self.dataset = dataset
         self.clock = Clock()
+        self.open_store = open_store or (lambda: SqliteStore(self.path))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         self.open()
 
     def open(self) -> None:
-        self.store = Store(self.path)
-        self.log = Log(self.store, SIGNER, self.clock)
+        self.store: Store = self.open_store()
+        self.log = Log(self.store, SIGNER, self.path.with_suffix(".checkpoint"), self.clock)
         self.ledger = Ledger(self.log, self.clock)
 
     def reopen(self) -> None:
@@ -149,9 +153,27 @@ class World:
         return list(export.lines(self.log))
 
 
-def a_busy_world(folder: Path) -> World:
+def unfence(world: World, tx: Transaction) -> None:
+    """Takes the database's own fences away, as somebody with a database tool would."""
+    if isinstance(world.store, SqliteStore):
+        for (name,) in tx.all("SELECT name FROM sqlite_schema WHERE type = 'trigger'"):
+            tx.write(f"DROP TRIGGER {name}")
+    else:
+        tx.write("SET LOCAL session_replication_role = replica")
+
+
+def tamper(world: World, statement: str) -> int:
+    """The number of rows that `statement` changes past all fences."""
+    if isinstance(world.store, SqliteStore):
+        world.store._writer.execute("PRAGMA foreign_keys = 0")
+    with world.store.transaction() as tx:
+        unfence(world, tx)
+        return tx.write(statement)
+
+
+def a_busy_world(folder: Path, open_store: Callable[[], Store] | None = None) -> World:
     """Some of everything that a log can hold."""
-    world = World(folder)
+    world = World(folder, open_store=open_store)
     for number in range(6):
         row = world.charge(price("0.25", delta=number), asked=world.asked(("acme", "beta")[number % 2], f"k{number}"))
         if number % 3 == 2:

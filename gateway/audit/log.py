@@ -54,6 +54,7 @@ class Page:
 class Log:
     """Opens the log of `signer.origin` in `store`, with its genesis record if it is new.
 
+    `anchor` is the file of the last checkpoint, outside the database: a database put back from a copy is older than it.
     `degraded` are the isolation layers that the data domain does without, or None as long as it has not told: then
     records say what the one before them says.
 
@@ -64,11 +65,13 @@ class Log:
         self,
         store: Store,
         signer: Signer,
+        anchor: Path,
         clock: Callable[[], datetime] = utc_now,
         degraded: Callable[[], tuple[str, ...] | None] = lambda: None,
     ) -> None:
         self._store = store
         self._signer = signer
+        self._anchor = anchor
         self._clock = clock
         self._degraded = degraded
         self._signed: tuple[int, bytes] = (0, tree.EMPTY_ROOT)
@@ -205,12 +208,12 @@ class Log:
             )
             for seq, kind, code, content, leaf in rows:
                 if seq != start or tree.leaf_hash(content) != leaf:
-                    raise Misconfigured(f"{self._store.path}: the log is damaged at record {start}")
+                    raise Misconfigured(f"{self._store.name}: the log is damaged at record {start}")
                 start += 1
                 if kind == "charge" or (code is not None and code.startswith(("cap_", "cells_"))):
                     yield json.loads(content)
             if not rows:
-                raise Misconfigured(f"{self._store.path}: the log is damaged at record {start}")
+                raise Misconfigured(f"{self._store.name}: the log is damaged at record {start}")
         self._check_tree(view, size)
         self._check_anchor(view, size)
 
@@ -238,9 +241,9 @@ class Log:
     def _check_genesis(self) -> None:
         genesis = records.read(self.bodies(0, 1)[0])
         if genesis["ledger"] != self._signer.origin:
-            raise Misconfigured(f"the log in {self._store.path} is that of `{genesis['ledger']}`, not `{self.origin}`")
+            raise Misconfigured(f"the log in {self._store.name} is that of `{genesis['ledger']}`, not `{self.origin}`")
         if (genesis["commitments"] or {}).get("key") != self._signer.key_hash:
-            raise Misconfigured(f"the log in {self._store.path} was begun with another key; put that key back")
+            raise Misconfigured(f"the log in {self._store.name} was begun with another key; put that key back")
 
     def _write(self, tx: Transaction, entry: Entry) -> int:
         last = tx.one("SELECT seq, time, body FROM record ORDER BY seq DESC LIMIT 1")
@@ -277,14 +280,9 @@ class Log:
                 )
                 whole = len(rows) == min(PAGE_MAX, width - start)
                 if not whole or any(tree.parent_hash(left, right) != parent for parent, left, right in rows):
-                    raise Misconfigured(f"{self._store.path}: the log's tree is damaged")
+                    raise Misconfigured(f"{self._store.name}: the log's tree is damaged")
         if view.one("SELECT count(*) FROM node") != (total,):
-            raise Misconfigured(f"{self._store.path}: the log's tree is damaged")
-
-    @property
-    def _anchor(self) -> Path:
-        """The last checkpoint, outside the database: a database put back from a copy is older than it."""
-        return self._store.path.with_suffix(".checkpoint")
+            raise Misconfigured(f"{self._store.name}: the log's tree is damaged")
 
     def _check_anchor(self, view: Reading, size: int) -> None:
         try:
@@ -299,7 +297,7 @@ class Log:
         signed = int(lines[1]) if len(lines) > 1 and lines[1].isascii() and lines[1].isdigit() else size + 1
         if signed > size or self._signer.sign(signed, tree.root(signed, partial(_node, view))) != note:
             raise Misconfigured(
-                f"{self._store.path}: older than the checkpoint in {self._anchor.name}, or another log; put the newest "
+                f"{self._store.name}: older than the checkpoint in {self._anchor.name}, or another log; put the newest "
                 "copy of the database back. Removing that file gives up the proof that no charge was lost"
             )
 

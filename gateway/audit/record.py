@@ -74,8 +74,11 @@ class Entry:
 
 
 def commit(texts: Mapping[str, str]) -> tuple[Secret, ...]:
-    """A fresh salt for every text. What UTF-8 cannot write (half a character pair) is committed to as an escape."""
-    plain = {name: text.encode(errors="backslashreplace").decode() for name, text in texts.items()}
+    """A fresh salt for every text. What UTF-8 or a store cannot keep (half a character pair, NUL) is committed to as
+    an escape."""
+    plain = {
+        name: text.replace("\0", "\\x00").encode(errors="backslashreplace").decode() for name, text in texts.items()
+    }
     return tuple(Secret(name, secrets.token_bytes(SALT_BYTES), text) for name, text in sorted(plain.items()))
 
 

@@ -69,7 +69,8 @@ def cells_of(view: Reading, policy: Policy, operator: str) -> Cells | None:
     if rules is None or "aggregate" not in policy.release.modes:
         return None
     row = view.one(
-        "SELECT coalesce(sum(released), 0), coalesce(sum(withheld), 0) FROM cells WHERE operator = ? AND dataset = ?",
+        "SELECT CAST(coalesce(sum(released), 0) AS BIGINT), CAST(coalesce(sum(withheld), 0) AS BIGINT) FROM cells"
+        " WHERE operator = ? AND dataset = ?",
         (operator, policy.dataset),
     )
     released, withheld = (0, 0) if row is None else row

@@ -291,10 +291,10 @@ def _book(tx: Transaction, query_id: str, scope: Scope, amount: Loss) -> None:
     """The second fence: the statement itself adds only below the cap, whatever was computed before."""
     each = (amount.rho, amount.epsilon, amount.delta)
     grown = tx.write(
-        "UPDATE scope SET charged_rho = charged_rho + ?1, charged_epsilon = charged_epsilon + ?2,"
-        " charged_delta = charged_delta + ?3 WHERE id = ?4 AND charged_delta + ?3 <= cap_delta AND CASE accountant"
-        " WHEN 'zcdp' THEN charged_rho + ?1 <= cap_rho ELSE charged_epsilon + ?2 <= cap_epsilon END",
-        (*each, scope.id),
+        "UPDATE scope SET charged_rho = charged_rho + ?, charged_epsilon = charged_epsilon + ?,"
+        " charged_delta = charged_delta + ? WHERE id = ? AND charged_delta + ? <= cap_delta AND CASE accountant"
+        " WHEN 'zcdp' THEN charged_rho + ? <= cap_rho ELSE charged_epsilon + ? <= cap_epsilon END",
+        (*each, scope.id, amount.delta, amount.rho, amount.epsilon),
     )
     if grown != 1:
         raise Fault("the ledger and its own arithmetic disagree")

@@ -19,7 +19,7 @@ _COLUMNS: Final = (
     " epsilon, delta, rho, state, reused, release, release_hash, record"
 )
 _SELECT: Final = f"SELECT {_COLUMNS} FROM query"  # noqa: S608  # our own text
-_INSERT: Final = f"INSERT INTO query ({_COLUMNS}) VALUES ({', '.join('?' * 18)})"  # noqa: S608  # our own text
+_INSERT: Final = f"INSERT INTO query (place, {_COLUMNS}) VALUES ({', '.join('?' * 19)})"  # noqa: S608  # our own text
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,8 @@ def insert(tx: Transaction, row: QueryRow) -> None:
     cost = row.cost
     before: tuple[Any, ...] = (row.id, row.operator, row.key, row.request_hash, row.dataset, row.mode)
     about = (row.policy_digest, row.snapshot, row.question, row.created, cost.epsilon, cost.delta, cost.rho)
-    tx.write(_INSERT, (*before, *about, row.state, int(row.reused), row.release, row.release_hash, row.record))
+    end = (row.state, int(row.reused), row.release, row.release_hash, row.record)
+    tx.write(_INSERT, (_next_place(tx), *before, *about, *end))
 
 
 def end(tx: Transaction, query_id: str, state: State, record: int, stored: Stored | None) -> None:
@@ -166,6 +167,11 @@ def end(tx: Transaction, query_id: str, state: State, record: int, stored: Store
         "UPDATE query SET state = ?, release = ?, release_hash = ?, record = ? WHERE id = ?",
         (state, *release, record, query_id),
     )
+
+
+def _next_place(tx: Transaction) -> int:
+    row = tx.one("SELECT max(place) FROM query")
+    return 1 if row is None or row[0] is None else int(row[0]) + 1
 
 
 def _query(row: Row) -> QueryRow:

@@ -52,7 +52,7 @@ def recover(store: Store, ledger: Ledger, log: Records) -> Recovered:
     part back. Raises Misconfigured when the log itself is damaged or older than its last checkpoint, NotReady when
     another gateway serves the file.
     """
-    store.serve_alone()
+    store.serve()
     with store.reading() as view:
         frozen = _differences(view, log)
     for dataset, why in frozen.items():
@@ -123,9 +123,9 @@ def _compare_queries(view: Reading, fold: _Fold) -> None:
         "SELECT q.dataset, q.id FROM query q"
         " LEFT JOIN record c ON c.query = q.id AND c.kind = 'charge'"
         " LEFT JOIN record o ON o.query = q.id AND o.kind IN ('release', 'failure')"
-        " WHERE NOT CASE WHEN q.reused THEN c.seq IS NULL AND o.seq IS NULL ELSE c.seq IS NOT NULL"
-        " AND CASE q.state WHEN 'running' THEN o.seq IS NULL WHEN 'answered' THEN o.kind IS 'release'"
-        " ELSE o.kind IS 'failure' END END"
+        " WHERE NOT CASE WHEN q.reused = 1 THEN c.seq IS NULL AND o.seq IS NULL ELSE c.seq IS NOT NULL"
+        " AND coalesce(o.kind, 'none') = CASE q.state WHEN 'running' THEN 'none' WHEN 'answered' THEN 'release'"
+        " ELSE 'failure' END END"
     )
     odd += view.all(
         "SELECT c.dataset, c.query FROM record c LEFT JOIN query q ON q.id = c.query"

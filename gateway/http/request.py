@@ -85,9 +85,11 @@ def question_of(caller: Caller, body: wire.AskBody, key: str | None) -> Ask:
 def parameters(request: Request, *known: str) -> dict[str, str]:
     """The query string, each of `known` at most once. Raises Refusal(`parameter_invalid`)."""
     found = dict(request.query_params)
-    for name in found:
+    for name, text in found.items():
         if name not in known:
             raise Refusal("parameter_invalid", f"`{name[:100]}` is not known here")
+        if not text.isprintable():
+            raise Refusal("parameter_invalid", f"`{name}` has characters that cannot be written")
     if len(found) != len(request.query_params.multi_items()):
         raise Refusal("parameter_invalid", "a parameter is given twice")
     return found

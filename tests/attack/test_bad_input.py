@@ -98,11 +98,18 @@ ODD_ROUTES = [
     "/v1/datasets/clinic%00",
     "/v1/queries/" + "x" * 5000,
     "/v1/queries/%ff",
+    "/v1/queries/%00",
     "/v1/queries/qry_%27%20OR%201=1",
     "//v1/queries",
     "/static/../keys/log.key",
     "/%2e%2e/keys/log.key",
 ]
+
+
+@pytest.mark.parametrize("route", ["/v1/queries?cursor=%00", "/v1/queries?limit=%00"])
+def test_a_parameter_that_cannot_be_written_is_refused(served: Served, route: str) -> None:
+    reply = served.call("GET", route)
+    assert (reply.status_code, reply.json()["code"]) == (422, "parameter_invalid")
 
 
 @pytest.mark.parametrize("route", ODD_ROUTES, ids=lambda route: route[:30])

@@ -23,6 +23,7 @@ ALLOWED = {
     "sqlglot": ("gateway/sql/", "sandbox/relational/lower/"),
     "typer": ("gateway/cli/",),
     "rich": ("gateway/cli/",),
+    "psycopg": ("gateway/stores/postgres.py",),
     "httpx": ("gateway/domain.py", "gateway/cli/client.py"),
 }
 """Library -> folders and files that may import it. duckdb in `worker.py`: a zygote imports it before it forks."""

@@ -45,11 +45,11 @@ def test_a_new_log_begins_with_a_genesis_record_that_names_its_key(world: World)
     assert len(world.records()) == 1
 
 
-def test_a_log_does_not_open_under_another_name_or_key(world: World) -> None:
+def test_a_log_does_not_open_under_another_name_or_key(world: World, tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match="another key"):
-        Log(world.store, Signer(SIGNER.origin, Ed25519PrivateKey.generate()))
+        Log(world.store, Signer(SIGNER.origin, Ed25519PrivateKey.generate()), tmp_path / "anchor")
     with pytest.raises(Misconfigured, match="is that of"):
-        Log(world.store, replace(SIGNER, origin="baopingkou/other"))
+        Log(world.store, replace(SIGNER, origin="baopingkou/other"), tmp_path / "anchor")
 
 
 @pytest.mark.parametrize("origin", ["", "two words", "a+b", "名", "a\nb"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from gateway.budget.account import Account, Scope, Shortfall, advance, dataset_s
 from gateway.budget.loss import Cap, Loss, answers, as_epsilon, cap, counted, left, words
 from gateway.budget.queries import Repeated, Stored
 from gateway.errors import Fault, Misconfigured, Refusal
+from gateway.store import Store
 from policies.privacy_loss import DELTA_UNIT, EPSILON_UNIT, rho_for
 from sandbox.protocol import Price
 from tests.ledger_world import DELTA, HASH, World, dp, price
@@ -20,8 +22,8 @@ EACH = price("0.5")
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def world(tmp_path: Path, open_store: Callable[[], Store]) -> World:
+    return World(tmp_path, open_store=open_store)
 
 
 # what composes

@@ -12,15 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from gateway import store as store_module
 from gateway.errors import Fault, Misconfigured, NotReady
-from gateway.store import NotWritten, Store, Transaction
+from gateway.store import NotWritten, Transaction
+from gateway.stores import sqlite as sqlite_module
+from gateway.stores.sqlite import SqliteStore
 from tests.ledger_world import World, price
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "gateway" / "ledger.sqlite")
+def store(tmp_path: Path) -> SqliteStore:
+    return SqliteStore(tmp_path / "gateway" / "ledger.sqlite")
 
 
 def add(tx: Transaction, name: str) -> None:
@@ -30,23 +31,23 @@ def add(tx: Transaction, name: str) -> None:
     )
 
 
-def names(store: Store) -> list[str]:
+def names(store: SqliteStore) -> list[str]:
     with store.reading() as view:
         return [row[0] for row in view.all("SELECT id FROM scope ORDER BY id")]
 
 
-def add_and_fail(store: Store) -> None:
+def add_and_fail(store: SqliteStore) -> None:
     with store.transaction() as tx:
         add(tx, "a")
         raise ZeroDivisionError
 
 
-def nest(store: Store, outer: str, inner: str) -> None:
+def nest(store: SqliteStore, outer: str, inner: str) -> None:
     with getattr(store, outer)(), getattr(store, inner)():
         pass
 
 
-def test_the_file_is_for_its_owner_alone_and_never_a_write_ahead_log(store: Store) -> None:
+def test_the_file_is_for_its_owner_alone_and_never_a_write_ahead_log(store: SqliteStore) -> None:
     assert store.path.stat().st_mode & 0o777 == 0o600
     assert store.path.parent.stat().st_mode & 0o777 == 0o700
     with store.reading() as view:
@@ -55,22 +56,22 @@ def test_the_file_is_for_its_owner_alone_and_never_a_write_ahead_log(store: Stor
 
 
 def test_a_setting_that_does_not_hold_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "_SETTINGS", {"synchronous": 77})
+    monkeypatch.setattr(sqlite_module, "_SETTINGS", {"synchronous": 77})
     with pytest.raises(Misconfigured, match="synchronous"):
-        Store(tmp_path / "ledger.sqlite")
+        SqliteStore(tmp_path / "ledger.sqlite")
 
 
-def test_a_file_in_write_ahead_mode_is_turned_back(store: Store) -> None:
+def test_a_file_in_write_ahead_mode_is_turned_back(store: SqliteStore) -> None:
     store.close()
     with sqlite3.connect(store.path) as connection:
         connection.execute("PRAGMA journal_mode = wal")
     connection.close()
-    again = Store(store.path)
+    again = SqliteStore(store.path)
     with again.reading() as view:
         assert view.one("PRAGMA journal_mode") == ("truncate",)
 
 
-def test_a_transaction_is_whole_or_not_at_all(store: Store) -> None:
+def test_a_transaction_is_whole_or_not_at_all(store: SqliteStore) -> None:
     with pytest.raises(ZeroDivisionError):
         add_and_fail(store)
     assert names(store) == []
@@ -82,7 +83,7 @@ def test_a_transaction_is_whole_or_not_at_all(store: Store) -> None:
     assert names(store) == ["a"]
 
 
-def test_a_transaction_that_is_over_does_nothing(store: Store) -> None:
+def test_a_transaction_that_is_over_does_nothing(store: SqliteStore) -> None:
     with store.transaction() as tx:
         pass
     with pytest.raises(Fault, match="is over"):
@@ -92,7 +93,7 @@ def test_a_transaction_that_is_over_does_nothing(store: Store) -> None:
 @pytest.mark.parametrize("outer", ["transaction", "reading"])
 @pytest.mark.parametrize("inner", ["transaction", "reading"])
 def test_a_transaction_inside_another_is_refused_instead_of_waiting_for_itself(
-    store: Store, outer: str, inner: str
+    store: SqliteStore, outer: str, inner: str
 ) -> None:
     with pytest.raises(Fault, match="inside another"):
         nest(store, outer, inner)
@@ -101,12 +102,12 @@ def test_a_transaction_inside_another_is_refused_instead_of_waiting_for_itself(
     assert names(store) == ["a"]
 
 
-def test_a_reader_cannot_write(store: Store) -> None:
+def test_a_reader_cannot_write(store: SqliteStore) -> None:
     with pytest.raises(Fault, match="readonly"), store.reading() as view:
         view.all("DELETE FROM scope")
 
 
-def test_threads_share_the_file(store: Store) -> None:
+def test_threads_share_the_file(store: SqliteStore) -> None:
     def work(number: int) -> None:
         for count in range(10):
             with store.transaction() as tx:
@@ -121,7 +122,7 @@ def test_threads_share_the_file(store: Store) -> None:
     assert len(names(store)) == 40
 
 
-def test_a_full_disk_is_a_fault_and_leaves_what_was_there(store: Store) -> None:
+def test_a_full_disk_is_a_fault_and_leaves_what_was_there(store: SqliteStore) -> None:
     with store.transaction() as tx:
         add(tx, "a")
     pages = store._writer.execute("PRAGMA page_count").fetchone()[0]
@@ -135,7 +136,7 @@ def test_a_full_disk_is_a_fault_and_leaves_what_was_there(store: Store) -> None:
     assert names(store) == ["a", "b"]
 
 
-def test_after_a_write_that_found_no_room_a_small_one_proves_nothing(store: Store) -> None:
+def test_after_a_write_that_found_no_room_a_small_one_proves_nothing(store: SqliteStore) -> None:
     pages = store._writer.execute("PRAGMA page_count").fetchone()[0]
     store._writer.execute(f"PRAGMA max_page_count = {pages}")
     store.try_writing()
@@ -153,7 +154,7 @@ def test_after_a_write_that_found_no_room_a_small_one_proves_nothing(store: Stor
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit on file sizes is tried on Linux")
-def test_a_disk_without_any_room_is_found_by_trying(store: Store) -> None:
+def test_a_disk_without_any_room_is_found_by_trying(store: SqliteStore) -> None:
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
     try:
@@ -182,11 +183,11 @@ def test_a_write_that_the_system_refuses_is_a_fault_and_leaves_what_was_there(tm
     assert [record["kind"] for record in world.records()][-3:] == ["decision", "charge", "release"]
 
 
-def test_a_file_that_was_replaced_or_removed_takes_no_more_charges(store: Store) -> None:
+def test_a_file_that_was_replaced_or_removed_takes_no_more_charges(store: SqliteStore) -> None:
     store.path.rename(store.path.with_suffix(".old"))
     with pytest.raises(Fault, match="replaced or removed"), store.transaction():
         pass
-    Store(store.path)
+    SqliteStore(store.path)
     with pytest.raises(Fault, match="replaced or removed"), store.reading():
         pass
 
@@ -205,27 +206,27 @@ def test_files_that_are_none_of_ours_are_refused(tmp_path: Path) -> None:
     shared.chmod(0o644)
     for path in (other, text, link, shared, folder):
         with pytest.raises(Misconfigured, match=path.name):
-            Store(path)
+            SqliteStore(path)
 
 
-def test_a_file_of_a_newer_release_is_refused(store: Store) -> None:
+def test_a_file_of_a_newer_release_is_refused(store: SqliteStore) -> None:
     store._writer.execute("PRAGMA user_version = 99")
     store.close()
     with pytest.raises(Misconfigured, match="newer release"):
-        Store(store.path)
+        SqliteStore(store.path)
 
 
-def test_only_one_gateway_serves_a_file(store: Store) -> None:
-    store.serve_alone()
-    store.serve_alone()
-    second = Store(store.path)
+def test_only_one_gateway_serves_a_file(store: SqliteStore) -> None:
+    store.serve()
+    store.serve()
+    second = SqliteStore(store.path)
     with pytest.raises(NotReady, match="another gateway"):
-        second.serve_alone()
+        second.serve()
     store.close()
-    second.serve_alone()
+    second.serve()
 
 
-def test_a_closed_store_says_so(store: Store) -> None:
+def test_a_closed_store_says_so(store: SqliteStore) -> None:
     store.close()
     for act in (store.transaction, store.reading):
         with pytest.raises(Fault, match="closed"), act():

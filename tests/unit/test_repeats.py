@@ -109,7 +109,7 @@ def test_a_charge_that_is_not_written_gives_its_place_back(
 
     def promised_and_lost(*arguments: Any) -> None:
         promise(*arguments)
-        raise NotWritten(world.gateway.store.path, "the disk is full")
+        raise NotWritten(world.gateway.store.name, "the disk is full")
 
     for _ in range(running._running_max + 1):
         monkeypatch.setattr(type(running), "promise", promised_and_lost)

@@ -34,6 +34,13 @@ def test_a_short_file_has_safe_defaults(tmp_path: Path) -> None:
     assert settings.limits.sql_bytes_max == 20_000
 
 
+def test_the_address_of_a_store_does_not_show_its_password(tmp_path: Path) -> None:
+    settings = read(tmp_path, GOOD + '[store]\nurl = "postgresql://gateway:hunter2@db.example/ledger"')
+    assert settings.store.url is not None
+    assert "hunter2" in settings.store.url.get_secret_value()
+    assert "hunter2" not in repr(settings)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -51,6 +58,7 @@ def test_a_short_file_has_safe_defaults(tmp_path: Path) -> None:
         (GOOD.replace('issuer = "urn:x"', 'issuer = ""'), ["`tokens.issuer`"]),
         ('[tokens]\nissuer = "urn:x"\nkeys = []', ["`tokens.keys`"]),
         (GOOD + "[audit]\norigin = 'a b'", ["`audit.origin`"]),
+        (GOOD + "[store]\nurl = 'mysql://db.example/x'", ["`store.url`", "postgresql://"]),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_file(tmp_path: Path, text: str, words: list[str]) -> None:

@@ -1,0 +1,218 @@
+"""The store as one SQLite file: the default.
+
+Several threads and several processes may share the file. The journal is a rollback journal, never a write-ahead log:
+SQLite 3.7.0 to 3.51.2 can lose committed pages of a write-ahead log under several connections, Python ships such
+versions, and a lost charge is an overspent budget.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import stat
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.errors import Fault, Misconfigured, NotReady
+from gateway.store import Execute, NotWritten
+from gateway.stores.pooled import Pooled
+from gateway.stores.schema import SCHEMAS, Column, Guard, Index, Step, Table
+
+APPLICATION_ID: Final = 0x42504B31
+BUSY_WAIT_S: Final = 20.0
+"""How long a transaction waits for other processes before it is a fault."""
+
+ROOM_BYTES: Final = 65_536
+"""More than the largest transaction of a question adds to the file."""
+
+_SETTINGS: Final = {
+    "journal_mode": "truncate",  # and synced then, so a commit survives power loss; faster than to unlink it each time
+    "synchronous": 3,  # EXTRA: where a journal is unlinked after all, the folder is synced too
+    "fullfsync": 1,  # macOS: a sync that reaches the disk, not only its cache; nothing elsewhere
+    "foreign_keys": 1,
+    "recursive_triggers": 1,  # else INSERT OR REPLACE would delete rows past the triggers that forbid it
+    "secure_delete": 1,  # an erased text is overwritten, not only unlinked
+    "trusted_schema": 0,
+}
+
+
+class SqliteStore(Pooled[sqlite3.Connection]):
+    """The file at `path`, made with mode 0600 if it is not there.
+
+    Raises Misconfigured for a file that is none of ours, that others may read, or whose settings do not hold.
+    """
+
+    errors = sqlite3.Error
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self.path = path
+        self._owner: int | None = None
+        _make_file(path)
+        self._identity = _identity(path)
+        try:
+            self._writer = _connect(path)
+            self._migrate()
+        except sqlite3.Error as error:
+            raise Misconfigured(f"{path}: cannot be used as the gateway's store ({error})") from error
+
+    def try_writing(self) -> None:
+        """After a transaction that was not written the file must also be able to grow as much as a question makes it: a
+        small write may fit where that one did not. The room stays in the file, for the next question.
+        """
+        with self._writing:
+            if self._failed:
+                with self.transaction() as tx:
+                    tx.write("CREATE TABLE IF NOT EXISTS room (filler BLOB) STRICT")
+                    tx.write("INSERT INTO room VALUES (zeroblob(?))", (ROOM_BYTES,))
+                with self.transaction() as tx:
+                    tx.write("DROP TABLE room")
+                self._failed = False
+            with self.transaction() as tx:
+                tx.write(f"PRAGMA user_version = {len(SCHEMAS)}")  # what it is already: the first page is written anew
+
+    def serve(self) -> bool:
+        """One process serves the file: what looks unfinished in it could be another one's running queries."""
+        if self._owner is not None:
+            return True
+        handle = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(handle)
+            raise NotReady(f"{self.path}: another gateway serves this home") from error
+        self._owner = handle
+        return True
+
+    def _migrate(self) -> None:
+        with self.transaction() as tx:
+            version = _number(tx.one("PRAGMA user_version"))
+            application = _number(tx.one("PRAGMA application_id"))
+            tables = _number(tx.one("SELECT count(*) FROM sqlite_schema"))
+            if (version or tables) and application != APPLICATION_ID:
+                raise Misconfigured(f"{self.path}: a database of something else; move it away")
+            if version > len(SCHEMAS):
+                raise Misconfigured(f"{self.path}: written by a newer release (schema {version})")
+            for steps in SCHEMAS[version:]:
+                for step in steps:
+                    tx.write(_statement(step))
+            if version < len(SCHEMAS):
+                tx.write(f"PRAGMA application_id = {APPLICATION_ID}")
+                tx.write(f"PRAGMA user_version = {len(SCHEMAS)}")
+
+    def _begin(self) -> Execute:
+        self._check_file()
+        self._writer.execute("BEGIN IMMEDIATE")
+        return self._writer.execute
+
+    def _commit(self) -> None:
+        self._writer.execute("COMMIT")
+
+    def _undo(self) -> None:
+        if not self._writer.in_transaction:
+            return
+        try:
+            self._writer.execute("ROLLBACK")
+        except sqlite3.Error:  # a rolled back disk error leaves the journal; a new connection plays it back
+            self._writer.close()
+            self._writer = _connect(self.path)
+
+    def _begin_reading(self) -> tuple[sqlite3.Connection, Execute]:
+        self._check_file()
+        connection = self._take()
+        if connection is None:
+            connection = _connect(self.path)
+            connection.execute("PRAGMA query_only = 1")
+        try:
+            connection.execute("BEGIN")
+        except BaseException:
+            connection.close()
+            raise
+        return connection, connection.execute
+
+    def _end_reading(self, connection: sqlite3.Connection) -> bool:
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            return False
+        return True
+
+    def _drop(self, connection: sqlite3.Connection) -> None:
+        connection.close()
+
+    def _end(self) -> None:
+        self._writer.close()
+        if self._owner is not None:
+            os.close(self._owner)
+            self._owner = None
+
+    def _not_written(self, error: Exception) -> Fault:
+        if isinstance(error, sqlite3.OperationalError):  # a full disk, a file on another's lock: not our mistake
+            return NotWritten(self.name, str(error))
+        return Fault(f"{self.path}: not written ({error})")
+
+    def _not_read(self, error: Exception) -> Fault:
+        return Fault(f"{self.path}: not read ({error})")
+
+    def _check_file(self) -> None:
+        """A file that was moved away or replaced would take charges that nobody finds again."""
+        if _identity(self.path) != self._identity:
+            raise Fault(f"{self.path}: replaced or removed while it was in use; restart the gateway")
+
+
+def _statement(step: Step) -> str:
+    """A step of the schema, as SQLite says it."""
+    match step:
+        case Table(name, columns, by_key):
+            return f"CREATE TABLE {name} ({columns}) STRICT{', WITHOUT ROWID' if by_key else ''}"
+        case Index(sql):
+            return sql
+        case Column(table, column):
+            return f"ALTER TABLE {table} ADD COLUMN {column}"
+        case Guard(name, table, event, says, when):
+            condition = "" if when is None else f" WHEN {when}"
+            return (
+                f"CREATE TRIGGER {name} BEFORE {event} ON {table}{condition} BEGIN SELECT RAISE(ABORT, '{says}'); END"
+            )
+
+
+def _make_file(path: Path) -> None:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise Misconfigured(f"{path}: cannot be opened for writing ({error.strerror})") from error
+    if not stat.S_ISREG(mode) or mode & 0o077:
+        raise Misconfigured(f"{path}: must be a file that nobody else may read; `chmod 600` it")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """A connection with every setting set and read back."""
+    uri = f"{path.absolute().as_uri()}?mode=rw"
+    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_WAIT_S, isolation_level=None, check_same_thread=False)
+    try:
+        for name, value in _SETTINGS.items():
+            connection.execute(f"PRAGMA {name} = {value}")
+        for name, value in _SETTINGS.items():
+            found = connection.execute(f"PRAGMA {name}").fetchone()[0]
+            if found != value:
+                raise Misconfigured(f"{path}: SQLite keeps {name} at {found} instead of {value}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _number(row: tuple[Any, ...] | None) -> int:
+    return 0 if row is None else int(row[0])
