@@ -103,7 +103,9 @@ def test_a_process_that_was_not_told_yet_says_what_the_record_before_says(tmp_pa
     world = World(tmp_path)
     found = []
     for each in told:
-        log = Log(world.store, SIGNER, world.clock, degraded=lambda each=each: each)
+        log = Log(
+            world.store, SIGNER, world.path.with_suffix(".checkpoint"), world.clock, degraded=lambda each=each: each
+        )
         with world.store.transaction() as tx:
             log.note_read(tx, None, "records")
         found.append(world.records()[-1].get("degraded"))
@@ -123,7 +125,7 @@ def test_a_process_that_was_not_told_yet_says_what_the_record_before_says(tmp_pa
 )
 def test_there_is_one_way_to_name_them(tmp_path: Path, change: Callable[[list[Any]], None]) -> None:
     world = World(tmp_path)
-    log = Log(world.store, SIGNER, world.clock, degraded=lambda: WITHOUT)
+    log = Log(world.store, SIGNER, world.path.with_suffix(".checkpoint"), world.clock, degraded=lambda: WITHOUT)
     with world.store.transaction() as tx:
         log.note_read(tx, None, "records")
     lines = list(export.lines(log))
