@@ -92,7 +92,9 @@ def snapshot(data: Dataset, policy: Policy) -> Snapshot:
     tables = {name: (str(file.absolute()),) for name, file in data.tables.items() if name in policy.tables}
     source = DatasetSource(policy.dataset, "duckdb", tables, "bench", OwnCeiling(None, None), NO_DEADLINES)
     limits = WorkerLimits(threads=THREADS, memory_mb=MEMORY_MB, wall_s=WALL_MS // 1000, warm=0, max=1)
-    domain = Domain(home, {policy.dataset: source}, frozenset(degraded()), home / "ticket.pub", limits)
+    domain = Domain(
+        home, {policy.dataset: source}, frozenset(degraded()), home / "ticket.pub", home / "domain.tally", limits
+    )
     return ensure(domain, {policy.dataset: policy}, policy.dataset)
 
 
@@ -202,6 +204,7 @@ def _ticket(question: Question, prepared: Prepared) -> Ticket:
         snapshot=prepared.snapshot,
         mode=question.mode,
         price=prepared.price,
+        audience=prepared.audience,
         issued=now,
         expires=now + 60_000,
     )

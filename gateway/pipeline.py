@@ -318,6 +318,7 @@ def _ticket(asked: Asked, prepared: Prepared) -> Ticket:
         snapshot=prepared.snapshot,
         mode=asked.mode,
         price=prepared.price,
+        audience=prepared.audience,
         issued=now,
         expires=now + TICKET_S * 1000,
     )

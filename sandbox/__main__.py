@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, words in (
         ("serve", "open the domain's door on a Unix socket"),
         ("ingest", "publish the snapshots that domain.toml names, and print the custodian's report"),
+        ("tally", "say what was spent, by the store and by its tally; the service must not be running"),
         ("doctor", "say which isolation layers hold here, and with --home whether domain.toml can be served"),
     ):
         command = commands.add_parser(name, help=words)
@@ -32,13 +33,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name == "serve":
             command.add_argument("--socket", type=Path, required=True, help="path of the Unix socket, in a 0700 folder")
             command.add_argument("--follow", type=int, metavar="PID", help="end when this process, our parent, ends")
-        else:
+        elif name == "tally":
+            word = "the custodian's word that the store is the newest, where its tally is lost"
+            command.add_argument("--trust-store", action="store_true", help=word)
+        if name != "serve":
             command.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     if options.home is None and options.command != "doctor":
         parser.error("name the home with --home or BPK_HOME")
     logging.basicConfig(level=logging.INFO, format="%(name)s %(levelname)s %(message)s", stream=sys.stderr)
-    return {"serve": _serve, "ingest": _ingest, "doctor": _doctor}[options.command](options)
+    return {"serve": _serve, "ingest": _ingest, "tally": _tally, "doctor": _doctor}[options.command](options)
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -91,6 +95,42 @@ def _print_report(snapshot: Snapshot, *, as_json: bool) -> None:
     print(f"{snapshot.dataset}: snapshot `{snapshot.name}` is published, commitment {snapshot.commitment}")
     for line in lines(snapshot.report):
         print(f"  {line}")
+
+
+def _tally(options: argparse.Namespace) -> int:
+    """What every dataset has spent, once the store has been held against its tally, as the service does at start."""
+    from policies import privacy_loss
+    from sandbox.domain import Domain
+    from sandbox.release import tally
+    from sandbox.release.store import Store, StoreUnusable
+
+    try:
+        domain = Domain.load(options.home)
+        store = Store(domain.state / "domain.sqlite", domain.tally, trusted=options.trust_store)
+    except (ValueError, StoreUnusable) as error:
+        print(error, file=sys.stderr)
+        return 1
+    with store.reading() as connection:
+        found = tally.of(connection)
+    store.close()
+    exact = [{"dataset": dataset, "answers": answers} for dataset, answers in found.exact.items()]
+    spent = [
+        {
+            "dataset": dataset,
+            "accountant": accountant,
+            "rho" if accountant == "zcdp" else "epsilon": privacy_loss.text(loss, privacy_loss.RHO_UNIT),
+            "delta": privacy_loss.text(delta, privacy_loss.DELTA_UNIT),
+        }
+        for (dataset, accountant), (loss, delta) in found.spent.items()
+    ]
+    if options.json:
+        print(json.dumps({"spent": spent, "exact": exact}, ensure_ascii=False))
+        return 0
+    rows: list[dict[str, Any]] = [*spent, *exact]
+    for row in rows:
+        print(", ".join(f"{name} {value}" for name, value in row.items()))
+    print(f"the store and its tally {domain.tally} agree")
+    return 0
 
 
 def _doctor(options: argparse.Namespace) -> int:

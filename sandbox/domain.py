@@ -64,6 +64,8 @@ class Domain:
     allow_degraded: frozenset[str]
     """Isolation layers that the custodian does without, by name."""
     ticket_key: Path
+    tally: Path
+    """The second memory of what was spent, which should not lie where backups of the state are restored."""
     worker: WorkerLimits
 
     @property
@@ -83,6 +85,7 @@ class Domain:
             datasets=datasets,
             allow_degraded=_layers(file, document.isolation.allow_degraded),
             ticket_key=home / document.gateway.ticket_key,
+            tally=home / document.store.tally,
             worker=WorkerLimits(**document.worker.model_dump()),
         )
 
@@ -119,6 +122,10 @@ class _Gateway(_Part):
     ticket_key: _Path = "keys/ticket.pub"
 
 
+class _Store(_Part):
+    tally: _Path = "state/domain/domain.tally"
+
+
 class _Worker(_Part):
     threads: int = Field(default=2, ge=1, le=256)
     memory_mb: int = Field(default=1024, ge=128)
@@ -131,6 +138,7 @@ class _Document(_Part):
     datasets: dict[_Name, _Dataset] = {}
     isolation: _Isolation = _Isolation()
     gateway: _Gateway = _Gateway()
+    store: _Store = _Store()
     worker: _Worker = _Worker()
 
 

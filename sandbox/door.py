@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -31,7 +32,7 @@ from sandbox.regimes.noisy import Noisy
 from sandbox.regimes.opened import Opened
 from sandbox.regimes.regime import Regime
 from sandbox.relational.facts import Refuse
-from sandbox.release.store import Store, Stored, TicketRefused, loss_of
+from sandbox.release.store import Store, Stored, StoreUnusable, TicketRefused, loss_of
 from sandbox.tickets import TicketVerifier
 
 log = logging.getLogger("bpk.domain")
@@ -96,6 +97,7 @@ class Door:
             reservation=reservation,
             degraded=self._done_without(each_at_deadline=bool(served.deadlines.choices_ms)),
             deadline_ms=_deadline(request.question, regime, job, served),
+            audience=self._verifier.audience,
             cells=described.cells,
         )
 
@@ -118,6 +120,9 @@ class Door:
             return refusal.refused
         except TicketRefused as refusal:
             return Refused(refusal.code, str(refusal))
+        except (OSError, sqlite3.Error, StoreUnusable) as error:  # it may have been booked
+            log.error("ticket %s could not be kept: %s", request.ticket.id, type(error).__name__)
+            return Failed()
         if state == "failed":
             return Failed()
         if state != "fresh":

@@ -120,6 +120,8 @@ class Prepared:
     reservation: str | None
     degraded: tuple[str, ...]
     """Isolation layers that the custodian does without."""
+    audience: str
+    """Names this run of the data domain's service; the ticket must carry it."""
     cells: int | None = None
     """Of mode `aggregate`: how many numbers the answer has, shown or withheld; None where groups are private."""
     deadline_ms: int | None = None
@@ -138,10 +140,11 @@ class Ticket:
     snapshot: str
     mode: Mode
     price: Price
+    audience: str
+    """The run of the service that prepared the question: no other one takes this ticket, whatever it has forgotten."""
     issued: int
     """UTC, ms since 1970."""
     expires: int
-    audience: Literal["baopingkou-domain"] = "baopingkou-domain"
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,7 @@ def serve(home: Path, socket_path: Path) -> None:
     verifier = TicketVerifier(domain.ticket_key)
     state = domain.state
     pool = Pool(_pool_settings(domain))
-    store = Store(state / "domain.sqlite")
+    store = Store(state / "domain.sqlite", domain.tally)
     datasets = Datasets(domain)
     door = Door(datasets, store, pool, verifier, seed_of(state))
     door.degraded = tuple(sorted(domain.allow_degraded))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from pathlib import Path
 
@@ -17,7 +18,11 @@ CLOCK_SKEW_MS = 5_000
 
 
 class TicketVerifier:
-    """Holds the gateway's public key. Raises ValueError where the file is no Ed25519 public key."""
+    """Holds the gateway's public key. Raises ValueError where the file is no Ed25519 public key.
+
+    `audience` is drawn anew for every run of the service. A ticket names the run that it is for, so one that was given
+    to an earlier run is dead, also where a restored store has forgotten that it was used.
+    """
 
     def __init__(self, path: Path) -> None:
         way_out = "copy the gateway's `keys/ticket.pub` here"
@@ -30,12 +35,13 @@ class TicketVerifier:
         if not isinstance(key, Ed25519PublicKey):
             raise ValueError(f"{path}: not an Ed25519 public key; {way_out}")
         self._key = key
+        self.audience = secrets.token_hex(16)
 
     def verify(self, run: Run, price: Price, snapshot: str) -> None:
         """Holds `run` against what the domain derived itself. Raises TicketRefused; nothing was read or booked.
 
         Guarantee: a ticket buys only the question whose digest it names, at the price that this domain derives, under
-        this domain's own policy and snapshot.
+        this domain's own policy and snapshot, from this very run of the service.
         """
         ticket, question = run.ticket, run.question
         try:
@@ -51,6 +57,8 @@ class TicketVerifier:
         )
         if not same:
             raise TicketRefused("ticket_refused", "the ticket is for another question")
+        if ticket.audience != self.audience:
+            raise TicketRefused("ticket_refused", "the ticket is for another run of the data domain")
         if ticket.snapshot != snapshot:
             raise TicketRefused("ticket_refused", "the ticket is for another snapshot")
         if ticket.price != price:

@@ -118,6 +118,7 @@ class DomainWorld:
             snapshot=prepared.snapshot,
             mode=question.mode,
             price=prepared.price,
+            audience=prepared.audience,
             issued=now,
             expires=now + 60_000,
         )
@@ -142,9 +143,16 @@ def domain_world(
 ) -> Iterator[DomainWorld]:
     key = Ed25519PrivateKey.generate()
     write_home(home, key, policy, deadlines)
+    with opened(home, key, workers_max) as world:
+        yield world
+
+
+@contextlib.contextmanager
+def opened(home: Path, key: Ed25519PrivateKey, workers_max: int = 0) -> Iterator[DomainWorld]:
+    """The domain that lies in `home`; may be opened again and again, as a service is started again."""
     domain = Domain.load(home)
     pool = Pool(PoolSettings(spill=domain.state / "spill", threads=1, wall_ms=20_000, warm=1, workers_max=workers_max))
-    store = Store(domain.state / "domain.sqlite")
+    store = Store(domain.state / "domain.sqlite", domain.tally)
     datasets = Datasets(domain)
     door = Door(datasets, store, pool, TicketVerifier(domain.ticket_key), seed_of(domain.state))
     try:

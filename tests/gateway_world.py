@@ -44,7 +44,7 @@ class ScriptedDomain(Domain):
 
     def prepare(self, question: Question, *, reserve: bool, accuracy: object = None) -> Prepared:
         price = Price(question.epsilon, 0, 1_000_000)
-        return Prepared(question.plan_digest, price, (), (), (), (), "0" * 64, None, None, None, ())
+        return Prepared(question.plan_digest, price, (), (), (), (), "0" * 64, None, None, None, (), "this run")
 
     def run(self, ticket: Ticket, question: Question, reservation: str | None) -> Released | None:
         return None

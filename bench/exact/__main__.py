@@ -95,7 +95,7 @@ class Place:
         now = time.time_ns() // 1_000_000
         ticket = Ticket(
             f"tkt_{next(self.numbers)}", "qry", question.dataset, question.plan_digest, question.policy_digest,
-            prepared.snapshot, question.mode, prepared.price, now, now + 60_000,
+            prepared.snapshot, question.mode, prepared.price, prepared.audience, now, now + 60_000,
         )  # fmt: skip
         signature = self.key.sign(TICKET_CONTEXT + dumps(ticket)).hex()
         found = self.door.run(Run(ticket, signature, question, prepared.reservation))

@@ -90,6 +90,19 @@ def sandbox_ingest(home: HomeOption = None, as_json: JsonOption = False) -> None
     raise typer.Exit(_sandbox("ingest", home, *(["--json"] if as_json else [])))
 
 
+@sandbox.command("tally")
+def sandbox_tally(
+    home: HomeOption = None,
+    trust_store: Annotated[
+        bool, typer.Option("--trust-store", help="Your word that the store is the newest, where its tally is lost.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what was spent, by the data domain's store and its tally; while it is not served."""
+    more = [*(["--trust-store"] if trust_store else []), *(["--json"] if as_json else [])]
+    raise typer.Exit(_sandbox("tally", home, *more))
+
+
 def _sandbox(command: str, home: Path | None, *more: str) -> int:
     if home is None:
         raise typer.BadParameter("name the home with --home or BPK_HOME")

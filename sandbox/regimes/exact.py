@@ -61,6 +61,9 @@ class Exact:
     def job(self, question: Question, served: Served) -> ExactJob:
         if question.epsilon:
             raise Refuse("epsilon_too_large", "an exact answer costs no epsilon")
+        if self._store.forgotten(question.dataset):
+            detail = f"`{question.dataset}` gave exact answers that the data domain does not remember any more"
+            raise Refuse("dataset_not_ready", detail, hint="its custodian has to put the newest store back")
         plan = self._plans.get(
             (question.dataset, question.policy_digest, served.snapshot.commitment, question.plan_digest),
             lambda: _bound(question, served),

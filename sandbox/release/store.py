@@ -1,20 +1,12 @@
-"""The domain's own durable state: tickets, what was spent against the ceiling, releases. One SQLite file.
-
-Journal mode TRUNCATE with synchronous EXTRA: the journal is cut to nothing and synced, so a committed ticket survives
-power loss, and the write-ahead log's reset bug of older SQLite libraries cannot bite.
-"""
+"""The domain's own durable state: tickets, what was spent against the ceiling, releases. One SQLite file."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import secrets
 import sqlite3
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,6 +15,7 @@ from sandbox.codec import digest, dumps, loads
 from sandbox.protocol import Price, Question, Ticket
 from sandbox.relational.nodes import find_release
 from sandbox.relational.normal import bare
+from sandbox.release.durable import Durable, StoreUnusable
 from sandbox.release.opened import OpenRelease
 from sandbox.release.protected import ProtectedRelease
 from sandbox.release.released import Release
@@ -51,18 +44,16 @@ CREATE INDEX IF NOT EXISTS release_by_meaning ON release (plan_digest, policy_di
 CREATE INDEX IF NOT EXISTS release_open ON release (mode) WHERE mode = 'open';
 CREATE INDEX IF NOT EXISTS release_by_source ON release (source_digest, policy_digest, snapshot, mode, epsilon);
 """
+_ONE_EXACT: Final = "INSERT INTO exact VALUES (?, 1) ON CONFLICT (dataset) DO UPDATE SET answers = answers + 1"
 _LAYOUT: Final = 2
 """Releases of an earlier layout cannot be read any more: they are set aside, and what was spent on them stays spent."""
-ROOM_BYTES: Final = 1 << 20
-"""What must fit on the disk after something did not."""
 NO_ACCOUNTANT: Final = "none"
 """Of tickets that spend no privacy loss."""
 CANDIDATES_MAX: Final = 50
 """Stored releases over the same rows that are looked at for one that answers a question; the newest of them."""
 
 
-class StoreUnusable(Exception):
-    """What was spent cannot be known, so nothing is answered."""
+__all__ = ["Ceiling", "Store", "StoreUnusable", "Stored", "TicketRefused", "loss_of"]
 
 
 class TicketRefused(Exception):
@@ -102,89 +93,13 @@ Also = Callable[[sqlite3.Connection, str], None]
 """Writes beside a release, given the open transaction and the release's id."""
 
 
-class Store:
-    """Thread-safe. Every method is one transaction, durable when it returns.
+class Store(Durable):
+    """Every method is one transaction, durable when it returns. See `Durable` for how it is made."""
 
-    Raises StoreUnusable at its making, for a file that is none of ours or cannot be written.
-    """
-
-    def __init__(self, path: Path) -> None:
-        try:
-            self._open(path)
-        except (OSError, sqlite3.Error) as error:
-            raise StoreUnusable(f"{path}: cannot be used as the data domain's store ({error})") from error
-
-    def _open(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        os.close(descriptor)
-        self._lock = threading.Lock()
-        self._failed = False
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-        mode = self._connection.execute("PRAGMA journal_mode=TRUNCATE").fetchone()[0]
-        self._connection.execute("PRAGMA synchronous=EXTRA")
-        level = self._connection.execute("PRAGMA synchronous").fetchone()[0]
-        if (mode, level) != ("truncate", 3):
-            raise StoreUnusable(f"{path}: could not be made durable (journal mode {mode}, synchronous {level})")
-        self._set_aside_older()
-        self._connection.executescript(_SCHEMA)
+    def __init__(self, path: Path, tally_path: Path | None = None, *, trusted: bool = False) -> None:
+        super().__init__(path, _SCHEMA, _LAYOUT, tally_path, trusted=trusted)
         with self._transaction() as tx:  # whatever ran when the service died is lost, and stays paid
             tx.execute("UPDATE ticket SET state = 'failed' WHERE state = 'accepted'")
-
-    def _set_aside_older(self) -> None:
-        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == _LAYOUT:
-            return
-        there = self._connection.execute("SELECT name FROM sqlite_schema WHERE name = 'release'").fetchone()
-        if there is not None:
-            self._connection.execute(f"ALTER TABLE release RENAME TO release_{version}")
-            self._connection.execute("DROP INDEX IF EXISTS release_by_meaning")
-        self._connection.execute(f"PRAGMA user_version = {_LAYOUT}")
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException as error:
-                self._failed = self._failed or isinstance(error, sqlite3.OperationalError | OSError)
-                with contextlib.suppress(sqlite3.Error):  # a commit that failed may have rolled back by itself
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    def writable(self) -> bool:
-        """Whether a ticket and a release could be kept now, shown by writing: after one that could not, with room."""
-        try:
-            if self._failed:
-                with self._transaction() as tx:
-                    tx.execute("CREATE TABLE IF NOT EXISTS room (filler BLOB) STRICT")
-                    tx.execute("INSERT INTO room VALUES (zeroblob(?))", (ROOM_BYTES,))
-                with self._transaction() as tx:
-                    tx.execute("DROP TABLE room")
-            with self._transaction() as tx:
-                tx.execute(f"PRAGMA user_version = {_LAYOUT}")  # what it is already: the first page is written anew
-        except (sqlite3.Error, OSError):
-            return False
-        self._failed = False
-        return True
-
-    @property
-    def failing(self) -> bool:
-        """Whether something could not be kept, and `writable` has not shown since that the next one can be."""
-        return self._failed
-
-    def extend(self, schema: str) -> None:
-        """Tables of others in the same file, so that what they keep can be written with a release, or not at all."""
-        with self._lock:
-            self._connection.executescript(schema)
-
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """For what others keep here."""
-        with self._lock:
-            yield self._connection
 
     def spent(self, dataset: str, accountant: str) -> tuple[int, int]:
         """(loss, delta) spent so far."""
@@ -246,8 +161,16 @@ class Store:
             )
             if also is not None:
                 also(tx, release_id)
+            if isinstance(release, ProtectedRelease):
+                tx.execute(_ONE_EXACT, (release.dataset,))
             tx.execute("UPDATE ticket SET state = 'released', release = ? WHERE id = ?", (release_id, ticket_id))
         return Stored(release_id, hashed, release)
+
+    def forgotten(self, dataset: str) -> bool:
+        """Whether exact answers were given of which this store, an older copy, knows nothing."""
+        with self._lock:
+            found = self._connection.execute("SELECT 1 FROM forgotten WHERE dataset = ?", (dataset,)).fetchone()
+        return found is not None
 
     def lose(self, ticket_id: str) -> bool:
         """A job that ends without a release: it stays paid. False where its release is kept already."""
@@ -289,10 +212,6 @@ class Store:
                 ),
             ).fetchall()
         return tuple(_stored(row) for row in rows)
-
-    def close(self) -> None:
-        with self._lock:
-            self._connection.close()
 
 
 def _spend(tx: sqlite3.Connection, ticket: Ticket, loss: int, ceiling: Ceiling) -> None:

@@ -248,6 +248,7 @@ class Watch:
                 snapshot=prepared.snapshot,
                 mode=question.mode,
                 price=prepared.price,
+                audience=prepared.audience,
                 issued=now,
                 expires=now + 60_000,
             )

@@ -27,7 +27,18 @@ class Domains:
         self.client = client
         self.asked: list[Prepare] = []
         self.reply = Prepared(
-            QUESTION.plan_digest, Price(QUESTION.epsilon, 0, 1), (), (), (), (), "0" * 64, None, None, None, ()
+            QUESTION.plan_digest,
+            Price(QUESTION.epsilon, 0, 1),
+            (),
+            (),
+            (),
+            (),
+            "0" * 64,
+            None,
+            None,
+            None,
+            (),
+            "this run",
         )
         monkeypatch.setattr(client, "_exchange", self._exchange)
 

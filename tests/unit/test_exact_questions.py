@@ -43,7 +43,19 @@ class ExactDomain(ScriptedDomain):
         found = self.stored.get(question.plan_digest)
         known = None if found is None else "ab" * 32
         return Prepared(
-            question.plan_digest, FREE, (), (), (), ("a step",), "0" * 64, found, known, None, (), self.cells
+            question.plan_digest,
+            FREE,
+            (),
+            (),
+            (),
+            ("a step",),
+            "0" * 64,
+            found,
+            known,
+            None,
+            (),
+            "this run",
+            self.cells,
         )
 
     def run(self, ticket: Ticket, question: Question, reservation: str | None) -> Released | None:

@@ -48,7 +48,7 @@ def kept(folder: Path) -> list[int]:
     sealed = []
     for place in range(5):
         asked = question(place)
-        ticket = Ticket(f"t{place}", "q", "parks", asked.plan_digest, "p" * 64, "s" * 64, "open", FREE, 0, 1)
+        ticket = Ticket(f"t{place}", "q", "parks", asked.plan_digest, "p" * 64, "s" * 64, "open", FREE, "run", 0, 1)
         assert store.accept(ticket, 0, None) == "fresh"
         sealed.append(store.seal(ticket.id, page_of(place), regime._forget_older))
     found = [place for place, each in enumerate(sealed) if store.load(each.id) is not None]
