@@ -89,10 +89,7 @@ NO_DEADLINES: Final = Deadlines((), {})
 
 @dataclass(frozen=True, slots=True)
 class Due(Generic[T]):
-    """A job with a deadline: what it does, how it is stopped, and what is left of it.
-
-    Source: docs/explanation/guarantees/time.md
-    """
+    """A job with a deadline: what it does, how it is stopped, and what is left of it."""
 
     work: Callable[[], T]
     stop: Callable[[], None]
@@ -110,6 +107,7 @@ class Due(Generic[T]):
 
         Guarantee: the moment of the return, and that of `free`, say nothing of how long `work` took, but for whether
         it took too long.
+        Source: docs/explanation/guarantees/time.md
         """
         found: list[T] = []
         done = threading.Event()

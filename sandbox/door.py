@@ -157,7 +157,7 @@ class Door:
 
     def _done_without(self, *, each_at_deadline: bool) -> tuple[str, ...]:
         """What the custodian does without, by name."""
-        return self.degraded if each_at_deadline else (*self.degraded, deadlines.LAYER)
+        return self.degraded if each_at_deadline else tuple(sorted({*self.degraded, deadlines.LAYER}))
 
     def _writable(self) -> bool:
         """Whether the store can be written, looked at once in a while, and anew where it could not."""

@@ -24,12 +24,12 @@ PAGES = sorted(
     for path in ROOT.glob(pattern)
 )
 GUARANTEES = ROOT / "docs" / "explanation" / "guarantees"
-MOVES_PRIVACY_COST = sorted(
+MOVES_PRIVACY_COST = [
     path
-    for folder in ("policies", "sandbox/disclosure", "sandbox/relational", "sandbox/release")
-    for path in (ROOT / folder).rglob("*.py")
+    for place in ("policies", "sandbox/deadlines.py", "sandbox/disclosure", "sandbox/relational", "sandbox/release")
+    for path in sorted((ROOT / place).rglob("*.py") if (ROOT / place).is_dir() else [ROOT / place])
     if "examples" not in path.parts
-)
+]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FENCED = re.compile(r"^( *)```.*?^\1```", re.DOTALL | re.MULTILINE)
 

@@ -1,0 +1,1 @@
+"""`make test-timing`: whether the clock tells neighbouring data apart."""

@@ -1,0 +1,126 @@
+"""Two homes asked the same questions in turn: what differs in an answer, and whether the clock tells which it was."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean, variance
+from typing import Any, Final
+
+import httpx
+
+from tests.served_home import Served
+
+WARM_UP: Final = 10
+T_MAX: Final = 4.5
+"""Above it the means of two samples differ for certain: the threshold of the test vector leakage assessment."""
+CROPS: Final = (1.0, 0.95, 0.9, 0.75, 0.5)
+"""Parts of the sample that are compared, without the slowest rest: a difference may be hidden under what is rare and
+large. Source: Reparaz, Balasch and Verbauwhede, Dude, is my code constant time? (DATE 2017)."""
+_OWN: Final = frozenset({"x-request-id", "date"})
+"""Headers that differ from reply to reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Of one pair and plan."""
+
+    t: float
+    """Welch's, the largest over all crops."""
+    auc: float
+    """The probability that a request to the one home takes longer than one to the other."""
+    auc_upper: float
+    """The end of its 95 % interval that is farther from a half, as a distance above a half."""
+    with_ms: float
+    without_ms: float
+    """Medians."""
+    differences: tuple[str, ...]
+    """What differs besides time and released numbers."""
+
+    @property
+    def told_apart(self) -> bool:
+        return abs(self.t) >= T_MAX
+
+
+def literals(seed: int) -> Iterator[str]:
+    """Constants that were not asked for before."""
+    dice = random.Random(seed)
+    known: set[str] = set()
+    while True:
+        text = f"{dice.randrange(10_000_000) / 100_000:.5f}"
+        if text not in known:
+            known.add(text)
+            yield text
+
+
+def compare(sides: tuple[Served, Served], sql: str, requests: int, seed: int) -> Compared:
+    """Asks both sides `requests` times, in random order, each time with another constant."""
+    dice, constants = random.Random(seed), literals(seed)
+    times: tuple[list[float], list[float]] = ([], [])
+    differences: list[str] = []
+    for number in range(WARM_UP + requests):
+        text = sql.format(x=next(constants))
+        order = dice.sample((0, 1), 2)
+        seen: dict[int, dict[str, Any]] = {}
+        for side in order:
+            begin = time.perf_counter()
+            reply = sides[side].ask(text, epsilon="0.1")
+            taken = time.perf_counter() - begin
+            seen[side] = shape(reply)
+            if number >= WARM_UP:
+                times[side].append(taken)
+        differences += [f"{text}: {name}" for name in seen[0] if seen[0][name] != seen[1][name]]
+    auc, upper = _auc(*times)
+    medians = [1000 * sorted(each)[len(each) // 2] for each in times]
+    return Compared(_largest_t(*times), auc, upper, medians[0], medians[1], tuple(differences))
+
+
+def shape(reply: httpx.Response) -> dict[str, Any]:
+    """A reply without its released numbers and its own names."""
+    body = reply.json()
+    rows = body.pop("rows", [])
+    columns = body.get("columns", [])
+    keys = [i for i, column in enumerate(columns) if column["kind"] == "key"]
+    body.pop("id", None)
+    body.pop("query_id", None)
+    receipt = body.pop("receipt", None)
+    intervals = body.pop("intervals", [])
+    return {
+        "status": reply.status_code,
+        "headers": {name: value for name, value in reply.headers.items() if name not in _OWN},
+        "body": body,
+        "keys": [[row[i] for i in keys] for row in rows],
+        "intervals": [[cell is None for cell in row] for row in intervals],
+        "receipt": None if receipt is None else (sorted(receipt), receipt["index"], sorted(receipt["record"])),
+    }
+
+
+def _largest_t(one: Sequence[float], other: Sequence[float]) -> float:
+    found = []
+    for part in CROPS:
+        most = sorted([*one, *other])[math.ceil(part * (len(one) + len(other))) - 1]
+        found.append(_t([each for each in one if each <= most], [each for each in other if each <= most]))
+    return max(found, key=abs)
+
+
+def _t(one: Sequence[float], other: Sequence[float]) -> float:
+    """Welch's. A side that has (almost) nothing left below the crop is told apart by that alone."""
+    if min(len(one), len(other)) < 2:
+        return math.inf
+    spread = variance(one) / len(one) + variance(other) / len(other)
+    return (fmean(one) - fmean(other)) / math.sqrt(spread) if spread else 0.0
+
+
+def _auc(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
+    """By ranks, with the standard error of Hanley and McNeil (1982)."""
+    ranked = sorted([(each, 1) for each in one] + [(each, 0) for each in other])
+    ranks = sum(rank for rank, (_, of_one) in enumerate(ranked, start=1) if of_one)
+    n, m = len(one), len(other)
+    area = (ranks - n * (n + 1) / 2) / (n * m)
+    high = max(area, 1 - area)
+    q1, q2 = high / (2 - high), 2 * high**2 / (1 + high)
+    error = math.sqrt((high * (1 - high) + (n - 1) * (q1 - high**2) + (m - 1) * (q2 - high**2)) / (n * m))
+    return area, min(1.0, high + 1.96 * error)
