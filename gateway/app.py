@@ -36,6 +36,7 @@ from gateway.http.security import Rate
 from gateway.http.service import Service
 from gateway.identity.keys import load_keys
 from gateway.identity.token import Verifier
+from gateway.keeper import Keeper
 from gateway.outcomes import Outcomes
 from gateway.pipeline import Pipeline
 from gateway.running import Running
@@ -88,11 +89,13 @@ class Gateway:
     store: Store
     domain: Domain
     opening: Opening
+    keeper: Keeper
 
     def close(self) -> None:
         """After the last request, and after the data domain's own end."""
         self.opening.stop()
         self.running.join()
+        self.keeper.stop()
         self.domain.close()
         self.store.close()
 
@@ -133,7 +136,10 @@ def build(home: Home, domain: Domain) -> Gateway:
         stop=stop,
     )
     opening.start()
-    return Gateway(create(service), running, store, domain, opening)
+    keeper = Keeper(store, ledger)
+    if not recovered.alone:
+        keeper.start()
+    return Gateway(create(service), running, store, domain, opening, keeper)
 
 
 def serve(home: Home, port: int | None, ready: Callable[[str], None]) -> None:

@@ -97,10 +97,9 @@ class Outcomes:
             if row.state != "running":
                 return answer.state(row)
             row = self.ledger.cancel(tx, row.id)
-        live = self.running.find(row.id)
-        if live is not None:
+        if row.ticket is not None:  # whichever gateway runs it
             try:
-                self.domain.cancel(live.ticket)
+                self.domain.cancel(row.ticket)
             except (NotReady, Refusal):
                 _log.warning("cancel of %s did not reach the data domain", row.id)
         return answer.state(row)

@@ -239,7 +239,7 @@ class Pipeline:
         with self.store.transaction() as tx:
             _require_cells(tx, admitted, prepared.cells)
             row = self.ledger.charge(tx, asked, scopes, prepared.price, texts=texts)
-            self.running.promise(row.id, ticket.id, _opened_by(admitted))  # before others can see the charge
+            self.running.promise(row.id, _opened_by(admitted))  # before others can see the charge
         return _Charged(row, ticket, admitted.question, prepared.reservation)
 
     def _start(self, charged: _Charged) -> Begun:
@@ -304,13 +304,14 @@ def _asked(ask: Ask, admitted: AdmittedQuery, prepared: Prepared, query_id: str)
         policy_digest=question.policy_digest,
         snapshot=prepared.snapshot,
         question=codec.dumps(question).decode(),
+        ticket=f"tkt_{token_hex(16)}",
     )
 
 
 def _ticket(asked: Asked, prepared: Prepared) -> Ticket:
     now = time.time_ns() // 1_000_000
     return Ticket(
-        id=f"tkt_{token_hex(16)}",
+        id=asked.ticket,
         query=asked.id,
         dataset=asked.dataset,
         plan_digest=prepared.plan_digest,

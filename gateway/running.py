@@ -15,9 +15,8 @@ Outcome = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """A query on its way: the ticket that the data domain knows it by, and the promise of its outcome."""
+    """A query on its way: the promise of its outcome."""
 
-    ticket: str
     outcome: Future[Outcome]
     opened_by: str | None = None
     """Who asks, of an open question."""
@@ -48,7 +47,7 @@ class Running:
             message = "as many open questions are on their way as are worked on at once"
             raise Refusal("busy", message, hint="ask again in a moment")
 
-    def promise(self, query_id: str, ticket: str, opened_by: str | None = None) -> None:
+    def promise(self, query_id: str, opened_by: str | None = None) -> None:
         """Takes a place before the charge is durable: whoever sees the charge finds the promise of its outcome.
 
         `opened_by` is who asks an open question. Raises Refusal(`busy`).
@@ -61,7 +60,7 @@ class Running:
                 raise Refusal("busy", "every place to run a question is taken", hint=hint)
             if opened_by is not None:
                 self._require_room(opened_by)
-            self._live[query_id] = Live(ticket, outcome, opened_by)
+            self._live[query_id] = Live(outcome, opened_by)
         outcome.add_done_callback(lambda _: self._live.pop(query_id, None))
 
     def start(self, query_id: str, work: Callable[[], Outcome]) -> Future[Outcome]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -100,10 +100,15 @@ class GatewayWorld:
 
 @contextlib.contextmanager
 def gateway_world(
-    root: Path, *, opened: bool = True, policy: str = POLICY, kind: type[ScriptedDomain] = ScriptedDomain
+    root: Path,
+    *,
+    opened: bool = True,
+    policy: str = POLICY,
+    kind: Callable[[Home], ScriptedDomain] = ScriptedDomain,
+    home: Home | None = None,
 ) -> Iterator[GatewayWorld]:
-    """`opened`: the examples of the policy count as passed."""
-    home = make_home(root, policy=policy)
+    """`opened`: the examples of the policy count as passed. `home`: one that was made before."""
+    home = home or make_home(root, policy=policy)
     domain = kind(home)
     with contextlib.closing(build(home, domain)) as gateway:
         world = GatewayWorld(home, domain, gateway)

@@ -82,6 +82,13 @@ class World:
         self.store: Store = self.open_store()
         self.log = Log(self.store, SIGNER, self.path.with_suffix(".checkpoint"), self.clock)
         self.ledger = Ledger(self.log, self.clock)
+        self.sit()
+
+    def sit(self, ledger: Ledger | None = None) -> None:
+        """Takes a seat, for another ledger where one is given."""
+        self.ledger = ledger or self.ledger
+        with self.store.transaction() as tx:
+            self.ledger.sit(tx)
 
     def reopen(self) -> None:
         self.store.close()
@@ -101,7 +108,7 @@ class World:
 
     def asked(self, operator: str = "acme", key: str | None = None, request: str = "r", mode: Mode = "dp") -> Asked:
         new = queries.new_query_id()
-        return Asked(new, operator, key, request, self.dataset, mode, HASH, HASH, json.dumps({"sql": "x"}))
+        return Asked(new, operator, key, request, self.dataset, mode, HASH, HASH, json.dumps({"sql": "x"}), "t")
 
     def exact(self, shown: Shown, release: str = "rel_exact", operator: str = "acme") -> QueryRow:
         """An exact question, answered."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from gateway.budget import cells, queries
+from gateway.budget import cells, queries, seats
 from gateway.budget.account import Account, Budget, Scope, Shortfall, State, advance, budget_of, shortfall_words
 from gateway.budget.cells import Shown
 from gateway.budget.loss import Loss, words
@@ -18,6 +18,8 @@ from gateway.budget.queries import Asked, QueryRow, Stored
 from gateway.errors import Fault, Misconfigured, Refusal
 from gateway.store import Reading, Transaction
 from sandbox.protocol import FREE, Price
+
+INTERRUPTED: Final = "query_interrupted"
 
 
 class Journal(Protocol):
@@ -50,6 +52,28 @@ class Ledger:
         self._journal = journal
         self._now = now
         self._frozen: dict[str, str] = {}
+        self.seat: str | None = None
+        """Of a process that serves; others charge nothing."""
+
+    def sit(self, tx: Transaction) -> None:
+        """Takes a seat, from which queries are charged and run."""
+        self.seat = seats.take(tx)
+
+    def unseat(self, tx: Transaction, seat: str) -> tuple[str, ...]:
+        """Takes a seat away: what was run from it has failed, and its charges stay. The queries of that end.
+
+        Those of a frozen dataset are left as they are.
+        """
+        seats.lose(tx, seat)
+        lost = [row.id for row in queries.running(tx, seat) if row.dataset not in self._frozen]
+        for query_id in lost:
+            self.fail(tx, query_id, INTERRUPTED)
+        return tuple(lost)
+
+    def rise(self, tx: Transaction) -> None:
+        """Gives this process's seat up."""
+        if self.seat is not None:
+            self.unseat(tx, self.seat)
 
     def freeze(self, dataset: str, why: str) -> None:
         """Grants nothing more of `dataset` in this process: its ledger and its log disagree. `why` is for the log."""
@@ -80,16 +104,18 @@ class Ledger:
 
         Appends the `decision` record (run, with commitments to `texts`) and the `charge` record. `scopes` are those of
         `account.scopes_for`; none where the mode spends no budget.
-        Raises Refusal(budget_exhausted, idempotency_conflict, dataset_not_ready), Repeated, and Fault for no price.
+        Raises Refusal(budget_exhausted, idempotency_conflict, dataset_not_ready), Repeated, Fault for no price, and
+        NotReady where this gateway has lost its seat.
         Guarantee: in every scope all charges together stay within the cap in force.
         """
         self._refuse_frozen(asked.dataset)
+        seat = seats.require(tx, self.seat)
         _check_scopes(asked, scopes)
         queries.raise_repeated(tx, asked)
         self.declare(tx, scopes, asked.policy_digest)
         charged = [(scope, self.fitting(tx, scope, price)) for scope in scopes]
         seq = self._decide(tx, asked, "run", texts=texts)
-        queries.insert(tx, self._row(asked, price if scopes else FREE, seq, None))
+        queries.insert(tx, self._row(asked, price if scopes else FREE, seq, seat))
         for scope, amount in charged:
             _book(tx, asked.id, scope, amount)
         lines = [{"scope": scope.id, **words(price)} for scope in scopes]
@@ -122,7 +148,7 @@ class Ledger:
             texts=texts,
             hashes={"release": stored.release_hash},
         )
-        queries.insert(tx, self._row(asked, FREE, seq, stored))
+        queries.insert(tx, self._row(asked, FREE, seq, seats.NOBODY, stored))
         if fresh is not None:
             cells.book(tx, asked.id, asked.operator, asked.dataset, fresh)
         return queries.get(tx, asked.id)
@@ -164,6 +190,8 @@ class Ledger:
         """
         row = queries.get(tx, query_id)
         advance(row.state, "answered")
+        if row.seat != self.seat:
+            raise Fault("an answer to a query that another gateway runs")
         if shown is not None:
             cells.book(tx, query_id, row.operator, row.dataset, shown)
         code = None if shown is None else shown.code
@@ -231,7 +259,7 @@ class Ledger:
             charges=[{"scope": scope.id, **words(limit)}],
         )
 
-    def _row(self, asked: Asked, cost: Price, record: int, stored: Stored | None) -> QueryRow:
+    def _row(self, asked: Asked, cost: Price, record: int, seat: str, stored: Stored | None = None) -> QueryRow:
         return QueryRow(
             id=asked.id,
             operator=asked.operator,
@@ -249,6 +277,8 @@ class Ledger:
             release=None if stored is None else stored.release,
             release_hash=None if stored is None else stored.release_hash,
             record=record,
+            seat=seat,
+            ticket=asked.ticket if stored is None else None,
         )
 
     def _lose(self, tx: Transaction, query_id: str, state: State, code: str) -> QueryRow:

@@ -16,15 +16,16 @@ HISTORY_MAX: Final = 200
 KEY_BYTES_MAX: Final = 255
 _COLUMNS: Final = (
     "id, operator, key, request_hash, dataset, mode, policy_digest, snapshot, question, created,"
-    " epsilon, delta, rho, state, reused, release, release_hash, record"
+    " epsilon, delta, rho, state, reused, release, release_hash, record, seat, ticket"
 )
 _SELECT: Final = f"SELECT {_COLUMNS} FROM query"  # noqa: S608  # our own text
-_INSERT: Final = f"INSERT INTO query (place, {_COLUMNS}) VALUES ({', '.join('?' * 19)})"  # noqa: S608  # our own text
+_INSERT: Final = f"INSERT INTO query (place, {_COLUMNS}) VALUES ({', '.join('?' * 21)})"  # noqa: S608  # our own text
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question that was admitted, as the ledger keeps it. `question` is whatever the pipeline needs to ask again."""
+    """A question that was admitted, as the ledger keeps it. `question` is whatever the pipeline needs to ask again,
+    `ticket` what the data domain will know the query by, should it run."""
 
     id: str
     operator: str
@@ -35,6 +36,7 @@ class Asked:
     policy_digest: str
     snapshot: str
     question: str
+    ticket: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,10 @@ class QueryRow:
     release: str | None
     release_hash: str | None
     record: int
+    seat: str
+    """Of the gateway that runs it, or ran it."""
+    ticket: str | None
+    """Which the data domain knows it by; None where a stored release answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +134,11 @@ def raise_repeated(tx: Transaction, asked: Asked) -> None:
             raise Repeated(found)
 
 
-def running(view: Reading) -> tuple[QueryRow, ...]:
-    """Queries that were charged and have no outcome yet, oldest first."""
-    return tuple(_query(row) for row in view.all(f"{_SELECT} WHERE state = 'running' ORDER BY place"))
+def running(view: Reading, seat: str) -> tuple[QueryRow, ...]:
+    """Queries that were charged from a seat and have no outcome yet, oldest first."""
+    return tuple(
+        _query(row) for row in view.all(f"{_SELECT} WHERE state = 'running' AND seat = ? ORDER BY place", (seat,))
+    )
 
 
 def history(view: Reading, operator: str, *, limit: int = 50, cursor: str | None = None) -> History:
@@ -156,7 +164,7 @@ def insert(tx: Transaction, row: QueryRow) -> None:
     cost = row.cost
     before: tuple[Any, ...] = (row.id, row.operator, row.key, row.request_hash, row.dataset, row.mode)
     about = (row.policy_digest, row.snapshot, row.question, row.created, cost.epsilon, cost.delta, cost.rho)
-    end = (row.state, int(row.reused), row.release, row.release_hash, row.record)
+    end = (row.state, int(row.reused), row.release, row.release_hash, row.record, row.seat, row.ticket)
     tx.write(_INSERT, (_next_place(tx), *before, *about, *end))
 
 
@@ -175,6 +183,6 @@ def _next_place(tx: Transaction) -> int:
 
 
 def _query(row: Row) -> QueryRow:
-    epsilon, delta, rho, state, reused, release, release_hash, record = row[10:]
+    epsilon, delta, rho, state, reused, *rest = row[10:]
     cost = Price(epsilon, delta, rho)
-    return QueryRow(*row[:10], cost, state, bool(reused), release, release_hash, record)  # type: ignore[call-arg]  # ten columns, ten fields
+    return QueryRow(*row[:10], cost, state, bool(reused), *rest)  # type: ignore[call-arg]  # ten columns, ten fields

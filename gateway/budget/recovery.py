@@ -8,13 +8,13 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Protocol
 
-from gateway.budget import queries
+from gateway.budget import seats
 from gateway.budget.cells import CODE, Shown
 from gateway.budget.ledger import Ledger
+from gateway.budget.seats import Watch
 from gateway.store import Reading, Store
 from policies.privacy_loss import DELTA_UNIT, EPSILON_UNIT, RHO_UNIT, units_up
 
-INTERRUPTED = "query_interrupted"
 _Amounts = tuple[int, int, int]
 
 
@@ -32,6 +32,17 @@ class Recovered:
 
     frozen: Mapping[str, str]
     failed: tuple[str, ...]
+    alone: bool = True
+    """Whether no other gateway can serve from this store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a beat did: whether this gateway had lost its seat, which others lost theirs, and what failed with them."""
+
+    lost_own: bool
+    silent: tuple[str, ...]
+    failed: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -46,22 +57,36 @@ class _Fold:
 
 
 def recover(store: Store, ledger: Ledger, log: Records) -> Recovered:
-    """Makes this process the one that serves the file, then settles what a crash left.
+    """Makes this process one that serves from the store, then settles what a crash left.
 
     A dataset whose tables differ from the log is frozen: it answers nothing until its custodian has put the missing
-    part back. Raises Misconfigured when the log itself is damaged or older than its last checkpoint, NotReady when
-    another gateway serves the file.
+    part back. What others left that may still live is settled by `keep_seat`, a lease later. Raises Misconfigured when
+    the log itself is damaged or older than its last checkpoint, NotReady when the store may not be shared.
     """
-    store.serve()
+    alone = store.serve()
     with store.reading() as view:
         frozen = _differences(view, log)
     for dataset, why in frozen.items():
         ledger.freeze(dataset, why)
     with store.transaction() as tx:
-        lost = tuple(row.id for row in queries.running(tx) if row.dataset not in frozen)
-        for query_id in lost:
-            ledger.fail(tx, query_id, INTERRUPTED)
-    return Recovered(frozen, lost)
+        others = seats.beats(tx, None) if alone else {}
+        lost = tuple(query_id for seat in others for query_id in ledger.unseat(tx, seat))
+        ledger.sit(tx)
+    return Recovered(frozen, lost, alone)
+
+
+def keep_seat(store: Store, ledger: Ledger, watch: Watch, now: float) -> Kept:
+    """One beat: holds this gateway's seat, and takes away those of others that were silent for a lease.
+
+    A gateway that has lost its own seat takes another one. Raises what the store raises.
+    """
+    with store.transaction() as tx:
+        lost_own = ledger.seat is None or not seats.beat(tx, ledger.seat)
+        if lost_own:
+            ledger.sit(tx)
+        silent = watch.silent(seats.beats(tx, ledger.seat), now)
+        failed = tuple(query_id for seat in silent for query_id in ledger.unseat(tx, seat))
+    return Kept(lost_own, silent, failed)
 
 
 def _differences(view: Reading, log: Records) -> dict[str, str]:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -30,6 +31,7 @@ from gateway.identity.roles import Caller
 from policies.model import Policy
 
 WAIT_S: Final = 30.0
+LOOK_S: Final = 0.2
 _log = logging.getLogger("bpk.http")
 
 
@@ -97,9 +99,9 @@ async def ask(request: Request) -> Response:
         service.metrics.query("refused")
         raise
     service.metrics.query(begun.verdict)
-    if isinstance(begun.result, dict):
-        return JSONResponse(begun.result) if begun.result["status"] != "running" else _accepted(begun.id)
     wait = WAIT_S if body.wait_s is None else float(body.wait_s)
+    if isinstance(begun.result, dict):
+        return await _elsewhere(service, begun.id, begun.result, wait)
     try:
         return JSONResponse(await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(begun.result)), wait))
     except TimeoutError:
@@ -198,6 +200,15 @@ async def openapi(_: Request) -> Response:
 
 async def page(_: Request) -> Response:
     return Response(docs.PAGE, media_type="text/html; charset=utf-8", headers={"Content-Security-Policy": docs.POLICY})
+
+
+async def _elsewhere(service: Service, query_id: str, outcome: dict[str, Any], wait_s: float) -> Response:
+    """The outcome of a query that another gateway runs, as soon as it is on record."""
+    until = monotonic() + wait_s
+    while outcome["status"] == "running" and monotonic() < until:
+        await asyncio.sleep(LOOK_S)
+        outcome = await run_in_threadpool(service.outcomes.latest, query_id)
+    return _accepted(query_id) if outcome["status"] == "running" else JSONResponse(outcome)
 
 
 def _accepted(query_id: str) -> Response:

@@ -19,7 +19,7 @@ from psycopg.conninfo import conninfo_to_dict
 from gateway.errors import Fault, Misconfigured, NotReady
 from gateway.store import Execute, NotWritten, Parameters, Result
 from gateway.stores.pooled import Pooled
-from gateway.stores.schema import SCHEMAS, Column, Guard, Index, Step, Table
+from gateway.stores.schema import SCHEMAS, Column, Guard, Index, Rows, Step, Table
 
 SCHEMA: Final = "baopingkou"
 LOCK: Final = 0x42504B31
@@ -257,7 +257,7 @@ def _statements(step: Step) -> tuple[str, ...]:
     match step:
         case Table(name, columns):
             return (f"CREATE TABLE {name} ({_typed(columns)})",)
-        case Index(sql):
+        case Index(sql) | Rows(sql):
             return (sql,)
         case Column(table, column):
             return (f"ALTER TABLE {table} ADD COLUMN {_typed(column)}",)

@@ -48,7 +48,14 @@ class Guard:
     when: str | None = None
 
 
-Step = Table | Index | Column | Guard
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What a later schema writes into tables. Written alike everywhere."""
+
+    sql: str
+
+
+Step = Table | Index | Column | Guard | Rows
 
 _LEDGER: Final[tuple[Step, ...]] = (
     Table(
@@ -228,5 +235,30 @@ _CELLS: Final[tuple[Step, ...]] = (
     _stays("cells", "UPDATE"),
 )
 
-SCHEMAS: Final[tuple[tuple[Step, ...], ...]] = ((*_LEDGER, *_LOG, *_GUARDS), _CELLS)
+_SEATS: Final[tuple[Step, ...]] = (
+    Table(
+        "seat",
+        """
+        id TEXT PRIMARY KEY,
+        beat INTEGER NOT NULL CHECK (beat >= 0),
+        lost INTEGER NOT NULL CHECK (lost IN (0, 1))
+        """,
+        by_key=True,
+    ),
+    Guard("seat_is_lost_for_good", "seat", "UPDATE", "a seat is lost for good", "OLD.lost = 1 OR NEW.beat < OLD.beat"),
+    _stays("seat", "DELETE"),
+    Rows("INSERT INTO seat (id, beat, lost) VALUES ('none', 0, 0)"),  # of what ran before there were seats
+    Column("query", "seat TEXT NOT NULL DEFAULT 'none'"),
+    Column("query", "ticket TEXT"),
+    Index("CREATE INDEX query_of_seat ON query (seat) WHERE state = 'running'"),
+    Guard(
+        "query_is_of_one_seat",
+        "query",
+        "UPDATE",
+        "a query stays with its seat",
+        "NEW.seat <> OLD.seat OR coalesce(NEW.ticket, '') <> coalesce(OLD.ticket, '')",
+    ),
+)
+
+SCHEMAS: Final[tuple[tuple[Step, ...], ...]] = ((*_LEDGER, *_LOG, *_GUARDS), _CELLS, _SEATS)
 """SCHEMAS[n] leads from schema n to schema n + 1."""

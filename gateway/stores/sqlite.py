@@ -17,7 +17,7 @@ from typing import Any, Final
 from gateway.errors import Fault, Misconfigured, NotReady
 from gateway.store import Execute, NotWritten
 from gateway.stores.pooled import Pooled
-from gateway.stores.schema import SCHEMAS, Column, Guard, Index, Step, Table
+from gateway.stores.schema import SCHEMAS, Column, Guard, Index, Rows, Step, Table
 
 APPLICATION_ID: Final = 0x42504B31
 BUSY_WAIT_S: Final = 20.0
@@ -167,7 +167,7 @@ def _statement(step: Step) -> str:
     match step:
         case Table(name, columns, by_key):
             return f"CREATE TABLE {name} ({columns}) STRICT{', WITHOUT ROWID' if by_key else ''}"
-        case Index(sql):
+        case Index(sql) | Rows(sql):
             return sql
         case Column(table, column):
             return f"ALTER TABLE {table} ADD COLUMN {column}"

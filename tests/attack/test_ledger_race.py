@@ -141,7 +141,7 @@ class StaleLedger(Ledger):
 
 def spend_stale(folder: Path, dataset: str, tell: int) -> None:
     world = World(folder, dataset)
-    world.ledger = StaleLedger(world.log)
+    world.sit(StaleLedger(world.log))
     operator = f"op-{os.getpid() % WRITERS}"
     scopes = world.counted_scopes(operator, ANSWERS, EACH)
     while True:

@@ -43,7 +43,7 @@ class Life(RuleBasedStateMachine):
         self.records = 1
 
     def plant(self) -> None:
-        self.world.ledger = self.ledger_class(self.world.log, self.world.clock)
+        self.world.sit(self.ledger_class(self.world.log, self.world.clock))
 
     def teardown(self) -> None:
         self.world.store.close()

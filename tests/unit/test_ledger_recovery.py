@@ -166,12 +166,12 @@ class RefundingLedger(Ledger):
 
 def append_outside(world: World) -> None:
     world.log = LaterLog(world.store, SIGNER, world.path.with_suffix(".checkpoint"), world.clock)
-    world.ledger = Ledger(world.log, world.clock)
+    world.sit(Ledger(world.log, world.clock))
     world.charge()  # and now the power goes
 
 
 def refund(world: World) -> None:
-    world.ledger = RefundingLedger(world.log, world.clock)
+    world.sit(RefundingLedger(world.log, world.clock))
     world.ledger.world = world
     world.fail(world.charge().id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
@@ -12,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.budget import queries, seats
 from gateway.errors import Fault, Misconfigured, NotReady
 from gateway.store import NotWritten, Transaction
 from gateway.stores import sqlite as sqlite_module
+from gateway.stores.schema import SCHEMAS
 from gateway.stores.sqlite import SqliteStore
 from tests.ledger_world import World, price
 
@@ -246,3 +249,19 @@ def test_an_interrupted_commit_is_undone_by_the_next_process(tmp_path: Path) -> 
     os.waitpid(child, 0)
     world.reopen()
     assert len(world.records()) == before
+
+
+def test_what_ran_before_there_were_seats_is_nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "gateway" / "ledger.sqlite"
+    monkeypatch.setattr(sqlite_module, "SCHEMAS", SCHEMAS[:2])
+    with contextlib.closing(SqliteStore(path)) as old, old.transaction() as tx:
+        tx.write(
+            "INSERT INTO query (place, id, operator, request_hash, dataset, mode, policy_digest, snapshot, question,"
+            " created, rho, epsilon, delta, state, reused, record)"
+            " VALUES (1, 'q', 'o', 'r', 'd', 'dp', 'p', 's', 'q', 1, 1, 0, 0, 'running', 0, 1)"
+        )
+    monkeypatch.undo()
+    with contextlib.closing(SqliteStore(path)) as new, new.reading() as view:
+        (row,) = queries.running(view, seats.NOBODY)
+        assert (row.id, row.ticket) == ("q", None)
+        assert seats.beats(view, None) == {seats.NOBODY: 0}

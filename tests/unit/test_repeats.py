@@ -132,21 +132,21 @@ def test_no_more_questions_run_than_there_are_places(world: GatewayWorld, monkey
 
 def test_open_questions_leave_places_to_others_and_to_each_other() -> None:
     running = Running(running_max=4, open_max=3)
-    running.promise("q1", "t1", "op-a")
-    running.promise("q2", "t2", "op-a")
+    running.promise("q1", "op-a")
+    running.promise("q2", "op-a")
     with pytest.raises(Refusal, match="as many open questions"):
-        running.promise("q3", "t3", "op-a")
+        running.promise("q3", "op-a")
     with pytest.raises(Refusal, match="as many open questions"):
         running.require_room("op-a")
     running.require_room("op-b")
-    running.promise("q3", "t3", "op-b")
+    running.promise("q3", "op-b")
     with pytest.raises(Refusal, match="as many open questions"):
-        running.promise("q4", "t4", "op-c")
-    running.promise("q4", "t4")
+        running.promise("q4", "op-c")
+    running.promise("q4")
     with pytest.raises(Refusal, match="every place"):
-        running.promise("q5", "t5")
+        running.promise("q5")
     running.start("q2", lambda: {"status": "answered"}).result(10)
-    running.promise("q5", "t5", "op-a")
+    running.promise("q5", "op-a")
     for query in ("q1", "q3", "q4", "q5"):
         running.withdraw(query)
     running.join()
@@ -154,7 +154,7 @@ def test_open_questions_leave_places_to_others_and_to_each_other() -> None:
 
 def test_with_one_place_for_open_questions_each_has_its_turn() -> None:
     running = Running(running_max=4, open_max=1)
-    running.promise("q1", "t1", "op-a")
+    running.promise("q1", "op-a")
     with pytest.raises(Refusal, match="as many open questions"):
         running.require_room("op-b")
     running.withdraw("q1")

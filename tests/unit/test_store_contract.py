@@ -233,7 +233,7 @@ def test_the_database_itself_forbids_what_the_program_never_does(tmp_path: Path,
 def test_two_processes_write_one_log(tmp_path: Path, open_store: Open) -> None:
     here, there = World(tmp_path / "here", open_store=open_store), World(tmp_path / "there", open_store=open_store)
     rows = [world.charge() for _ in range(4) for world in (here, there)]
-    for row, world in zip(rows, (there, here) * 4, strict=True):
+    for row, world in zip(rows, (here, there) * 4, strict=True):
         world.answer(row.id)
     notes = [here.log.checkpoint(), there.log.checkpoint()]
     assert notes[0] == notes[1]

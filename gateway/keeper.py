@@ -1,0 +1,56 @@
+"""Holds this gateway's seat while others serve from the same store, and takes over from those that fell silent."""
+
+from __future__ import annotations
+
+import logging
+import time
+from threading import Event, Thread
+
+from gateway.budget.ledger import Ledger
+from gateway.budget.recovery import keep_seat
+from gateway.budget.seats import BEAT_S, Watch
+from gateway.errors import Fault
+from gateway.store import Store
+
+_log = logging.getLogger("bpk.keeper")
+
+
+class Keeper:
+    """`start` where others may serve as well; `stop` in any case, when nothing runs any more."""
+
+    def __init__(self, store: Store, ledger: Ledger) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._watch = Watch()
+        self._over = Event()
+        self._thread = Thread(target=self._work, name="bpk-keeper", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Gives the seat up, so that nobody waits for it."""
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        try:
+            with self._store.transaction() as tx:
+                self._ledger.rise(tx)
+        except Fault as fault:  # others take it when it has been silent for a lease
+            _log.warning("the seat was not given up: %s", fault)
+
+    def _work(self) -> None:
+        failing = False
+        while not self._over.wait(BEAT_S):
+            try:
+                kept = keep_seat(self._store, self._ledger, self._watch, time.monotonic())
+            except Fault as fault:
+                if not failing:
+                    _log.error("the seat cannot be held: %s", fault)
+                failing = True
+                continue
+            failing = False
+            if kept.lost_own:
+                _log.error("this gateway was silent for too long: others took over what it ran; it goes on from here")
+            for seat in kept.silent:
+                _log.warning("%s is silent: %d of its queries have failed", seat, len(kept.failed))
