@@ -131,9 +131,8 @@ def _watch_parent(parent: int) -> None:
 
 def confinement_of(start: Start, parent: int) -> Confinement:
     """What a worker keeps: its snapshot, its spill folder, and the files by which the engine finds its limits."""
-    needed = tuple(path for path in NEEDED_FILES if path.exists())
     return Confinement(
-        read=(Path(start.snapshot), *needed),
+        read=(Path(start.snapshot),),
         write=(Path(start.spill),),
         memory_bytes=process_bytes(start.memory_mb),
         file_bytes=start.spill_mb << 20,
@@ -142,6 +141,7 @@ def confinement_of(start: Start, parent: int) -> Confinement:
         allow_degraded=frozenset(start.allow_degraded),
         own_uid=True,
         parent=parent,
+        limits=NEEDED_FILES,
     )
 
 

@@ -9,13 +9,12 @@ import sys
 from pathlib import Path
 
 from sandbox import codec
+from sandbox.engine.snapshot import NEEDED_FILES
 from sandbox.ingest.build import build
 from sandbox.ingest.job import Built, ChildReply, Job, NotBuilt
 from sandbox.ingest.refused import IngestRefused
 from sandbox.lockdown import Confinement, IsolationMissing, confine
 
-ENGINE_LOOKS_AT = (Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
-"""Memory limits of a container: the engine ends the process when they are there but closed to it."""
 JOB_BYTES_MAX = 16 << 20
 CPU_S = 24 * 3600
 OPEN_FILES = 1024
@@ -49,7 +48,7 @@ def _confinement(job: Job) -> Confinement:
     folder = Path(job.build)
     files = {(folder / file.alias).resolve() for table in job.tables for file in table.files}
     return Confinement(
-        read=(*sorted(files), *(path for path in ENGINE_LOOKS_AT if path.exists())),
+        read=tuple(sorted(files)),
         write=(folder,),
         memory_bytes=(job.memory_mb << 20) + HEADROOM_BYTES,
         file_bytes=FILE_BYTES,
@@ -57,6 +56,7 @@ def _confinement(job: Job) -> Confinement:
         open_files=OPEN_FILES,
         allow_degraded=frozenset(job.allow_degraded),
         renames=True,
+        limits=NEEDED_FILES,
     )
 
 

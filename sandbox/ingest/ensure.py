@@ -82,7 +82,7 @@ def _job(domain: Domain, policy: Policy, files: tuple[SourceFile, ...], build: P
     for number, file in enumerate(files):
         alias = f"source-{number}{_kind(file.absolute)}"
         by_table[file.table] = (*by_table.get(file.table, ()), IngestFile(alias, file.path))
-        (build / alias).symlink_to(file.absolute)
+        (build / alias).symlink_to(file.absolute.resolve())  # the file itself: other links are not there for the child
     return Job(
         tables=tables_of(policy, by_table),
         unit_table=policy.unit.table if policy.unit else None,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 LAYER_OF: Final = {
+    "existence": "files_hidden",
     "read_file": "landlock",
     "list_root": "landlock",
     "write_outside": "landlock",
@@ -42,6 +43,7 @@ def run(service: int, port: int, outside: Path, memory_bytes: int) -> tuple[list
     `service` is a process to attack, `port` a TCP listener on the loopback, `outside` a folder that may not be written.
     """
     attempts: dict[str, Callable[[], object]] = {
+        "existence": lambda: os.stat("/etc"),
         "read_file": lambda: _read("/etc/hostname"),
         "list_root": lambda: os.listdir("/"),
         "write_outside": lambda: _write(outside / ".bpk-self-test"),

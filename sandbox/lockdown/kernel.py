@@ -58,6 +58,21 @@ def unshare(flags: int) -> None:
         raise _failure()
 
 
+def mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
+    """mount(2). Raises OSError."""
+    texts = [None if text is None else os.fsencode(text) for text in (source, target, kind)]
+    ctypes.set_errno(0)
+    if _libc.mount(*texts, ctypes.c_ulong(flags), None if data is None else data.encode()) != 0:
+        raise _failure()
+
+
+def umount(target: str, flags: int) -> None:
+    """umount2(2). Raises OSError."""
+    ctypes.set_errno(0)
+    if _libc.umount2(os.fsencode(target), ctypes.c_int(flags)) != 0:
+        raise _failure()
+
+
 def parent_death_signal() -> int:
     """The signal that this process gets when its parent dies; 0 is none."""
     signal = ctypes.c_int(0)

@@ -60,7 +60,7 @@ def _set(confinement: Confinement, abi: int) -> None:
     files = _FILES_BY_ABI[min(abi, max(_FILES_BY_ABI))]
     ruleset = _create(files, abi)
     try:
-        for path in confinement.read:
+        for path in (*confinement.read, *filter(Path.exists, confinement.limits)):
             _allow(ruleset, path, files & (_READ_A_FOLDER if path.is_dir() else _READ_A_FILE))
         for path in confinement.write:
             _allow(ruleset, path, files & (_WRITE_A_FOLDER if path.is_dir() else _WRITE_A_FILE))

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sandbox.lockdown import account, capabilities, cgroup, landlock, namespaces, privileges, rlimits, seccomp
+from sandbox.lockdown import account, capabilities, cgroup, hidden, landlock, namespaces, privileges, rlimits, seccomp
 from sandbox.lockdown.confinement import Confinement
 from sandbox.lockdown.kernel import LINUX, LayerInactive, Status
 from sandbox.protocol import Layer
@@ -32,6 +32,7 @@ WALLS = (
     Wall("cgroup", required=False, build=cgroup.raise_wall),
     Wall("own_uid", required=False, build=account.raise_wall),
     Wall("namespaces", required=False, build=namespaces.raise_wall),
+    Wall("files_hidden", required=False, build=hidden.raise_wall),
     Wall("no_new_privs", required=True, build=privileges.raise_wall),
     Wall("capabilities", required=False, build=capabilities.raise_wall),
     Wall("rlimits", required=True, build=rlimits.raise_wall),
