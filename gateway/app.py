@@ -109,6 +109,8 @@ def build(home: Home, domain: Domain) -> Gateway:
     recovered = recover(store, ledger, log)
     for dataset, why in recovered.frozen.items():
         _log.error("%s is closed: %s", dataset, why)
+    with store.transaction() as tx:
+        log.end_licences(tx, frozenset(licence.licence for licence in catalog.licences))
     doors, metrics, limits = Doors(), Metrics(), home.settings.limits
     running = Running(limits.running_max, limits.open_running_max)
     outcomes = Outcomes(catalog, domain, store, ledger, log, running, today)

@@ -33,6 +33,7 @@ from gateway.errors import NotReady, Refusal
 from gateway.identity.roles import Caller
 from gateway.outcomes import Outcomes
 from gateway.reuse import own_release
+from gateway.right import Right
 from gateway.running import Running
 from gateway.sql.limits import SqlLimits
 from gateway.sql.read import read
@@ -305,6 +306,7 @@ def _asked(ask: Ask, admitted: AdmittedQuery, prepared: Prepared, query_id: str)
         snapshot=prepared.snapshot,
         question=codec.dumps(question).decode(),
         ticket=f"tkt_{token_hex(16)}",
+        right=Right(question.mode, admitted.policy.supply, admitted.licence),
     )
 
 

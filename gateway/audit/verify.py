@@ -15,9 +15,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.audit.broken import Broken
 from gateway.audit.note import Checkpoint, parse_checkpoint, parse_key, signed_by
-from gateway.audit.replay import Broken, Replay, amount_text
+from gateway.audit.replay import Replay
 from gateway.audit.report import Report
+from gateway.audit.shapes import amount_text
 
 LINE_BYTES_MAX: Final = 65_536
 
