@@ -14,7 +14,8 @@ from gateway.audit.export import lines
 from gateway.audit.log import Filter
 from gateway.audit.record import Decision, Kind
 from gateway.errors import Refusal
-from gateway.http.request import admit, caller_of, limit, parameters, service_of
+from gateway.http.entry import admit, caller_of, service_of
+from gateway.http.request import limit, parameters
 
 FILTERS: Final = ("actor", "dataset", "kind", "decision", "code", "query_id", "since", "until")
 _WORDS: Final = {"kind": get_args(Kind), "decision": get_args(Decision)}
@@ -22,8 +23,8 @@ _TIME = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}:\d{2}(\.\d{3})?Z)?")
 
 
 async def records(request: Request) -> Response:
-    service, caller = service_of(request), caller_of(request)
-    admit(service, caller, "read the audit log")
+    service, caller = service_of(request), await caller_of(request)
+    admit(request, caller)
     wanted = parameters(request, "limit", "cursor", *FILTERS)
     for name in ("since", "until"):
         if name in wanted and not _TIME.fullmatch(wanted[name]):
@@ -45,8 +46,8 @@ async def records(request: Request) -> Response:
 
 
 async def checkpoint(request: Request) -> Response:
-    service, caller = service_of(request), caller_of(request)
-    admit(service, caller, "read the audit log")
+    service, caller = service_of(request), await caller_of(request)
+    admit(request, caller)
     parameters(request)
 
     def work() -> dict[str, str]:
@@ -58,8 +59,8 @@ async def checkpoint(request: Request) -> Response:
 
 
 async def export(request: Request) -> Response:
-    service, caller = service_of(request), caller_of(request)
-    admit(service, caller, "read the audit log")
+    service, caller = service_of(request), await caller_of(request)
+    admit(request, caller)
     parameters(request)
 
     def note() -> None:

@@ -138,6 +138,7 @@ OTHERS: Final = (
             "ready": True,
             "store": "ready",
             "domain": "ready",
+            "issuer": None,
             "isolation": [{"name": "landlock", "required": True, "active": True, "reason": ""}],
             "degraded": [],
             "datasets": [
@@ -161,6 +162,7 @@ OTHERS: Final = (
             "ready": False,
             "store": "cannot be written: database or disk is full",
             "domain": "unreachable",
+            "issuer": {"state": "none", "keys": 0, "age_s": None, "reason": "https://id.example/keys: ConnectTimeout"},
             "isolation": [],
             "degraded": [],
             "datasets": [],

@@ -1,10 +1,9 @@
-"""What routes read from a request: who asks, the body, the key, the parameters. Strict, and bounded."""
+"""What routes read from a request: the body, the key, the parameters. Strict, and bounded."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import Final
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
@@ -14,29 +13,8 @@ from gateway.ask import Ask
 from gateway.errors import Refusal
 from gateway.http import wire
 from gateway.http.accuracy import accuracy_of
-from gateway.http.service import Service
-from gateway.identity.roles import Act, Caller
-
-BEARER: Final = "bearer "
-
-
-def service_of(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
-
-
-def caller_of(request: Request) -> Caller:
-    """Whoever holds the bearer token. Raises Refusal(401)."""
-    given = request.headers.getlist("authorization")
-    if len(given) != 1 or not given[0].lower().startswith(BEARER):
-        hint = "send the header `Authorization: Bearer <token>`, once"
-        raise Refusal("token_missing", "this address takes a bearer token", hint=hint)
-    return service_of(request).verifier.caller(given[0][len(BEARER) :])
-
-
-def admit(service: Service, caller: Caller, act: Act) -> None:
-    service.rate.count(caller.subject)
-    caller.require(act)
+from gateway.http.entry import service_of
+from gateway.identity.roles import Caller
 
 
 async def body_of(request: Request) -> bytes:

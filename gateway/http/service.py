@@ -12,6 +12,7 @@ from gateway.catalog import Catalog
 from gateway.http.health import Readiness
 from gateway.http.metrics import Metrics
 from gateway.http.security import Rate
+from gateway.identity.issuer import Issuer
 from gateway.identity.token import Verifier
 from gateway.outcomes import Outcomes
 from gateway.pipeline import Pipeline
@@ -22,6 +23,8 @@ from gateway.store import Store
 @dataclass(frozen=True, slots=True)
 class Service:
     verifier: Verifier
+    issuer: Issuer | None
+    """Where the keys of tokens are published, if they are."""
     pipeline: Pipeline
     outcomes: Outcomes
     catalog: Catalog

@@ -349,6 +349,7 @@ class Ready(BaseModel):
     ready: bool
     store: str
     domain: str
+    issuer: dict[str, Any] | None
     isolation: list[dict[str, Any]]
     degraded: list[str]
     datasets: list[dict[str, Any]]
