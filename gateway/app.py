@@ -31,6 +31,7 @@ from gateway.errors import Misconfigured, NotReady
 from gateway.home import Home, read_private_key
 from gateway.http.health import Readiness
 from gateway.http.metrics import Metrics
+from gateway.http.readings import Readings
 from gateway.http.routes import create
 from gateway.http.security import Rate
 from gateway.http.service import Service
@@ -151,6 +152,7 @@ def build(home: Home, domain: Domain) -> Gateway:
         readiness=Readiness(domain, store, catalog, doors, ledger, issuer),
         metrics=metrics,
         rate=Rate(limits.requests_per_minute_max),
+        readings=Readings(),
         limits=limits,
         today=today,
         stop=stop,

@@ -9,6 +9,7 @@ import json
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -133,6 +134,10 @@ class Log:
         row = view.one("SELECT max(seq) FROM record")
         return 0 if row is None or row[0] is None else int(row[0]) + 1
 
+    def reading(self) -> AbstractContextManager[Reading]:
+        """A view of what is durable."""
+        return self._store.reading()
+
     def checkpoint(self) -> str:
         """A signed note over every record that is durable now."""
         with self._signing, self._store.reading() as view:
@@ -158,13 +163,16 @@ class Log:
             "checkpoint": note,
         }
 
-    def inclusion(self, index: int, size: int) -> list[str]:
-        """The audit path, hex. Raises Refusal(not_found)."""
-        return self._proof(tree.inclusion, index, size)
+    def inclusion(self, index: int, size: int) -> tuple[bytes, list[bytes]]:
+        """The leaf's hash and its audit path in the tree of `size` records. Raises Refusal(not_found)."""
+        with self._proving(size) as node:
+            path = tree.inclusion(index, size, node)
+            return node(0, index), path
 
-    def consistency(self, old: int, new: int) -> list[str]:
-        """The consistency proof, hex. Raises Refusal(not_found)."""
-        return self._proof(tree.consistency, old, new)
+    def consistency(self, old: int, new: int) -> list[bytes]:
+        """Proves that the tree of `old` records begins that of `new`. Raises Refusal(not_found)."""
+        with self._proving(new) as node:
+            return tree.consistency(old, new, node)
 
     def records(self, view: Reading, wanted: Filter, *, limit: int = 100, cursor: str | None = None) -> Page:
         """A page of records. Raises Refusal(parameter_invalid) for a cursor or a limit that is none."""
@@ -348,12 +356,13 @@ class Log:
             self._signed = (size, root)
         return note
 
-    def _proof(self, prove: Callable[[int, int, tree.Node], list[bytes]], first: int, size: int) -> list[str]:
+    @contextmanager
+    def _proving(self, size: int) -> Iterator[tree.Node]:
         with self._store.reading() as view:
             if size > self.size(view):
                 raise Refusal("not_found", f"the log has no {size} records")
             try:
-                return [step.hex() for step in prove(first, size, partial(_node, view))]
+                yield partial(_node, view)
             except ValueError as error:
                 raise Refusal("not_found", str(error)) from error
 

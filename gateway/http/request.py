@@ -73,6 +73,16 @@ def parameters(request: Request, *known: str) -> dict[str, str]:
     return found
 
 
+def number(wanted: dict[str, str], name: str) -> int:
+    """A whole number of at most 18 digits. Raises Refusal(`parameter_missing`, `parameter_invalid`)."""
+    text = wanted.get(name)
+    if text is None:
+        raise Refusal("parameter_missing", f"`{name}` is missing")
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise Refusal("parameter_invalid", f"`{name}` must be a whole number")
+    return int(text)
+
+
 def limit(wanted: dict[str, str], default: int) -> int:
     text = wanted.get("limit", str(default))
     if not text.isascii() or not text.isdigit() or len(text) > 6:

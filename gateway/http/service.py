@@ -11,6 +11,7 @@ from gateway.budget.ledger import Ledger
 from gateway.catalog import Catalog
 from gateway.http.health import Readiness
 from gateway.http.metrics import Metrics
+from gateway.http.readings import Readings
 from gateway.http.security import Rate
 from gateway.identity.issuer import Issuer
 from gateway.identity.token import Verifier
@@ -34,6 +35,7 @@ class Service:
     readiness: Readiness
     metrics: Metrics
     rate: Rate
+    readings: Readings
     limits: Limits
     today: Callable[[], date]
     stop: Callable[[], None]

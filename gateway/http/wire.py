@@ -345,6 +345,25 @@ class Checkpoint(BaseModel):
     key: str
 
 
+class Inclusion(BaseModel):
+    """Proves that a record is under a checkpoint of `size` records; hashes in hex."""
+
+    index: int
+    size: int
+    leaf_hash: str
+    proof: list[str]
+    checkpoint: str | None
+
+
+class Consistency(BaseModel):
+    """Proves that the log of `old` records begins that of `new`."""
+
+    old: int
+    new: int
+    proof: list[str]
+    checkpoint: str | None
+
+
 class Ready(BaseModel):
     ready: bool
     store: str

@@ -14,8 +14,9 @@ import pytest
 from gateway.ask import NotAnswered
 from gateway.audit import export
 from gateway.audit.log import Log
+from gateway.audit.older import canonical
 from gateway.audit.record import body
-from gateway.audit.verify import canonical, verify
+from gateway.audit.verify import verify
 from gateway.domain import Domain, Unreachable
 from gateway.errors import Fault
 from sandbox.lockdown.walls import LAYERS
