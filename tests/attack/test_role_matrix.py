@@ -24,7 +24,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayWorld]:
 
 
 def address(route: Route) -> str:
-    return route[1].format(query_id=f"qry_{'0' * 32}", name="clinic")
+    return route[1].replace(":path", "").format(query_id=f"qry_{'0' * 32}", name="clinic", path="checkpoint")
 
 
 def code(world: GatewayWorld, route: Route, role: Role | None) -> str:
