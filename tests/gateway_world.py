@@ -42,11 +42,11 @@ class ScriptedDomain(Domain):
         self.digest: str | None = None
         """Of the policy that it says it holds; unreachable without one."""
 
-    def prepare(self, question: Question, *, reserve: bool, accuracy: object = None) -> Prepared:
+    def prepare(self, question: Question, *, reserve: bool, **_: object) -> Prepared:
         price = Price(question.epsilon, 0, 1_000_000)
         return Prepared(question.plan_digest, price, (), (), (), (), "0" * 64, None, None, None, (), "this run")
 
-    def run(self, ticket: Ticket, question: Question, reservation: str | None) -> Released | None:
+    def run(self, ticket: Ticket, question: Question, prepared: Prepared) -> Released | None:
         return None
 
     def status(self) -> Status:

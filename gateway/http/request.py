@@ -44,7 +44,7 @@ def key_of(request: Request) -> str | None:
 
 
 def question_of(caller: Caller, body: wire.AskBody, key: str | None) -> Ask:
-    shaping = body.model_dump(exclude={"wait_s"})
+    shaping = body.model_dump(exclude={"wait_s", "deadline_s"})
     text = json.dumps(shaping, sort_keys=True, default=lambda number: {"decimal": str(number)})
     return Ask(
         caller=caller,
@@ -57,6 +57,7 @@ def question_of(caller: Caller, body: wire.AskBody, key: str | None) -> Ask:
         page=Page.read(body.limit, body.cursor),
         key=key,
         request_hash=hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest(),
+        deadline_ms=None if body.deadline_s is None else int(body.deadline_s * 1000),
     )
 
 
