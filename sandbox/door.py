@@ -229,7 +229,7 @@ class Door:
         return Due(
             work=lambda: self._release(request, regime, job, served, self._clear),
             stop=lambda: self._stop(ticket),
-            give_up=lambda: self._store.lose(ticket),
+            give_up=lambda: self._lost(ticket),
             free=lambda: self._free(ticket),
             late=Failed(),
         )
@@ -250,8 +250,16 @@ class Door:
             return self._answer(stored, request.question)
         except Exception as error:  # every cause must look the same; the class alone is logged
             log.error("job %s failed: %s", ticket, type(error).__name__)
-            self._store.lose(ticket)
+            self._lost(ticket)
             return Failed()
+
+    def _lost(self, ticket: str) -> bool:
+        """Whether the ticket has failed for good. Where that cannot be written it has: the next start says so too."""
+        try:
+            return self._store.lose(ticket)
+        except (sqlite3.Error, OSError) as error:
+            log.error("the failure of %s could not be kept: %s", ticket, type(error).__name__)
+            return True
 
     def _run(self, request: Run, regime: Regime[Any], job: object, served: Served) -> Stored:
         worker = self._pool.take(request.reservation, request.question.dataset)
