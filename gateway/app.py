@@ -31,15 +31,13 @@ from gateway.errors import Misconfigured, NotReady
 from gateway.home import Home, read_private_key
 from gateway.http.health import Readiness
 from gateway.http.metrics import Metrics
-from gateway.http.readings import Readings
 from gateway.http.routes import create
 from gateway.http.security import Rate
 from gateway.http.service import Service
-from gateway.identity.fetch import fetcher
-from gateway.identity.issuer import Issuer, KeyRing
 from gateway.identity.keys import load_keys
 from gateway.identity.token import Verifier
 from gateway.keeper import Keeper
+from gateway.line import Place, Remote
 from gateway.outcomes import Outcomes
 from gateway.pipeline import Pipeline
 from gateway.running import Running
@@ -47,6 +45,7 @@ from gateway.sql.limits import SqlLimits
 from gateway.store import Store
 from gateway.stores.sqlite import SqliteStore
 from gateway.supervisor import Supervisor
+from sandbox import tls
 
 DRAIN_S: Final = 8.0
 """How long running questions may go on after the order to stop."""
@@ -77,19 +76,11 @@ def open_log(home: Home, degraded: Callable[[], tuple[str, ...] | None] = lambda
     return store, Log(store, signer, home.anchor_file, degraded=degraded)
 
 
-def open_domain(home: Home, door: Path) -> Domain:
+def open_domain(home: Home, door: Place) -> Domain:
+    """Raises Misconfigured."""
     settings = home.settings.domain
     key = read_private_key(home.path(settings.ticket_key))
     return Domain(door, key, prepare_s_max=settings.prepare_s_max, run_s_max=settings.run_s_max)
-
-
-def open_issuer(home: Home) -> Issuer | None:
-    """Where the home's tokens come from, if it publishes its keys; not fetched yet. Raises Misconfigured."""
-    tokens = home.settings.tokens
-    if tokens.jwks is None:
-        return None
-    ca_file = None if tokens.jwks.ca_file is None else home.path(tokens.jwks.ca_file)
-    return Issuer(tokens, fetcher(tokens.jwks.timeout_s, ca_file))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +93,9 @@ class Gateway:
     domain: Domain
     opening: Opening
     keeper: Keeper
-    issuer: Issuer | None
 
     def close(self) -> None:
         """After the last request, and after the data domain's own end."""
-        if self.issuer is not None:
-            self.issuer.stop()
         self.opening.stop()
         self.running.join()
         self.keeper.stop()
@@ -118,15 +106,12 @@ class Gateway:
 def build(home: Home, domain: Domain) -> Gateway:
     """The gateway of `home`, over a data domain that may still be starting. Raises Misconfigured, NotReady."""
     catalog = Catalog.load(home.policies)
-    tokens, issuer = home.settings.tokens, open_issuer(home)
-    verifier = Verifier(tokens, KeyRing(load_keys(tokens.keys, home.path), issuer))
+    verifier = Verifier(home.settings.tokens, load_keys(home.settings.tokens.keys, home.path))
     store, log = open_log(home, lambda: domain.degraded)
     ledger = Ledger(log)
     recovered = recover(store, ledger, log)
     for dataset, why in recovered.frozen.items():
         _log.error("%s is closed: %s", dataset, why)
-    with store.transaction() as tx:
-        log.end_licences(tx, frozenset(licence.licence for licence in catalog.licences))
     doors, metrics, limits = Doors(), Metrics(), home.settings.limits
     running = Running(limits.running_max, limits.open_running_max)
     outcomes = Outcomes(catalog, domain, store, ledger, log, running, today)
@@ -135,24 +120,20 @@ def build(home: Home, domain: Domain) -> Gateway:
     opening = Opening(domain, doors, catalog.cases, Attempt(catalog.policies, domain))
 
     def stop() -> None:
-        if issuer is not None:
-            issuer.stop()
         opening.stop()
         running.drain(DRAIN_S)
 
     service = Service(
         verifier=verifier,
-        issuer=issuer,
         pipeline=pipeline,
         outcomes=outcomes,
         catalog=catalog,
         store=store,
         ledger=ledger,
         log=log,
-        readiness=Readiness(domain, store, catalog, doors, ledger, issuer),
+        readiness=Readiness(domain, store, catalog, doors, ledger),
         metrics=metrics,
         rate=Rate(limits.requests_per_minute_max),
-        readings=Readings(),
         limits=limits,
         today=today,
         stop=stop,
@@ -161,9 +142,7 @@ def build(home: Home, domain: Domain) -> Gateway:
     keeper = Keeper(store, ledger)
     if not recovered.alone:
         keeper.start()
-    if issuer is not None:
-        issuer.start()
-    return Gateway(create(service), running, store, domain, opening, keeper, issuer)
+    return Gateway(create(service), running, store, domain, opening, keeper)
 
 
 def serve(home: Home, port: int | None, ready: Callable[[str], None]) -> None:
@@ -180,7 +159,7 @@ def serve(home: Home, port: int | None, ready: Callable[[str], None]) -> None:
         door = _door(home, stack)
         domain = open_domain(home, door)
         gateway = stack.enter_context(contextlib.closing(build(home, domain)))
-        if home.settings.domain.socket is None:
+        if isinstance(door, Path) and not home.settings.domain.elsewhere:
             supervisor = Supervisor(home.root, door)
             stack.callback(supervisor.stop)
             supervisor.start(domain)
@@ -193,7 +172,6 @@ def serve(home: Home, port: int | None, ready: Callable[[str], None]) -> None:
             gateway.app,
             log_config=None,
             access_log=False,
-            proxy_headers=False,  # else a header of the caller's would be taken for its address
             server_header=False,
             timeout_graceful_shutdown=int(DRAIN_S),
             timeout_keep_alive=30,
@@ -206,10 +184,21 @@ def _leave(*_: object) -> None:
     sys.exit(0)
 
 
-def _door(home: Home, stack: contextlib.ExitStack) -> Path:
+def _door(home: Home, stack: contextlib.ExitStack) -> Place:
     """Where the data domain listens: elsewhere, or in a folder of our own that only we can enter."""
-    elsewhere = home.settings.domain.socket
-    return home.path(elsewhere) if elsewhere is not None else stack.enter_context(_own_folder()) / "door"
+    return elsewhere(home) or stack.enter_context(_own_folder()) / "door"
+
+
+def elsewhere(home: Home) -> Place | None:
+    """Where a data domain listens that `bpk serve` does not start."""
+    settings = home.settings.domain
+    if settings.socket is not None:
+        return home.path(settings.socket)
+    if settings.tls is None:
+        return None
+    host, port = tls.address(settings.tls.address)
+    files = (home.path(file) for file in (settings.tls.certificate, settings.tls.key, settings.tls.authority))
+    return Remote(host, port, tls.Files(*files), settings.tls.server)
 
 
 @contextlib.contextmanager
@@ -237,7 +226,7 @@ def own_domain(home: Home) -> Iterator[Domain]:
 def served_door(home: Home) -> Domain | None:
     """The data domain that serves this home now, or None."""
     try:
-        door = Path(json.loads(home.address_file.read_text(encoding="utf-8"))["door"])
+        door = elsewhere(home) or Path(json.loads(home.address_file.read_text(encoding="utf-8"))["door"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
     domain = open_domain(home, door)
@@ -279,11 +268,11 @@ def _drop_old_door(home: Home) -> None:
             folder.rmdir()
 
 
-def _leave_address(home: Home, address: str, door: Path) -> None:
+def _leave_address(home: Home, address: str, door: Place) -> None:
     """For the command line of the same user: where this home is served."""
     home.address_file.parent.mkdir(parents=True, exist_ok=True)
     beside = home.address_file.with_suffix(f".{os.getpid()}")
     handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w") as out:
-        json.dump({"url": address, "pid": os.getpid(), "door": str(door)}, out)
+        json.dump({"url": address, "pid": os.getpid(), "door": str(door) if isinstance(door, Path) else None}, out)
     beside.replace(home.address_file)

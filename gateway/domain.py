@@ -1,4 +1,4 @@
-"""The client to the data domain's door: records of `sandbox.protocol` over HTTP on a Unix socket.
+"""The client to the data domain's door: records of `sandbox.protocol` over HTTP.
 
 The other side is trusted with data, not with our process: replies are bounded in size and decoded strictly.
 """
@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Final, TypeVar
 
-import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.errors import STATUS, NotReady, Refusal
+from gateway.line import Cut, Line, Place
 from sandbox import codec
 from sandbox.protocol import (
     FREE,
@@ -33,8 +32,7 @@ from sandbox.protocol import (
     Ticket,
 )
 
-REPLY_BYTES_MAX: Final = 64 * 2**20
-CONNECT_S: Final = 2
+TURNED_AWAY: Final = 403
 STATUS_S: Final = 5
 LAYERS_MAX: Final = 32
 _LAYER: Final = re.compile(r"[a-z][a-z_]{0,31}")
@@ -42,33 +40,26 @@ R = TypeVar("R")
 
 
 class Unreachable(NotReady):
-    """The data domain did not answer, or not in our language."""
+    """The data domain did not answer, or not in our language. The text names no address: `/readyz` shows it."""
 
 
 class Domain:
-    """Thread-safe. `prepare_s_max` and `run_s_max` bound the waiting in seconds."""
+    """Thread-safe. `prepare_s_max` and `run_s_max` bound the waiting in seconds. Raises Misconfigured."""
 
-    def __init__(self, socket: Path, key: Ed25519PrivateKey, *, prepare_s_max: int, run_s_max: int) -> None:
+    def __init__(self, place: Place, key: Ed25519PrivateKey, *, prepare_s_max: int, run_s_max: int) -> None:
         self._key = key
         self._prepare_s = prepare_s_max
         self._run_s = run_s_max
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=30)
-        transport = httpx.HTTPTransport(uds=str(socket), limits=limits)
+        self._line = Line(place)
         self.degraded: tuple[str, ...] | None = None
         """The isolation layers that the data domain does without, as it told last; None before it has told."""
-        self._client = httpx.Client(transport=transport, base_url="http://domain", trust_env=False)
 
-    def prepare(
-        self, question: Question, *, reserve: bool, accuracy: Accuracy | None = None, deadline_ms: int | None = None
-    ) -> Prepared:
-        """Free. With `accuracy` the price is at most the question's epsilon, else exactly that. With `deadline_ms` the
-        answer comes no sooner than so long after the charge.
+    def prepare(self, question: Question, *, reserve: bool, accuracy: Accuracy | None = None) -> Prepared:
+        """Free. With `accuracy` the price is at most the question's epsilon, else exactly that.
 
         Raises Refusal in the domain's words, Unreachable.
         """
-        prepared = self._ask(
-            "/v1/prepare", Prepare(question, reserve, accuracy, deadline_ms), self._prepare_s, Prepared
-        )
+        prepared = self._ask("/v1/prepare", Prepare(question, reserve, accuracy), self._prepare_s, Prepared)
         if prepared.plan_digest != question.plan_digest:
             raise Unreachable("the data domain priced another question")
         epsilon = prepared.price.epsilon
@@ -79,13 +70,11 @@ class Domain:
         self._hear(prepared.degraded)
         return prepared
 
-    def run(self, ticket: Ticket, question: Question, prepared: Prepared) -> Released | None:
-        """After the charge, in the place and at the deadline that were prepared. None is the one constant failure,
-        whatever caused it."""
+    def run(self, ticket: Ticket, question: Question, reservation: str | None) -> Released | None:
+        """After the charge. None is the one constant failure, whatever caused it."""
         signature = self._key.sign(TICKET_CONTEXT + codec.dumps(ticket)).hex()
         try:
-            run = Run(ticket, signature, question, prepared.reservation, prepared.deadline_ms)
-            return self._ask("/v1/run", run, self._run_s + (prepared.deadline_ms or 0) / 1000, Released)
+            return self._ask("/v1/run", Run(ticket, signature, question, reservation), self._run_s, Released)
         except (Unreachable, Refusal):
             return None
 
@@ -104,7 +93,7 @@ class Domain:
         return status
 
     def close(self) -> None:
-        self._client.close()
+        self._line.close()
 
     def _hear(self, degraded: tuple[str, ...]) -> None:
         """For the log, whose records take plain names only. Raises Unreachable."""
@@ -122,48 +111,19 @@ class Domain:
             raise Unreachable(f"the data domain's reply to {route} is none of ours: {error}") from error
 
     def _exchange(self, route: str, request: Request | None, seconds: float) -> object:
-        timeout = httpx.Timeout(seconds, connect=CONNECT_S)
         content = None if request is None else codec.dumps(request)
-        method = "GET" if request is None else "POST"
-        headers = {"Content-Type": "application/json"}
-        sent = self._client.build_request(method, route, content=content, headers=headers, timeout=timeout)
-        try:
-            status, body = self._send(sent)
-        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
-            if isinstance(request, Run):  # it may have been heard; a ticket is for one try
-                raise Unreachable("the data domain broke off") from error
-            status, body = self._once_more(sent)
-        except (httpx.HTTPError, OSError) as error:
-            raise Unreachable(f"the data domain does not answer ({type(error).__name__})") from error
+        try:  # a run may have been heard, and a ticket is for one try
+            status, body = self._line.exchange(route, content, seconds, again=not isinstance(request, Run))
+        except Cut as cut:
+            raise Unreachable(f"the data domain cannot be asked: {cut}") from cut
+        if status == TURNED_AWAY:
+            raise Unreachable("the data domain lets nobody in by the name in this gateway's certificate")
         if status != 200:
             raise Unreachable(f"the data domain answered {route} with HTTP {status}")
         try:
             return json.loads(body)
         except (ValueError, RecursionError) as error:
             raise Unreachable(f"the data domain's reply to {route} is not JSON") from error
-
-    def _send(self, request: httpx.Request) -> tuple[int, bytes]:
-        reply = self._client.send(request, stream=True)
-        try:
-            return reply.status_code, _bounded(reply)
-        finally:
-            reply.close()
-
-    def _once_more(self, request: httpx.Request) -> tuple[int, bytes]:
-        """A service that was restarted leaves connections behind that are dead; the next one is new."""
-        try:
-            return self._send(request)
-        except (httpx.HTTPError, OSError) as error:
-            raise Unreachable(f"the data domain does not answer ({type(error).__name__})") from error
-
-
-def _bounded(reply: httpx.Response) -> bytes:
-    body = bytearray()
-    for part in reply.iter_bytes():
-        body += part
-        if len(body) > REPLY_BYTES_MAX:
-            raise Unreachable("the data domain's reply is too long")
-    return bytes(body)
 
 
 def _refusal(refused: Refused) -> Exception:

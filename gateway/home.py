@@ -72,9 +72,12 @@ def open_home(root: Path) -> Home:
         home.path(read.audit.checkpoint_key),
         home.path(read.domain.ticket_key),
         *(home.path(key.file) for key in read.tokens.keys),
-        *([home.path(ca)] if read.tokens.jwks is not None and (ca := read.tokens.jwks.ca_file) is not None else []),
     ]
-    if read.domain.socket is not None:  # the data domain is somewhere else, and so is its file
+    if read.domain.tls is not None:
+        needed += [
+            home.path(file) for file in (read.domain.tls.certificate, read.domain.tls.key, read.domain.tls.authority)
+        ]
+    if read.domain.elsewhere:  # the data domain is somewhere else, and so is its file
         needed.pop(0)
     if missing := [str(path) for path in needed if not path.exists()]:
         listed = "\n".join(f"  {path}" for path in missing)

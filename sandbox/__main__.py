@@ -22,8 +22,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit codes: 0 done, 1 refused or failed check, 2 wrong usage."""
     parser = argparse.ArgumentParser(prog="python -m sandbox", description="The data domain of Baopingkou.")
     commands = parser.add_subparsers(dest="command", required=True)
+    made = commands.add_parser("certificates", help="make or renew certificates for both sides, for a small deployment")
+    made.add_argument("folder", type=Path, metavar="DIR", help="where authority/, domain/ and gateway/ are, or will be")
+    made.add_argument("--domain", default="domain.baopingkou", help="the name of the data domain")
+    made.add_argument("--gateway", default="gateway.baopingkou", help="the name of the gateway")
+    made.add_argument("--days", type=int, default=397, help="how long they are valid")
+    made.add_argument("--json", action="store_true", help="print JSON")
     for name, words in (
-        ("serve", "open the domain's door on a Unix socket"),
+        ("serve", "open the domain's door: on a Unix socket, and where domain.toml says so over TLS"),
         ("ingest", "publish the snapshots that domain.toml names, and print the custodian's report"),
         ("tally", "say what was spent, by the store and by its tally; the service must not be running"),
         ("doctor", "say which isolation layers hold here, and with --home whether domain.toml can be served"),
@@ -31,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = commands.add_parser(name, help=words)
         command.add_argument("--home", type=Path, default=os.environ.get("BPK_HOME"), help="folder of the deployment")
         if name == "serve":
-            command.add_argument("--socket", type=Path, required=True, help="path of the Unix socket, in a 0700 folder")
+            command.add_argument("--socket", type=Path, help="path of a Unix socket, in a 0700 folder")
             command.add_argument("--follow", type=int, metavar="PID", help="end when this process, our parent, ends")
         elif name == "tally":
             word = "the custodian's word that the store is the newest, where its tally is lost"
@@ -39,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name != "serve":
             command.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
+    if options.command == "certificates":
+        return _certificates(options)
     if options.home is None and options.command != "doctor":
         parser.error("name the home with --home or BPK_HOME")
     logging.basicConfig(level=logging.INFO, format="%(name)s %(levelname)s %(message)s", stream=sys.stderr)
@@ -95,6 +103,25 @@ def _print_report(snapshot: Snapshot, *, as_json: bool) -> None:
     print(f"{snapshot.dataset}: snapshot `{snapshot.name}` is published, commitment {snapshot.commitment}")
     for line in lines(snapshot.report):
         print(f"  {line}")
+
+
+def _certificates(options: argparse.Namespace) -> int:
+    from sandbox.certificates import CertificatesNotMade, make
+
+    folder: Path = options.folder
+    try:
+        until = make(folder, domain=options.domain, gateway=options.gateway, days=options.days)
+    except CertificatesNotMade as error:
+        print(error, file=sys.stderr)
+        return 1
+    if options.json:
+        print(json.dumps({"folder": str(folder), "until": until.isoformat()}))
+        return 0
+    print(f"certificates for `{options.domain}` and `{options.gateway}`, valid until {until:%Y-%m-%d}")
+    print(f"  {folder / 'domain'}     to the machine that holds the data")
+    print(f"  {folder / 'gateway'}    to the machine that faces the network")
+    print(f"  {folder / 'authority'}  to neither: keep it apart; it is needed to renew them")
+    return 0
 
 
 def _tally(options: argparse.Namespace) -> int:
@@ -155,6 +182,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
 def _checked(home: Path) -> dict[str, Any]:
     """Whether the domain.toml of `home` can be served; what is wrong with it, or which layers it does without."""
+    from sandbox import tls
     from sandbox.domain import FILE_NAME, Domain, DomainError
 
     try:
@@ -162,6 +190,12 @@ def _checked(home: Path) -> dict[str, Any]:
     except DomainError as error:
         return {"ok": False, "detail": str(error)}
     without = f", without {', '.join(sorted(domain.allow_degraded))}" if domain.allow_degraded else ""
+    if domain.remote is not None:
+        try:
+            until = tls.inspect(domain.remote.files, "domain")
+        except tls.CertificateError as error:
+            return {"ok": False, "detail": str(error)}
+        without += f", to `{domain.remote.client}` over TLS, with a certificate valid until {until:%Y-%m-%d}"
     return {"ok": True, "detail": f"{domain.home / FILE_NAME} can be served{without}"}
 
 

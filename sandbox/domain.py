@@ -12,8 +12,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from sandbox import tls
 from sandbox.deadlines import DEADLINES_MS, Deadlines
 from sandbox.lockdown.walls import LAYERS
 
@@ -58,6 +59,15 @@ class WorkerLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class Remote:
+    """Where a gateway on another machine is let in: by TLS, with a certificate of the authority for just this name."""
+
+    listen: tuple[str, int]
+    files: tls.Files
+    client: str
+
+
+@dataclass(frozen=True, slots=True)
 class Domain:
     home: Path
     datasets: Mapping[str, DatasetSource]
@@ -67,6 +77,7 @@ class Domain:
     tally: Path
     """The second memory of what was spent, which should not lie where backups of the state are restored."""
     worker: WorkerLimits
+    remote: Remote | None = None
 
     @property
     def state(self) -> Path:
@@ -87,6 +98,7 @@ class Domain:
             ticket_key=home / document.gateway.ticket_key,
             tally=home / document.store.tally,
             worker=WorkerLimits(**document.worker.model_dump()),
+            remote=_remote(home, document.gateway.tls),
         )
 
 
@@ -98,6 +110,11 @@ _Name = Annotated[str, StringConstraints(pattern=r"^\w[\w.-]*$", max_length=100)
 """A dataset's name also names a folder of the state: no separators, no leading dot."""
 _Path = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 _Seconds = Annotated[int | Decimal, Field(ge=Decimal("0.1"), le=3600, allow_inf_nan=False)]
+
+
+def _listened(text: str) -> str:
+    tls.address(text)
+    return text
 
 
 class _Ceiling(_Part):
@@ -118,8 +135,17 @@ class _Isolation(_Part):
     allow_degraded: list[str] = []
 
 
+class _Tls(_Part):
+    listen: Annotated[str, AfterValidator(_listened)]
+    certificate: _Path
+    key: _Path
+    authority: _Path
+    client: Annotated[str, AfterValidator(tls.name)]
+
+
 class _Gateway(_Part):
     ticket_key: _Path = "keys/ticket.pub"
+    tls: _Tls | None = None
 
 
 class _Store(_Part):
@@ -188,6 +214,7 @@ def _words(kind: str, message: str) -> str:
         return "is missing"
     if kind == "string_pattern_mismatch":
         return "names are letters, digits, `_`, `-` and dots"
+    message = message.removeprefix("Value error, ")
     return message[:1].lower() + message[1:]
 
 
@@ -198,6 +225,13 @@ def _layers(file: Path, names: list[str]) -> frozenset[str]:
             known = ", ".join(LAYERS)
             raise DomainError(f"{file}: `isolation.allow_degraded`: there is no layer `{name}`; the layers are {known}")
     return frozenset(names)
+
+
+def _remote(home: Path, found: _Tls | None) -> Remote | None:
+    if found is None:
+        return None
+    files = tls.Files(home / found.certificate, home / found.key, home / found.authority)
+    return Remote(tls.address(found.listen), files, found.client)
 
 
 def _source(file: Path, name: str, entry: _Dataset) -> DatasetSource:

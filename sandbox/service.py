@@ -1,6 +1,7 @@
-"""The data domain's door over HTTP: JSON on a Unix socket that only its owner can reach.
+"""The data domain's door over HTTP: JSON on a Unix socket that only its owner can reach, or over mutual TLS, or both.
 
-The socket is bound here, with mode 0600 in a 0700 folder, and handed to uvicorn: uvicorn's own is open to everybody.
+The Unix socket is bound here, with mode 0600 in a 0700 folder, and handed to uvicorn: uvicorn's own is open to
+everybody.
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import uvicorn
-from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,18 +24,18 @@ from sandbox.codec import CodecError, dumps, loads
 from sandbox.datasets import Datasets
 from sandbox.domain import Domain, DomainError
 from sandbox.door import Door
+from sandbox.entrance import Entrance
 from sandbox.pool import Pool, PoolSettings
 from sandbox.protocol import Cancel, Fetch, Prepare, Run, padded
 from sandbox.release.store import Store
 from sandbox.seed import seed_of
+from sandbox.server import Server
 from sandbox.tickets import TicketVerifier
 
 log = logging.getLogger("bpk.domain")
 BODY_BYTES_MAX: Final = 4 * 2**20
 RESULT_BYTES_MAX: Final = 64 * 2**20
 """Of one statement's rows: about a quarter of a million private keys of the greatest length."""
-RUNS_MAX: Final = 1024
-"""Threads that wait for deadlines, more than places; those that price questions are others."""
 SOCKET_PATH_MAX: Final = 100
 PARENT_LOOK_S: Final = 0.3
 
@@ -45,9 +44,7 @@ def application(door: Door) -> FastAPI:
     """The routes of `sandbox.protocol` over `door`."""
     app = FastAPI(title="Baopingkou data domain", openapi_url=None, docs_url=None, redoc_url=None)
 
-    def route(
-        path: str, expected: type[Any], act: Callable[[Any], Any], threads: CapacityLimiter | None = None
-    ) -> None:
+    def route(path: str, expected: type[Any], act: Callable[[Any], Any]) -> None:
         async def answer(request: Request) -> Response:
             body = await _body(request)
             try:
@@ -56,12 +53,12 @@ def application(door: Door) -> FastAPI:
                 record = None
             if record is None:
                 return Response(status_code=400)
-            return _reply(await to_thread.run_sync(act, record, limiter=threads))
+            return _reply(await run_in_threadpool(act, record))
 
         app.add_api_route(path, answer, methods=["POST"])
 
     route("/v1/prepare", Prepare, door.prepare)
-    route("/v1/run", Run, door.run, CapacityLimiter(RUNS_MAX))
+    route("/v1/run", Run, door.run)
     route("/v1/fetch", Fetch, door.fetch)
     route("/v1/cancel", Cancel, lambda cancel: door.cancel(cancel.ticket))
 
@@ -109,9 +106,15 @@ def _reply(record: object) -> Response:
     return Response(padded(dumps(record)), media_type="application/json")
 
 
-def serve(home: Path, socket_path: Path) -> None:
-    """Serves the domain of `home` until it is told to stop. Raises DomainError, OSError, ValueError at start."""
+def serve(home: Path, socket_path: Path | None) -> None:
+    """Serves the domain of `home` until it is told to stop. Raises DomainError, OSError, ValueError at start.
+
+    Listens on `socket_path`, and where domain.toml says so; on one of the two at least.
+    """
     domain = Domain.load(home)
+    if socket_path is None and domain.remote is None:
+        raise DomainError("nothing to listen on: name a Unix socket with --socket, or fill in `[gateway.tls]`")
+    entrance = None if domain.remote is None else Entrance(domain.remote)
     verifier = TicketVerifier(domain.ticket_key)
     state = domain.state
     pool = Pool(_pool_settings(domain))
@@ -120,15 +123,14 @@ def serve(home: Path, socket_path: Path) -> None:
     door = Door(datasets, store, pool, verifier, seed_of(state))
     door.degraded = tuple(sorted(domain.allow_degraded))
     threading.Thread(target=prepare, args=(datasets, pool, door), name="bpk-ingest", daemon=True).start()
-    listener = bind(socket_path)
-    config = uvicorn.Config(application(door), log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+    listeners = [] if socket_path is None else [bind(socket_path)]
     try:
-        uvicorn.Server(config).run(sockets=[listener])
+        Server(application(door), entrance).run(sockets=listeners)
     finally:
         pool.close()
         store.close()
-        with contextlib.suppress(FileNotFoundError):
-            socket_path.unlink()
+        if socket_path is not None:
+            socket_path.unlink(missing_ok=True)
 
 
 def _pool_settings(domain: Domain) -> PoolSettings:

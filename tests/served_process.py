@@ -23,6 +23,11 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 def serve_command(root: Path, port: int = 0) -> list[str]:
     """The command line of `bpk serve` for the home at `root`."""
     command = ["-m", "gateway", "serve", "--home", str(root), "--port", str(port)]
+    return dying_with_us(command)
+
+
+def dying_with_us(arguments: list[str]) -> list[str]:
+    """The command line of Python with these arguments."""
     if threading.current_thread() is not threading.main_thread():
-        return [sys.executable, *command]  # the system means the end of the thread that started it
-    return [sys.executable, "-c", _DIES_WITH_US, str(os.getpid()), *command]
+        return [sys.executable, *arguments]  # the system means the end of the thread that started it
+    return [sys.executable, "-c", _DIES_WITH_US, str(os.getpid()), *arguments]

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from gateway.cli.options import HomeOption, JsonOption, print_json
+
+if TYPE_CHECKING:
+    from gateway.home import Home
+    from gateway.line import Place, Remote
 
 
 def add(app: typer.Typer) -> None:
@@ -59,11 +64,34 @@ def _domains_doctor(home: Path | None) -> dict[str, Any]:
     return said
 
 
+def _valid(place: Remote) -> str:
+    from gateway.errors import Misconfigured
+    from sandbox import tls
+
+    try:
+        until = tls.inspect(place.files, "gateway")
+    except tls.CertificateError as error:
+        raise Misconfigured(str(error)) from error
+    return f"valid until {until:%Y-%m-%d}"
+
+
+def _reached(home: Home, place: Place) -> str:
+    """Raises Fault in words that say what to mend."""
+    from gateway.app import open_domain
+
+    with closing(open_domain(home, place)) as domain:
+        status = domain.status()
+    ready = sum(each.state == "ready" for each in status.datasets)
+    return f"answers; {ready} of {len(status.datasets)} datasets are ready"
+
+
 def _home_checks(root: Path, domain: dict[str, Any]) -> list[dict[str, Any]]:
+    from gateway.app import elsewhere
     from gateway.catalog import Catalog
     from gateway.errors import Fault
     from gateway.home import open_home, read_private_key
     from gateway.identity.keys import load_keys
+    from gateway.line import Remote
 
     def tried(name: str, act: Any) -> dict[str, Any]:
         try:
@@ -76,9 +104,14 @@ def _home_checks(root: Path, domain: dict[str, Any]) -> list[dict[str, Any]]:
         return found
     home = open_home(root)
     settings = home.settings
-    if settings.domain.socket is None:  # else the data domain is on another machine, and so is its file
+    if not settings.domain.elsewhere:  # else its file may be on another machine
         found.append({"name": "domain", **domain})
     private = (settings.audit.checkpoint_key, settings.domain.ticket_key)
+    if (place := elsewhere(home)) is not None:
+        if isinstance(place, Remote):
+            found.append(tried("certificates", lambda: _valid(place)))
+        if found[-1]["ok"]:
+            found.append(tried("data domain", lambda: _reached(home, place)))
     found.append(tried("policies", lambda: f"{len(Catalog.load(home.policies).policies)} datasets"))
     found.append(tried("token keys", lambda: f"{len(load_keys(settings.tokens.keys, home.path))} accepted"))
     found.append(

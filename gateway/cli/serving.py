@@ -1,4 +1,4 @@
-"""init, serve, sandbox serve, sandbox ingest."""
+"""init, serve, and the data domain's own commands."""
 
 from __future__ import annotations
 
@@ -77,17 +77,40 @@ def _follow(parent: int) -> None:
 
 @sandbox.command("serve")
 def sandbox_serve(
-    socket: Annotated[Path, typer.Option("--socket", help="Path of the Unix socket, in a folder of mode 0700.")],
+    socket: Annotated[
+        Path | None, typer.Option("--socket", help="Path of a Unix socket, in a folder of mode 0700.")
+    ] = None,
     home: HomeOption = None,
 ) -> None:
-    """Serve the data domain alone; gateway.toml of the other side names the socket."""
-    raise typer.Exit(_sandbox("serve", home, "--socket", str(socket)))
+    """Serve the data domain alone: on a Unix socket, over TLS where domain.toml says so, or both."""
+    command = _sandbox_command("serve", home, *([] if socket is None else ["--socket", str(socket)]))
+    os.execv(command[0], command)  # noqa: S606  # signals are for the service itself
 
 
 @sandbox.command("ingest")
 def sandbox_ingest(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Publish the snapshots that domain.toml names, and print the custodian's report."""
     raise typer.Exit(_sandbox("ingest", home, *(["--json"] if as_json else [])))
+
+
+@sandbox.command("certificates")
+def sandbox_certificates(
+    folder: Annotated[Path, typer.Argument(help="Where authority/, domain/ and gateway/ are, or will be.")],
+    domain: Annotated[str, typer.Option("--domain", help="The name of the data domain.")] = "domain.baopingkou",
+    gateway: Annotated[str, typer.Option("--gateway", help="The name of the gateway.")] = "gateway.baopingkou",
+    days: Annotated[int, typer.Option("--days", min=1, max=825, help="How long they are valid.")] = 397,
+    as_json: JsonOption = False,
+) -> None:
+    """Make certificates for both sides, or renew them: for a trial or a small deployment."""
+    named = ["--domain", domain, "--gateway", gateway, "--days", str(days), *(["--json"] if as_json else [])]
+    command = [sys.executable, "-m", "sandbox", "certificates", str(folder), *named]
+    raise typer.Exit(subprocess.run(command, check=False).returncode)
+
+
+@sandbox.command("doctor")
+def sandbox_doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Say which isolation layers hold here, and whether domain.toml and its certificates can be served."""
+    raise typer.Exit(_sandbox("doctor", home, *(["--json"] if as_json else [])))
 
 
 @sandbox.command("tally")
@@ -104,8 +127,10 @@ def sandbox_tally(
 
 
 def _sandbox(command: str, home: Path | None, *more: str) -> int:
+    return subprocess.run(_sandbox_command(command, home, *more), check=False).returncode
+
+
+def _sandbox_command(command: str, home: Path | None, *more: str) -> list[str]:
     if home is None:
         raise typer.BadParameter("name the home with --home or BPK_HOME")
-    return subprocess.run(
-        [sys.executable, "-m", "sandbox", command, "--home", str(home), *more], check=False
-    ).returncode
+    return [sys.executable, "-m", "sandbox", command, "--home", str(home), *more]

@@ -13,7 +13,6 @@ from gateway.cases import Doors
 from gateway.catalog import Catalog
 from gateway.domain import Domain, Unreachable
 from gateway.errors import Fault
-from gateway.identity.issuer import Issuer, Published
 from gateway.store import NotWritten, Store
 from sandbox.protocol import Status
 
@@ -32,23 +31,16 @@ class Ready:
 class Readiness:
     """Looks at the data domain and the store at most twice a second, whoever asks how often."""
 
-    def __init__(  # noqa: PLR0913, PLR0917  # everything that can be missing
-        self,
-        domain: Domain,
-        store: Store,
-        catalog: Catalog,
-        doors: Doors,
-        ledger: Ledger,
-        issuer: Issuer | None = None,
-    ) -> None:
+    def __init__(self, domain: Domain, store: Store, catalog: Catalog, doors: Doors, ledger: Ledger) -> None:
         self._domain = domain
         self._store = store
         self._catalog = catalog
         self._doors = doors
         self._ledger = ledger
-        self._issuer = issuer
         self._lock = Lock()
         self._seen: tuple[float, Status | None] = (float("-inf"), None)
+        self._silent = ""
+        """Why the data domain did not tell its status, in words for whoever runs the gateway."""
         self._writing = Lock()
         self._tried: tuple[float, str] = (float("-inf"), "ready")
 
@@ -63,13 +55,12 @@ class Readiness:
         isolated = (bool(layers) and not walls) or not datasets
         writable = status is not None and status.writable
         answering = writable and isolated and not waiting and not every_one_refused
-        issuer = None if self._issuer is None else self._issuer.look()
-        ready = answering and store == "ready" and (issuer is None or issuer.state != "none")
+        ready = answering and store == "ready"
         body = {
             "ready": ready,
             "store": store,
             "domain": _domain(status, isolated=isolated),
-            "issuer": _issuer(issuer),
+            "domain_reason": self._silent,
             "isolation": [
                 {"name": layer.name, "required": layer.required, "active": layer.active, "reason": layer.reason}
                 for layer in layers
@@ -89,9 +80,12 @@ class Readiness:
             when, status = self._seen
             if time.monotonic() - when > FRESH_S:
                 try:
-                    status = self._domain.status()
-                except Unreachable:
-                    status = None
+                    status, silent = self._domain.status(), ""
+                except Unreachable as error:
+                    status, silent = None, str(error)
+                if silent and silent != self._silent:
+                    _log.error("not ready: %s", silent)
+                self._silent = silent
                 self._seen = (time.monotonic(), status)
             return status
 
@@ -137,14 +131,6 @@ class Readiness:
             return "refused", "its ledger and its log disagree"
         door = self._doors.of(name)
         return ("ready" if door.state == "open" else door.state), door.reason
-
-
-def _issuer(published: Published | None) -> dict[str, Any] | None:
-    """The keys of the issuer, where it publishes them: how many, how old, and why they are not newer."""
-    if published is None:
-        return None
-    age_s = None if published.age_s is None else int(published.age_s)
-    return {"state": published.state, "keys": published.keys, "age_s": age_s, "reason": published.reason}
 
 
 def _domain(status: Status | None, *, isolated: bool) -> str:

@@ -260,10 +260,5 @@ _SEATS: Final[tuple[Step, ...]] = (
     ),
 )
 
-_DECLARED: Final[tuple[Step, ...]] = (
-    # what the log said last of each policy and licence; where it is lost, it is said again
-    Table("declared", "name TEXT PRIMARY KEY, said TEXT NOT NULL", by_key=True),
-)
-
-SCHEMAS: Final[tuple[tuple[Step, ...], ...]] = ((*_LEDGER, *_LOG, *_GUARDS), _CELLS, _SEATS, _DECLARED)
+SCHEMAS: Final[tuple[tuple[Step, ...], ...]] = ((*_LEDGER, *_LOG, *_GUARDS), _CELLS, _SEATS)
 """SCHEMAS[n] leads from schema n to schema n + 1."""

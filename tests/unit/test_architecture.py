@@ -24,10 +24,13 @@ ALLOWED = {
     "typer": ("gateway/cli/",),
     "rich": ("gateway/cli/",),
     "psycopg": ("gateway/stores/postgres.py",),
-    "httpx": ("gateway/domain.py", "gateway/cli/client.py", "gateway/identity/fetch.py"),
+    "httpx": ("gateway/cli/client.py",),
+    "httpcore": ("gateway/line.py",),
 }
 """Library -> folders and files that may import it. duckdb in `worker.py`: a zygote imports it before it forks."""
-GATEWAY_MAY_SEE = re.compile(r"sandbox(\.(protocol|codec|notes|relational(\.(nodes|expressions|canonical|normal))?))?$")
+GATEWAY_MAY_SEE = re.compile(
+    r"sandbox(\.(protocol|codec|notes|tls|tls_words|relational(\.(nodes|expressions|canonical|normal))?))?$"
+)
 
 
 def imports(source: str) -> set[str]:

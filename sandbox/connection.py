@@ -1,0 +1,131 @@
+"""One HTTP connection of the domain's door, held to its time, whoever speaks on it.
+
+uvicorn's own protocol waits for ever for a request that begins and does not end, and for a reader that does not read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from sandbox.tls import names
+
+REQUEST_S: Final = 20.0
+"""From a connection's start, or a request's first byte, to the request's last one."""
+STALL_S: Final = 30.0
+"""How long a reply may wait for a peer that reads nothing of it."""
+LIFE_S: Final = 600.0
+"""After that a connection ends with its next reply, so that its peer has to show a certificate again."""
+TURN_AWAY_S: Final = 2.0
+_TURNED_AWAY: Final = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+def encrypted(transport: asyncio.Transport) -> bool:
+    return transport.get_extra_info("ssl_object") is not None
+
+
+class Connection(H11Protocol):
+    """On the Unix socket, whose folder says who may connect."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._request: asyncio.TimerHandle | None = None
+        self._stall: asyncio.TimerHandle | None = None
+        self._until = float("inf")
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._request = self.loop.call_later(REQUEST_S, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        if self._request is None:
+            self._request = self.loop.call_later(REQUEST_S, self.transport.abort)
+        super().data_received(data)
+        if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
+            self._end_request()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stall = self.loop.call_later(STALL_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._end_stall()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_request()
+        self._end_stall()
+        super().connection_lost(exc)
+
+    def _end_request(self) -> None:
+        if self._request is not None:
+            self._request.cancel()
+            self._request = None
+
+    def _end_stall(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+
+
+class RemoteConnection(Connection):
+    """Over TLS, from a peer whose certificate the authority has signed. Only the one that is called `client` is served.
+
+    `left` is told when it has ended.
+    """
+
+    def __init__(self, *args: Any, client: str, left: Callable[[RemoteConnection], None], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._client = client
+        self._left = left
+        self._welcome = False
+        served = self.app
+
+        async def ending(scope: Any, receive: Any, send: Any) -> None:
+            async def out(message: Any) -> None:
+                if message["type"] == "http.response.start" and self.loop.time() > self._until:
+                    message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+                await send(message)
+
+            await served(scope, receive, out)
+
+        self.app = ending
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if not encrypted(transport):  # never: but nothing is served without TLS
+            transport.abort()
+            return
+        known_as = names(transport.get_extra_info("peercert"))
+        self._welcome = self._client in known_as
+        self._until = self.loop.time() + LIFE_S
+        if not self._welcome:
+            shown = ", ".join(f"`{each[:100]}`" for each in known_as[:3]) or "no name"
+            logging.getLogger("bpk.domain").warning(
+                "a peer at %s was turned away: its certificate is for %s, not for `%s`",
+                (self.client or ("?",))[0],
+                shown,
+                self._client,
+            )
+            self._end_request()
+            self._request = self.loop.call_later(TURN_AWAY_S, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        if self._welcome:
+            super().data_received(data)
+        elif not self.transport.is_closing():
+            self.transport.write(_TURNED_AWAY)
+            self.transport.close()
+
+    def end_soon(self) -> None:
+        """With the next reply: a certificate was renewed."""
+        self._until = float("-inf")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._left(self)
+        super().connection_lost(exc)
