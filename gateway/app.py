@@ -31,9 +31,12 @@ from gateway.errors import Misconfigured, NotReady
 from gateway.home import Home, read_private_key
 from gateway.http.health import Readiness
 from gateway.http.metrics import Metrics
+from gateway.http.readings import Readings
 from gateway.http.routes import create
 from gateway.http.security import Rate
 from gateway.http.service import Service
+from gateway.identity.fetch import fetcher
+from gateway.identity.issuer import Issuer, KeyRing
 from gateway.identity.keys import load_keys
 from gateway.identity.token import Verifier
 from gateway.keeper import Keeper
@@ -83,6 +86,15 @@ def open_domain(home: Home, door: Place) -> Domain:
     return Domain(door, key, prepare_s_max=settings.prepare_s_max, run_s_max=settings.run_s_max)
 
 
+def open_issuer(home: Home) -> Issuer | None:
+    """Where the home's tokens come from, if it publishes its keys; not fetched yet. Raises Misconfigured."""
+    tokens = home.settings.tokens
+    if tokens.jwks is None:
+        return None
+    ca_file = None if tokens.jwks.ca_file is None else home.path(tokens.jwks.ca_file)
+    return Issuer(tokens, fetcher(tokens.jwks.timeout_s, ca_file))
+
+
 @dataclass(frozen=True, slots=True)
 class Gateway:
     """Everything of a running gateway that has to be ended."""
@@ -93,9 +105,12 @@ class Gateway:
     domain: Domain
     opening: Opening
     keeper: Keeper
+    issuer: Issuer | None
 
     def close(self) -> None:
         """After the last request, and after the data domain's own end."""
+        if self.issuer is not None:
+            self.issuer.stop()
         self.opening.stop()
         self.running.join()
         self.keeper.stop()
@@ -106,12 +121,15 @@ class Gateway:
 def build(home: Home, domain: Domain) -> Gateway:
     """The gateway of `home`, over a data domain that may still be starting. Raises Misconfigured, NotReady."""
     catalog = Catalog.load(home.policies)
-    verifier = Verifier(home.settings.tokens, load_keys(home.settings.tokens.keys, home.path))
+    tokens, issuer = home.settings.tokens, open_issuer(home)
+    verifier = Verifier(tokens, KeyRing(load_keys(tokens.keys, home.path), issuer))
     store, log = open_log(home, lambda: domain.degraded)
     ledger = Ledger(log)
     recovered = recover(store, ledger, log)
     for dataset, why in recovered.frozen.items():
         _log.error("%s is closed: %s", dataset, why)
+    with store.transaction() as tx:
+        log.end_licences(tx, frozenset(licence.licence for licence in catalog.licences))
     doors, metrics, limits = Doors(), Metrics(), home.settings.limits
     running = Running(limits.running_max, limits.open_running_max)
     outcomes = Outcomes(catalog, domain, store, ledger, log, running, today)
@@ -120,20 +138,24 @@ def build(home: Home, domain: Domain) -> Gateway:
     opening = Opening(domain, doors, catalog.cases, Attempt(catalog.policies, domain))
 
     def stop() -> None:
+        if issuer is not None:
+            issuer.stop()
         opening.stop()
         running.drain(DRAIN_S)
 
     service = Service(
         verifier=verifier,
+        issuer=issuer,
         pipeline=pipeline,
         outcomes=outcomes,
         catalog=catalog,
         store=store,
         ledger=ledger,
         log=log,
-        readiness=Readiness(domain, store, catalog, doors, ledger),
+        readiness=Readiness(domain, store, catalog, doors, ledger, issuer),
         metrics=metrics,
         rate=Rate(limits.requests_per_minute_max),
+        readings=Readings(),
         limits=limits,
         today=today,
         stop=stop,
@@ -142,7 +164,9 @@ def build(home: Home, domain: Domain) -> Gateway:
     keeper = Keeper(store, ledger)
     if not recovered.alone:
         keeper.start()
-    return Gateway(create(service), running, store, domain, opening, keeper)
+    if issuer is not None:
+        issuer.start()
+    return Gateway(create(service), running, store, domain, opening, keeper, issuer)
 
 
 def serve(home: Home, port: int | None, ready: Callable[[str], None]) -> None:
@@ -172,6 +196,7 @@ def serve(home: Home, port: int | None, ready: Callable[[str], None]) -> None:
             gateway.app,
             log_config=None,
             access_log=False,
+            proxy_headers=False,  # else a header of the caller's would be taken for its address
             server_header=False,
             timeout_graceful_shutdown=int(DRAIN_S),
             timeout_keep_alive=30,

@@ -35,6 +35,8 @@ class Ask:
     """The idempotency key."""
     request_hash: str
     """Of everything in the body that shapes the answer."""
+    deadline_ms: int | None = None
+    """The answer comes no sooner than so long after the charge."""
 
     @property
     def texts(self) -> dict[str, str]:

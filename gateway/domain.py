@@ -54,12 +54,17 @@ class Domain:
         self.degraded: tuple[str, ...] | None = None
         """The isolation layers that the data domain does without, as it told last; None before it has told."""
 
-    def prepare(self, question: Question, *, reserve: bool, accuracy: Accuracy | None = None) -> Prepared:
-        """Free. With `accuracy` the price is at most the question's epsilon, else exactly that.
+    def prepare(
+        self, question: Question, *, reserve: bool, accuracy: Accuracy | None = None, deadline_ms: int | None = None
+    ) -> Prepared:
+        """Free. With `accuracy` the price is at most the question's epsilon, else exactly that. With `deadline_ms` the
+        answer comes no sooner than so long after the charge.
 
         Raises Refusal in the domain's words, Unreachable.
         """
-        prepared = self._ask("/v1/prepare", Prepare(question, reserve, accuracy), self._prepare_s, Prepared)
+        prepared = self._ask(
+            "/v1/prepare", Prepare(question, reserve, accuracy, deadline_ms), self._prepare_s, Prepared
+        )
         if prepared.plan_digest != question.plan_digest:
             raise Unreachable("the data domain priced another question")
         epsilon = prepared.price.epsilon
@@ -70,11 +75,13 @@ class Domain:
         self._hear(prepared.degraded)
         return prepared
 
-    def run(self, ticket: Ticket, question: Question, reservation: str | None) -> Released | None:
-        """After the charge. None is the one constant failure, whatever caused it."""
+    def run(self, ticket: Ticket, question: Question, prepared: Prepared) -> Released | None:
+        """After the charge, in the place and at the deadline that were prepared. None is the one constant failure,
+        whatever caused it."""
         signature = self._key.sign(TICKET_CONTEXT + codec.dumps(ticket)).hex()
         try:
-            return self._ask("/v1/run", Run(ticket, signature, question, reservation), self._run_s, Released)
+            run = Run(ticket, signature, question, prepared.reservation, prepared.deadline_ms)
+            return self._ask("/v1/run", run, self._run_s + (prepared.deadline_ms or 0) / 1000, Released)
         except (Unreachable, Refusal):
             return None
 

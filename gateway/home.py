@@ -72,6 +72,7 @@ def open_home(root: Path) -> Home:
         home.path(read.audit.checkpoint_key),
         home.path(read.domain.ticket_key),
         *(home.path(key.file) for key in read.tokens.keys),
+        *([home.path(ca)] if read.tokens.jwks is not None and (ca := read.tokens.jwks.ca_file) is not None else []),
     ]
     if read.domain.tls is not None:
         needed += [

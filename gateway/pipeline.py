@@ -33,6 +33,7 @@ from gateway.errors import NotReady, Refusal
 from gateway.identity.roles import Caller
 from gateway.outcomes import Outcomes
 from gateway.reuse import own_release
+from gateway.right import Right
 from gateway.running import Running
 from gateway.sql.limits import SqlLimits
 from gateway.sql.read import read
@@ -60,7 +61,7 @@ class _Charged:
     row: QueryRow
     ticket: Ticket
     question: Question
-    reservation: str | None
+    prepared: Prepared
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class Pipeline:
         admitted = self._admit(ask, trail)
         if (opened_by := _opened_by(admitted)) is not None:
             self.running.require_room(opened_by)  # before a worker is held for it
-        prepared = self.domain.prepare(admitted.question, reserve=True, accuracy=ask.accuracy)
+        prepared = self._prepare(admitted, ask, reserve=True)
         trail.snapshot = prepared.snapshot
         try:
             return self._reuse_or_run(ask, trail, admitted.priced(prepared.price.epsilon), prepared)
@@ -129,7 +130,7 @@ class Pipeline:
         trail = _Trail()
         try:
             admitted = self._admit(ask, trail)
-            prepared = self.domain.prepare(admitted.question, reserve=False, accuracy=ask.accuracy)
+            prepared = self._prepare(admitted, ask, reserve=False)
             _require_page(ask, admitted, prepared)
             admitted = admitted.priced(prepared.price.epsilon)
             stored = self._stored(admitted, prepared, ask.caller)
@@ -205,6 +206,11 @@ class Pipeline:
         self.doors.require_open(query.dataset)
         return admitted
 
+    def _prepare(self, admitted: AdmittedQuery, ask: Ask, *, reserve: bool) -> Prepared:
+        return self.domain.prepare(
+            admitted.question, reserve=reserve, accuracy=ask.accuracy, deadline_ms=ask.deadline_ms
+        )
+
     def _stored(self, admitted: AdmittedQuery, prepared: Prepared, caller: Caller) -> tuple[Stored, Released] | None:
         """The stored release that answers already, if this caller may have it."""
         if prepared.release is None or prepared.release_hash is None:
@@ -240,7 +246,7 @@ class Pipeline:
             _require_cells(tx, admitted, prepared.cells)
             row = self.ledger.charge(tx, asked, scopes, prepared.price, texts=texts)
             self.running.promise(row.id, _opened_by(admitted))  # before others can see the charge
-        return _Charged(row, ticket, admitted.question, prepared.reservation)
+        return _Charged(row, ticket, admitted.question, prepared)
 
     def _start(self, charged: _Charged) -> Begun:
         row = charged.row
@@ -249,7 +255,7 @@ class Pipeline:
     def _finish(self, charged: _Charged) -> dict[str, Any]:
         """Runs what was charged. Never raises: whatever breaks, the caller gets the constant failure."""
         try:
-            released = self.domain.run(charged.ticket, charged.question, charged.reservation)
+            released = self.domain.run(charged.ticket, charged.question, charged.prepared)
             row = self.outcomes.record(charged.row.id, released)
             if released is None or row.state != "answered":
                 return answer.state(row)
@@ -305,6 +311,7 @@ def _asked(ask: Ask, admitted: AdmittedQuery, prepared: Prepared, query_id: str)
         snapshot=prepared.snapshot,
         question=codec.dumps(question).decode(),
         ticket=f"tkt_{token_hex(16)}",
+        right=Right(question.mode, admitted.policy.supply, admitted.licence),
     )
 
 

@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, get_args
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from gateway.errors import Misconfigured
 from sandbox import tls
 
-Algorithm = Literal["EdDSA", "ES256"]
+Algorithm = Literal["EdDSA", "ES256", "PS256", "RS256"]
+ALGORITHMS: Final[tuple[Algorithm, ...]] = get_args(Algorithm)
+LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 RelativePath = Annotated[str, Field(min_length=1, max_length=1000)]
 """A path as written in the file: relative to the home, or absolute."""
+Claim = Annotated[str, Field(pattern=r"^[A-Za-z0-9_:/.-]{1,100}$")]
+
+
+def require_safe(address: str) -> None:
+    """Raises ValueError unless nobody on the way can change what comes from there: https, or this machine itself."""
+    try:
+        parts = urlsplit(address)
+        safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
+        plain = bool(parts.hostname) and not (parts.username or parts.password or parts.fragment) and parts.port != 0
+    except ValueError:
+        safe = plain = False
+    if not safe or not plain or not address.isascii() or not address.isprintable() or " " in address:
+        raise ValueError(f"`{address}` is no address with https (http is for this machine alone)")
 
 
 class _Section(BaseModel):
@@ -34,20 +50,55 @@ class TokenKey(_Section):
     file: RelativePath
 
 
+class Jwks(_Section):
+    """Where the issuer publishes its keys, and what is done while it does not answer."""
+
+    discovery: bool = False
+    """The issuer's `/.well-known/openid-configuration` names the address, on the issuer's own host."""
+    url: Name | None = None
+    algorithms: Annotated[list[Algorithm], Field(min_length=1, max_length=4)] = ["EdDSA", "ES256"]
+    """What a published key may sign by. A key has one; what a token says of it counts for nothing."""
+    refresh_s: Annotated[int, Field(ge=30, le=86_400)] = 300
+    stale_s_max: Annotated[int, Field(ge=60, le=604_800)] = 86_400
+    """How long the last keys serve on when newer ones cannot be had; then nobody is let in."""
+    timeout_s: Annotated[int, Field(ge=1, le=30)] = 5
+    ca_file: RelativePath | None = None
+    """Certificates (PEM) that vouch for the issuer's, in place of the public ones."""
+
+    @model_validator(mode="after")
+    def _one_address(self) -> Jwks:
+        if self.discovery == (self.url is not None):
+            raise ValueError("give either `discovery = true` or `url`")
+        if self.url is not None:
+            require_safe(self.url)
+        if self.stale_s_max < self.refresh_s:
+            raise ValueError("`stale_s_max` is shorter than `refresh_s`")
+        return self
+
+
 class Tokens(_Section):
     issuer: Name
     audience: Name = "baopingkou"
+    type: Literal["at+jwt", "jwt"] = "at+jwt"
+    """What the header's `typ` must say. `jwt` also lets plain JWTs in, for issuers that mark nothing."""
     roles_claim: Annotated[str, Field(pattern=r"^[A-Za-z0-9_:/-]+(\.[A-Za-z0-9_:/-]+){0,4}$")] = "roles"
     """Dotted where the issuer nests its roles: `realm_access.roles`."""
+    subject_claim: Claim = "sub"
+    id_claim: Claim = "jti"
     leeway_s: Annotated[int, Field(ge=0, le=300)] = 30
     lifetime_s_max: Annotated[int, Field(ge=60, le=31_622_400)] = 86_400
-    keys: Annotated[list[TokenKey], Field(min_length=1, max_length=50)]
+    keys: Annotated[list[TokenKey], Field(max_length=50)] = []
+    jwks: Jwks | None = None
 
     @model_validator(mode="after")
-    def _kids_are_unique(self) -> Tokens:
+    def _somebody_can_sign(self) -> Tokens:
         kids = [key.kid for key in self.keys]
         if len(set(kids)) != len(kids):
             raise ValueError("two keys have the same `kid`")
+        if not kids and self.jwks is None:
+            raise ValueError("nobody can sign: give `tokens.keys` or `tokens.jwks`")
+        if self.jwks is not None and self.jwks.discovery:
+            require_safe(self.issuer)
         return self
 
 

@@ -51,15 +51,17 @@ class Deadlines:
     rows_about: Mapping[str, int]
     """table -> public order of magnitude of its rows, in the custodian's word."""
 
-    def of(self, relation: Relation, work: Work, policy: Policy) -> int | None:
-        """The deadline in ms of a question over `relation`: the first that leaves it time enough, else the last.
+    def of(self, relation: Relation, work: Work, policy: Policy, least_ms: int = 0) -> int | None:
+        """The deadline in ms of a question over `relation`: the first that leaves it time enough, and is not before
+        `least_ms`, which whoever asks may choose; else the last.
 
-        A function of plan, policy and the custodian's word alone.
+        A function of plan, policy, the custodian's word and the question alone.
         """
         if not self.choices_ms:
             return None
         about_ms = 1000 * self._seconds(relation, work, policy)
-        return next((each for each in self.choices_ms if about_ms <= each * DECIDED), self.choices_ms[-1])
+        enough = (each for each in self.choices_ms if each >= least_ms and about_ms <= each * DECIDED)
+        return next(enough, self.choices_ms[-1])
 
     def _seconds(self, relation: Relation, work: Work, policy: Policy) -> float:
         nodes = list(walk(relation))

@@ -96,7 +96,7 @@ class Door:
             release_hash=stored[1] if stored else None,
             reservation=reservation,
             degraded=self._done_without(each_at_deadline=bool(served.deadlines.choices_ms)),
-            deadline_ms=_deadline(request.question, regime, job, served),
+            deadline_ms=_deadline(request, regime, job, served),
             audience=self._verifier.audience,
             cells=described.cells,
         )
@@ -127,7 +127,7 @@ class Door:
             return Failed()
         if state != "fresh":
             return self._again(state, question)
-        deadline_ms = _deadline(question, regime, job, served)
+        deadline_ms = _deadline(request, regime, job, served)
         if deadline_ms is None:
             return self._release(request, regime, job, served, self._free)
         return self._due(request, regime, job, served).answer(began, deadline_ms)
@@ -229,7 +229,7 @@ class Door:
         return Due(
             work=lambda: self._release(request, regime, job, served, self._clear),
             stop=lambda: self._stop(ticket),
-            give_up=lambda: self._store.lose(ticket),
+            give_up=lambda: self._lost(ticket),
             free=lambda: self._free(ticket),
             late=Failed(),
         )
@@ -250,8 +250,16 @@ class Door:
             return self._answer(stored, request.question)
         except Exception as error:  # every cause must look the same; the class alone is logged
             log.error("job %s failed: %s", ticket, type(error).__name__)
-            self._store.lose(ticket)
+            self._lost(ticket)
             return Failed()
+
+    def _lost(self, ticket: str) -> bool:
+        """Whether the ticket has failed for good. Where that cannot be written it has: the next start says so too."""
+        try:
+            return self._store.lose(ticket)
+        except (sqlite3.Error, OSError) as error:
+            log.error("the failure of %s could not be kept: %s", ticket, type(error).__name__)
+            return True
 
     def _run(self, request: Run, regime: Regime[Any], job: object, served: Served) -> Stored:
         worker = self._pool.take(request.reservation, request.question.dataset)
@@ -283,7 +291,11 @@ class Door:
             worker.close()
 
 
-def _deadline(question: Question, regime: Regime[Any], job: object, served: Served) -> int | None:
+def _deadline(request: Prepare | Run, regime: Regime[Any], job: object, served: Served) -> int | None:
     """In ms: a function of question, policy and public metadata, as everything that `prepare` tells."""
     work = regime.work(job, served)
-    return None if work is None else served.deadlines.of(question.plan, work, served.policy)
+    return (
+        None
+        if work is None
+        else served.deadlines.of(request.question.plan, work, served.policy, request.deadline_ms or 0)
+    )

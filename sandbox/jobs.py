@@ -34,6 +34,8 @@ class Start:
     jobs_cpu_s: int
     result_bytes_max: int
     allow_degraded: tuple[str, ...]
+    group: str = ""
+    """Path of the control group to join, if there is one."""
 
 
 def process_bytes(memory_mb: int) -> int:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.engine.snapshot import make_empty
+from sandbox.groups import Groups
 from sandbox.jobs import Start, process_bytes
 from sandbox.lockdown.walls import ENGINE
 from sandbox.protocol import RESERVATION_S, Layer
@@ -28,6 +29,8 @@ _LOOK_S = 1.0
 _RETRY_S = 1.0
 _ZYGOTE_S = 30.0
 _REFILL_S = 20.0
+_SPARE_THREADS = 16
+"""Of a worker, beyond those that compute."""
 _HOLD_S = 0.25
 """How long a worker that was taken keeps its successor waiting: to start one takes the processor that it needs."""
 
@@ -71,6 +74,7 @@ class Pool:
     def __init__(self, settings: PoolSettings) -> None:
         self._settings = settings
         self._spill = SpillRoot(settings.spill)
+        self._groups = Groups()
         self._lock = threading.Condition()
         self._files: dict[str, Path] = {}
         self._warm: dict[str, list[Worker]] = {}
@@ -179,6 +183,7 @@ class Pool:
             worker.close()
         self._bury()
         self._spill.close()
+        self._groups.close()
 
     def _acquire(self, dataset: str) -> Worker | None:
         while True:
@@ -255,6 +260,7 @@ class Pool:
         except ZygoteGone:
             ours.close()
             SpillRoot.wipe(spill)
+            self._groups.remove(spill.name)
             raise
         worker = Worker(
             dataset,
@@ -282,6 +288,7 @@ class Pool:
             jobs_cpu_s=(settings.threads + 2) * (settings.wall_ms // 1000 + 1) + 2,
             result_bytes_max=settings.result_bytes_max,
             allow_degraded=tuple(sorted(settings.allow_degraded)),
+            group=self._groups.make(spill.name, settings.process_bytes, settings.threads + _SPARE_THREADS),
         )
 
     def _await_zygote(self) -> Zygote:
@@ -312,6 +319,7 @@ class Pool:
         for worker, spill in dying:
             worker.end()
             SpillRoot.wipe(spill)
+            self._groups.remove(spill.name)
 
     def _give_back(self, worker: Worker) -> None:
         """A worker that served nothing may wait again."""

@@ -96,6 +96,8 @@ class Prepare:
     question: Question
     reserve: bool
     accuracy: Accuracy | None = None
+    deadline_ms: int | None = None
+    """The question may be given more time than it has by itself: the first of the dataset's deadlines from here on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +156,8 @@ class Run:
     """Hex Ed25519 over `b"bpk-ticket-v1\\n" + codec.dumps(ticket)`."""
     question: Question
     reservation: str | None
+    deadline_ms: int | None = None
+    """As it was prepared; the answer comes no sooner."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -36,6 +37,8 @@ log = logging.getLogger("bpk.domain")
 BODY_BYTES_MAX: Final = 4 * 2**20
 RESULT_BYTES_MAX: Final = 64 * 2**20
 """Of one statement's rows: about a quarter of a million private keys of the greatest length."""
+RUNS_MAX: Final = 1024
+"""Threads that wait for deadlines, more than places; those that price questions are others."""
 SOCKET_PATH_MAX: Final = 100
 PARENT_LOOK_S: Final = 0.3
 
@@ -44,7 +47,9 @@ def application(door: Door) -> FastAPI:
     """The routes of `sandbox.protocol` over `door`."""
     app = FastAPI(title="Baopingkou data domain", openapi_url=None, docs_url=None, redoc_url=None)
 
-    def route(path: str, expected: type[Any], act: Callable[[Any], Any]) -> None:
+    def route(
+        path: str, expected: type[Any], act: Callable[[Any], Any], threads: CapacityLimiter | None = None
+    ) -> None:
         async def answer(request: Request) -> Response:
             body = await _body(request)
             try:
@@ -53,12 +58,12 @@ def application(door: Door) -> FastAPI:
                 record = None
             if record is None:
                 return Response(status_code=400)
-            return _reply(await run_in_threadpool(act, record))
+            return _reply(await to_thread.run_sync(act, record, limiter=threads))
 
         app.add_api_route(path, answer, methods=["POST"])
 
     route("/v1/prepare", Prepare, door.prepare)
-    route("/v1/run", Run, door.run)
+    route("/v1/run", Run, door.run, CapacityLimiter(RUNS_MAX))
     route("/v1/fetch", Fetch, door.fetch)
     route("/v1/cancel", Cancel, lambda cancel: door.cancel(cancel.ticket))
 

@@ -142,6 +142,7 @@ def confinement_of(start: Start, parent: int) -> Confinement:
         own_uid=True,
         parent=parent,
         limits=NEEDED_FILES,
+        group=Path(start.group) if start.group else None,
     )
 
 

@@ -94,6 +94,8 @@ class World:
     schema: Schema
     connection: duckdb.DuckDBPyConnection
     units: int
+    text: str = ""
+    """Of the policy, where it is kept."""
 
     def rows(self, lowered: Lowered, without: int | None = None) -> list[tuple[Value, ...]]:
         """What the worker would return, over all units or all but one."""

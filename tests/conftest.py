@@ -1,8 +1,10 @@
-"""Its folder is where tests find what they share: here, a store of each kind."""
+"""Its folder is where tests find what they share: here, a store of each kind, and a folder in memory."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -14,6 +16,7 @@ from gateway.stores.sqlite import SqliteStore
 from tests import postgres_server
 from tests.postgres_server import Server
 
+MEMORY = Path("/dev/shm")
 STORES = ("sqlite", pytest.param("postgresql", marks=postgres_server.needed))
 
 
@@ -39,3 +42,13 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Calla
             return stack.enter_context(contextlib.closing(make()))
 
         yield opened
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """An empty folder in memory where the system has one: for what is written thousands of times and thrown away."""
+    if not os.access(MEMORY, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="bpk-test-", dir=MEMORY) as folder:
+        yield Path(folder)

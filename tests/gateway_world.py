@@ -21,7 +21,7 @@ from gateway.cli.tokens import issue_token
 from gateway.domain import Domain, Unreachable
 from gateway.home import Home, read_private_key
 from gateway.http.service import Service
-from gateway.identity.roles import Caller
+from gateway.identity.roles import Caller, Role
 from gateway.outcomes import Outcomes
 from gateway.pipeline import Pipeline
 from sandbox.protocol import DatasetStatus, Layer, Prepared, Price, Question, Released, Status, Ticket
@@ -42,11 +42,11 @@ class ScriptedDomain(Domain):
         self.digest: str | None = None
         """Of the policy that it says it holds; unreachable without one."""
 
-    def prepare(self, question: Question, *, reserve: bool, accuracy: object = None) -> Prepared:
+    def prepare(self, question: Question, *, reserve: bool, **_: object) -> Prepared:
         price = Price(question.epsilon, 0, 1_000_000)
         return Prepared(question.plan_digest, price, (), (), (), (), "0" * 64, None, None, None, (), "this run")
 
-    def run(self, ticket: Ticket, question: Question, reservation: str | None) -> Released | None:
+    def run(self, ticket: Ticket, question: Question, prepared: Prepared) -> Released | None:
         return None
 
     def status(self) -> Status:
@@ -85,10 +85,15 @@ class GatewayWorld:
     def records(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.export()[:-1]]
 
+    def token(self, subject: str = "op-a", *roles: Role) -> str:
+        return issue_token(self.home, subject, roles or ("operator",), timedelta(hours=1))
+
     def call(self, method: str, route: str, body: Any = None, subject: str = "op-a", **headers: str) -> httpx.Response:
-        """Over HTTP without a network."""
+        """Over HTTP without a network. Names of headers with `_` for `-`; an empty `Authorization` is left out."""
         given = {name.replace("_", "-"): text for name, text in headers.items()}
-        given["Authorization"] = f"Bearer {issue_token(self.home, subject, ('operator',), timedelta(hours=1))}"
+        if "Authorization" not in given:
+            given["Authorization"] = f"Bearer {self.token(subject)}"
+        given = {name: text for name, text in given.items() if text}
 
         async def send() -> httpx.Response:
             transport = httpx.ASGITransport(app=self.gateway.app)

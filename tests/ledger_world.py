@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -21,10 +21,11 @@ from gateway.budget.cells import Shown, cells_of
 from gateway.budget.ledger import Ledger
 from gateway.budget.loss import Cap, cap
 from gateway.budget.queries import Asked, QueryRow, Stored
+from gateway.right import Right
 from gateway.store import Store, Transaction
 from gateway.stores.sqlite import SqliteStore
 from policies.load import load_text
-from policies.model import Accountant, Dp, Mode, Policy
+from policies.model import Accountant, Dp, Licence, Mode, Policy
 from policies.privacy_loss import DELTA_UNIT, EPSILON_UNIT, rho_for, units_down
 from sandbox.protocol import FREE, Price
 from tests.policy_head import head
@@ -52,6 +53,10 @@ def exact_policy() -> Policy:
     rules = "[release.aggregate]\nunits_min = 10\ncells_max = 30\nwithheld_max = 5\n"
     columns = '[tables.people.columns]\npid = { type = "integer", role = "unit" }\n'
     return load_text(text[: text.index("[release.dp]")] + rules + "[tables.people]\n" + columns, "clinic")
+
+
+def licensed(operator: str, *datasets: str, until: date = date(2099, 12, 31)) -> Licence:
+    return Licence(f"L-{operator}", operator, datasets, ("research",), date(2020, 1, 1), until, {})
 
 
 class Clock:
@@ -108,7 +113,8 @@ class World:
 
     def asked(self, operator: str = "acme", key: str | None = None, request: str = "r", mode: Mode = "dp") -> Asked:
         new = queries.new_query_id()
-        return Asked(new, operator, key, request, self.dataset, mode, HASH, HASH, json.dumps({"sql": "x"}), "t")
+        right = Right(mode, "authorised", licensed(operator, self.dataset))
+        return Asked(new, operator, key, request, self.dataset, mode, HASH, HASH, json.dumps({"sql": "x"}), "t", right)
 
     def exact(self, shown: Shown, release: str = "rel_exact", operator: str = "acme") -> QueryRow:
         """An exact question, answered."""

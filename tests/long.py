@@ -21,6 +21,8 @@ NEIGHBOUR_SEEDS = range(1, 11)
 NEIGHBOUR_PAIRS = 100_000
 REFERENCE_SEEDS = range(1, 5)
 REFERENCE_INTEGERS = 100_000
+REPLAY_SEEDS = range(1, 5)
+REPLAY_PAIRS = 25_000
 EPSILON_PARTS = 8
 EPSILON_SAMPLES = 100_000
 
@@ -43,6 +45,9 @@ def slices() -> list[Slice]:
     for seed in NEIGHBOUR_SEEDS:
         settings = (("BPK_SEED", str(seed)), ("BPK_PAIRS", str(NEIGHBOUR_PAIRS)))
         found.append(Slice(f"neighbours_{seed}", "tests/property/test_neighbours.py", settings))
+    for seed in REPLAY_SEEDS:
+        settings = (("BPK_SEED", str(seed)), ("BPK_REPLAYS", str(REPLAY_PAIRS)))
+        found.append(Slice(f"replays_{seed}", "tests/property/test_record_replay.py", settings))
     for seed in REFERENCE_SEEDS:
         settings = (("BPK_SEED", str(seed)), ("BPK_INTEGERS", str(REFERENCE_INTEGERS)))
         found.append(Slice(f"reference_{seed}", "tests/property/test_engine_agrees_with_reference.py", settings))

@@ -6,6 +6,7 @@ The whole file in memory, roots by the recursive definition, budgets in Fraction
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import hashlib
 import json
 import re
@@ -26,6 +27,9 @@ PRESENT = {  # kind or decision -> fields that are not null beyond v, ledger, se
     "release": None,
     "failure": QUERY | {"code"},
     "cap": {"dataset", "policy_digest", "code", "charges"},
+    "policy": {"dataset", "policy_digest", "code"},
+    "licence": {"code", "licence"},
+    "licence_ended": {"code", "licence"},
     "admin": None,
     "read": None,
 }
@@ -94,20 +98,24 @@ def _leaf(line: bytes) -> bytes:
 
 
 def _records(records: list[dict]) -> None:
-    caps, accountants, decided = {}, {}, {}
+    caps, accountants, decided, modes = {}, {}, {}, {}
+    policies: dict = {}
+    licences: dict = {}
     spent: Counter = Counter()
     charged, paid, ended = set(), set(), set()
     for seq, record in enumerate(records):
-        kind = record["kind"]
-        is_cap = kind == "admin" and str(record["code"]) in ("cap_zcdp", "cap_pure")
-        shape = record["decision"] if kind == "decision" else "cap" if is_cap else kind
-        _fields(record, shape)
-        need(record["v"] == 1 and record["seq"] == seq and record["ledger"] == records[0]["ledger"])
+        kind, query = record["kind"], record["query_id"]
+        shape = _in_force(record, policies, licences)
+        need(record["seq"] == seq and record["ledger"] == records[0]["ledger"])
+        need(record["v"] >= (records[seq - 1]["v"] if seq else 1))
+        need(record.get("suite", "sha256-ed25519") == "sha256-ed25519")
         need((kind == "genesis") == (seq == 0) and (seq == 0 or records[seq - 1]["time"] <= record["time"]))
-        query, about = record["query_id"], tuple(record[field] for field in sorted(QUERY))
+        about = tuple(record[field] for field in sorted(QUERY))
         before = records[seq - 1] if seq else record
         if before["decision"] == "run" or kind == "charge":
             need(kind == "charge" and before["decision"] == "run" and before["query_id"] == query)
+        if "mode" in record and shape in ("run", "reused"):
+            modes[query] = record["mode"]
         if shape in ("run", "reused", "refused"):
             need(query not in decided)
             decided[query] = (shape, about)
@@ -117,6 +125,7 @@ def _records(records: list[dict]) -> None:
             need(query not in charged)
             charged.add(query)
             paid |= {query} if record["charges"] else set()
+            need(query not in modes or (modes[query] == "dp") is (record["charges"] != []))
             _charge(record, caps, accountants, spent)
         elif shape in ("release", "failure"):
             need(query in charged and query not in ended)
@@ -131,6 +140,50 @@ def _records(records: list[dict]) -> None:
             need("release" in record["commitments"])
             _cells(record["code"], query in paid)
     need(records[-1]["decision"] != "run")
+
+
+def _in_force(record: dict, policies: dict, licences: dict) -> str:
+    """The record's shape; what it brings into force is in force from here on, and what it needs must be."""
+    kind, code, now = record["kind"], record["code"], record["v"] == 2
+    shape = record["decision"] if kind == "decision" else kind
+    if kind == "admin" and code in ("cap_zcdp", "cap_pure"):
+        shape = "cap"
+    elif kind == "admin" and now and code in ("policy", "licence", "licence_ended"):
+        shape = code
+    terms = record.pop("terms", None)
+    need((terms is None) == (shape not in ("policy", "licence")))
+    _fields(record, shape)
+    if shape == "policy":
+        need(set(terms) == {"supply"} and terms["supply"] in ("open", "shared", "authorised", "withheld"))
+        policies[record["dataset"]] = record["policy_digest"], terms["supply"]
+    elif shape == "licence":
+        _terms(terms)
+        licences[record["licence"]] = terms
+    elif shape == "licence_ended":
+        del licences[record["licence"]]
+    elif now and shape in ("run", "reused"):
+        _right(record, policies, licences)
+    return shape
+
+
+def _terms(terms: dict) -> None:
+    need(sorted(terms) == ["datasets", "from", "operator", "purposes", "until"] and isinstance(terms["operator"], str))
+    for names in (terms["datasets"], terms["purposes"]):
+        need(isinstance(names, list) and all(isinstance(name, str) for name in names))
+        need(names == sorted(names) and len(names) == len(set(names)))
+    for day in (terms["from"], terms["until"]):
+        need(dt.datetime.strptime(day, "%Y-%m-%d").strftime("%Y-%m-%d").rjust(10, "0") == day)  # noqa: DTZ007  # a day
+
+
+def _right(record: dict, policies: dict, licences: dict) -> None:
+    digest, supply = policies[record["dataset"]]
+    need(record["policy_digest"] == digest and supply != "withheld" and record["mode"] in ("dp", "aggregate", "open"))
+    if record["licence"] is None:
+        need("open" in (supply, record["mode"]))
+        return
+    terms = licences[record["licence"]]
+    need(record["actor"] == terms["operator"] and terms["datasets"].count(record["dataset"]) == 1)
+    need(terms["from"] <= record["time"].split("T")[0] <= terms["until"])
 
 
 def _cells(code: str | None, paid: bool) -> None:
@@ -173,19 +226,24 @@ def _amounts(line: dict) -> dict[str, Fraction]:
 def _fields(record: dict, shape: str) -> None:
     kinds = {"v": int, "seq": int, "charges": list, "commitments": dict}
     names = "v ledger seq time kind actor query_id dataset policy_digest snapshot decision code charges commitments"
+    need(type(record["v"]) is int and record["v"] in (1, 2))
+    more = ["suite", "mode", "licence"] if record["v"] == 2 else []
     layers = record.pop("degraded", ["a"])
     need(isinstance(layers, list) and layers and layers == sorted(layers) and len(set(layers)) == len(layers))
     need(all(re.fullmatch("[a-z][a-z_]{0,31}", layer) for layer in layers))
-    need(set(record) == set(names.split()))
+    need(set(record) == {*names.split(), *more})
     for name, value in record.items():
-        need(type(value) is kinds.get(name, str) or (value is None and name not in names.split()[:5]))
+        need(type(value) is kinds.get(name, str) or (value is None and name not in (*names.split()[:5], "suite")))
     time = record["time"]
     need(len(time) == 24 and time.isascii() and "".join(c for c in time if not c.isdigit()) == "--T::.Z")
     need(time[4] + time[7] + time[10] + time[13] + time[16] + time[19] + time[23] == "--T::.Z")
     for name, value in (record["commitments"] or {}).items():
         need(name[0] in "abcdefghijklmnopqrstuvwxyz" and set(name) <= set("abcdefghijklmnopqrstuvwxyz_"))
         need(len(name) <= 32 and len(value) == 64 and set(value) <= set("0123456789abcdef"))
-    present = {name for name in names.split()[5:] if record[name] is not None}
+    present = {name for name in (*names.split()[5:], *more[1:]) if record[name] is not None}
+    if shape in ("run", "reused") and more:
+        need("mode" in present)
+        present -= {"mode", "licence"}
     fixed = PRESENT[shape]
     if fixed is not None:
         need(present == fixed)
@@ -196,7 +254,8 @@ def _fields(record: dict, shape: str) -> None:
     elif shape == "release":
         need(present - {"code"} == QUERY | {"commitments"})
     elif shape == "refused":
-        need({"actor", "query_id", "code", "decision"} <= present and "charges" not in present)
+        need({"actor", "query_id", "code", "decision"} <= present)
+        need(not present & {"charges", "mode", "licence"})
     elif shape == "admin":
         need(present <= {"code", "actor", "dataset", "policy_digest", "commitments"} and "code" in present)
     else:

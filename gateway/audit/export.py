@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gateway.audit.log import Log
+from gateway.audit.proofs import size_of
 from gateway.audit.record import canonical
 from gateway.errors import Fault
 
@@ -15,7 +16,7 @@ from gateway.errors import Fault
 def lines(log: Log) -> Iterator[bytes]:
     """The records that are durable now, then their checkpoint. In short reads, so that nobody's commit waits for it."""
     checkpoint = log.checkpoint()
-    size = int(checkpoint.split("\n", 2)[1])
+    size = size_of(checkpoint)
     start = 0
     while start < size:
         bodies = log.bodies(start, size)

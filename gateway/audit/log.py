@@ -9,6 +9,7 @@ import json
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -16,10 +17,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.audit import record as records
-from gateway.audit import tree
+from gateway.audit import rights, tree
 from gateway.audit.checkpoint import Signer
 from gateway.audit.record import Decision, Entry, Kind
 from gateway.errors import Fault, Misconfigured, Refusal
+from gateway.right import Right
 from gateway.store import Reading, Store, Transaction
 
 PAGE_MAX: Final = 1000
@@ -106,10 +108,12 @@ class Log:
         charges: Sequence[Mapping[str, str]] | None = None,
         texts: Mapping[str, str] | None = None,
         hashes: Mapping[str, str] | None = None,
+        right: Right | None = None,
     ) -> int:
         """The record's index. `texts` are committed to with fresh salts and kept apart; `hashes` are such already.
 
-        A null `actor` is the gateway itself. Durable with `tx`, not before.
+        A null `actor` is the gateway itself. `right` is that of a decision to run or to reuse; what it rests on is put
+        on record first, where it is new. Durable with `tx`, not before. Raises Refusal(licence_expired).
         """
         entry = Entry(
             kind=kind,
@@ -124,11 +128,15 @@ class Log:
             secrets=records.commit(texts or {}),
             hashes=tuple(sorted((hashes or {}).items())),
         )
-        return self._write(tx, entry)
+        return self._write(tx, entry if right is None else self._by_right(tx, entry, right), right)
 
     def size(self, view: Reading) -> int:
         row = view.one("SELECT max(seq) FROM record")
         return 0 if row is None or row[0] is None else int(row[0]) + 1
+
+    def reading(self) -> AbstractContextManager[Reading]:
+        """A view of what is durable."""
+        return self._store.reading()
 
     def checkpoint(self) -> str:
         """A signed note over every record that is durable now."""
@@ -155,13 +163,16 @@ class Log:
             "checkpoint": note,
         }
 
-    def inclusion(self, index: int, size: int) -> list[str]:
-        """The audit path, hex. Raises Refusal(not_found)."""
-        return self._proof(tree.inclusion, index, size)
+    def inclusion(self, index: int, size: int) -> tuple[bytes, list[bytes]]:
+        """The leaf's hash and its audit path in the tree of `size` records. Raises Refusal(not_found)."""
+        with self._proving(size) as node:
+            path = tree.inclusion(index, size, node)
+            return node(0, index), path
 
-    def consistency(self, old: int, new: int) -> list[str]:
-        """The consistency proof, hex. Raises Refusal(not_found)."""
-        return self._proof(tree.consistency, old, new)
+    def consistency(self, old: int, new: int) -> list[bytes]:
+        """Proves that the tree of `old` records begins that of `new`. Raises Refusal(not_found)."""
+        with self._proving(new) as node:
+            return tree.consistency(old, new, node)
 
     def records(self, view: Reading, wanted: Filter, *, limit: int = 100, cursor: str | None = None) -> Page:
         """A page of records. Raises Refusal(parameter_invalid) for a cursor or a limit that is none."""
@@ -245,7 +256,24 @@ class Log:
         if (genesis["commitments"] or {}).get("key") != self._signer.key_hash:
             raise Misconfigured(f"the log in {self._store.name} was begun with another key; put that key back")
 
-    def _write(self, tx: Transaction, entry: Entry) -> int:
+    def end_licences(self, tx: Transaction, licences: frozenset[str]) -> None:
+        """Puts on record that of those in force only `licences` still are."""
+        for name, entry in rights.ended(tx, licences):
+            self._declare(tx, name, entry)
+
+    def _by_right(self, tx: Transaction, entry: Entry, right: Right) -> Entry:
+        if entry.dataset is None or entry.policy_digest is None:
+            raise Fault("a decision by right names its dataset and its policy")
+        for name, news in rights.undeclared(tx, entry.dataset, entry.policy_digest, right):
+            self._declare(tx, name, news)
+        licence = None if right.licence is None else right.licence.licence
+        return replace(entry, mode=right.mode, licence=licence)
+
+    def _declare(self, tx: Transaction, name: str, entry: Entry) -> None:
+        self._write(tx, entry)
+        rights.remember(tx, name, entry)
+
+    def _write(self, tx: Transaction, entry: Entry, right: Right | None = None) -> int:
         last = tx.one("SELECT seq, time, body FROM record ORDER BY seq DESC LIMIT 1")
         seq, time = (0, "") if last is None else (last[0] + 1, last[1])
         degraded = self._degraded()
@@ -253,6 +281,8 @@ class Log:
             degraded = () if last is None else tuple(records.read(last[2]).get(records.DEGRADED, ()))
         entry = replace(entry, degraded=degraded)
         time = max(time, records.stamp(self._clock()))  # a clock that was set back does not turn the order of records
+        if right is not None:
+            right.require_valid(time)
         content = records.body(entry, ledger=self._signer.origin, seq=seq, time=time)
         tx.write(
             "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -326,12 +356,13 @@ class Log:
             self._signed = (size, root)
         return note
 
-    def _proof(self, prove: Callable[[int, int, tree.Node], list[bytes]], first: int, size: int) -> list[str]:
+    @contextmanager
+    def _proving(self, size: int) -> Iterator[tree.Node]:
         with self._store.reading() as view:
             if size > self.size(view):
                 raise Refusal("not_found", f"the log has no {size} records")
             try:
-                return [step.hex() for step in prove(first, size, partial(_node, view))]
+                yield partial(_node, view)
             except ValueError as error:
                 raise Refusal("not_found", str(error)) from error
 

@@ -6,9 +6,16 @@ import base64
 import binascii
 import hashlib
 from dataclasses import dataclass
+from typing import Final
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+LOG_KEY: Final = 0x01
+WITNESS_KEY: Final = 0x04
+"""Of cosignatures, whose signed text begins with their time (C2SP tlog-cosignature)."""
+SIGNATURES_MAX: Final = 64
+_TIME_BYTES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,55 +29,100 @@ class Checkpoint:
     signatures: tuple[tuple[str, bytes], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A verifier key, read: its name, its id, its kind (LOG_KEY or WITNESS_KEY) and the 32 bytes of the Ed25519 key."""
+
+    name: str
+    id: bytes
+    kind: int
+    public: bytes
+
+
 def parse_checkpoint(note: str) -> Checkpoint:
     """Reads a signed note. Raises ValueError for anything that is not exactly one."""
     text, gap, tail = note.partition("\n\n")
     head = text.split("\n")
-    if not gap or len(head) != 3 or not tail.endswith("\n"):
+    if not gap or len(head) != 3 or not head[0] or not tail.endswith("\n"):
         raise ValueError("not a signed checkpoint")
     size = head[1]
     if not size.isascii() or not size.isdigit() or (size != "0" and size.startswith("0")) or len(size) > 18:
         raise ValueError("a checkpoint without a size")
     root = _base64(head[2])
-    signatures = tuple(_signature_line(line) for line in tail[:-1].split("\n"))
+    lines = tail[:-1].split("\n")
+    if len(lines) > SIGNATURES_MAX:
+        raise ValueError("too many signatures")
+    signatures = tuple(signature_line(line) for line in lines)
     if len(root) != 32:
         raise ValueError("a checkpoint without a root")
     return Checkpoint(head[0], int(size), root, f"{text}\n".encode(), signatures)
 
 
-def parse_key(vkey: str) -> tuple[str, bytes, bytes]:
-    """Name, key id and Ed25519 key of `name+hex id+base64`. Raises ValueError."""
+def parse_key(vkey: str) -> Key:
+    """Reads `name+hex id+base64` of an Ed25519 key, a log's or a witness's. Raises ValueError."""
     name, _, rest = vkey.partition("+")
     shown, _, encoded = rest.partition("+")
     public = _base64(encoded)
-    key_id = hashlib.sha256(name.encode() + b"\n" + public).digest()[:4]
-    if not name or len(public) != 33 or public[0] != 1 or shown != key_id.hex():
+    if not name or len(public) != 33 or public[0] not in (LOG_KEY, WITNESS_KEY):
         raise ValueError("not an Ed25519 verifier key")
-    return name, key_id, public
+    key_id = hashlib.sha256(name.encode() + b"\n" + public).digest()[:4]
+    if shown != key_id.hex():
+        raise ValueError("a verifier key whose id is not its own")
+    return Key(name, key_id, public[0], public[1:])
+
+
+def key_hash(vkey: str) -> str:
+    """What a genesis record commits to. Raises ValueError."""
+    key = parse_key(vkey)
+    return hashlib.sha256(bytes([key.kind]) + key.public).hexdigest()
 
 
 def signed_by(checkpoint: Checkpoint, vkey: str) -> bool:
-    """Whether the checkpoint carries this key's good signature, and its name is the origin."""
-    name, key_id, public = parse_key(vkey)
-    if checkpoint.origin != name:
+    """Whether the checkpoint carries the good signature of this log's key, and its name is the origin."""
+    key = parse_key(vkey)
+    if key.kind != LOG_KEY or checkpoint.origin != key.name:
         return False
-    for signer, blob in checkpoint.signatures:
-        if signer == name and blob[:4] == key_id:
-            try:
-                Ed25519PublicKey.from_public_bytes(public[1:]).verify(blob[4:], checkpoint.signed)
-            except InvalidSignature:
-                return False
-            return True
-    return False
+    blob = _blob(checkpoint, key)
+    return blob is not None and _holds(key, blob, checkpoint.signed)
 
 
-def _signature_line(line: str) -> tuple[str, bytes]:
+def cosigned_by(checkpoint: Checkpoint, vkey: str) -> int | None:
+    """When this witness cosigned the checkpoint (s since 1970); None where it did not."""
+    key = parse_key(vkey)
+    blob = _blob(checkpoint, key)
+    if key.kind != WITNESS_KEY or blob is None or len(blob) <= _TIME_BYTES:
+        return None
+    moment = int.from_bytes(blob[:_TIME_BYTES], "big")
+    good = 0 < moment < 2**63 and _holds(key, blob[_TIME_BYTES:], cosigned_text(moment, checkpoint.signed))
+    return moment if good else None
+
+
+def cosigned_text(moment: int, text: bytes) -> bytes:
+    """What a cosignature/v1 signs."""
+    return f"cosignature/v1\ntime {moment}\n".encode() + text
+
+
+def signature_line(line: str) -> tuple[str, bytes]:
+    """Name and signature with its key id. Raises ValueError."""
     mark, _, rest = line.partition(" ")
     name, _, encoded = rest.partition(" ")
     blob = _base64(encoded)
     if mark != "—" or not name or len(blob) < 5:
         raise ValueError("not a signature line")
     return name, blob
+
+
+def _blob(checkpoint: Checkpoint, key: Key) -> bytes | None:
+    found = (blob[4:] for name, blob in checkpoint.signatures if name == key.name and blob[:4] == key.id)
+    return next(found, None)
+
+
+def _holds(key: Key, signature: bytes, text: bytes) -> bool:
+    try:
+        Ed25519PublicKey.from_public_bytes(key.public).verify(signature, text)
+    except InvalidSignature:
+        return False
+    return True
 
 
 def _base64(text: str) -> bytes:

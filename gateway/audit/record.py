@@ -19,7 +19,7 @@ import rfc8785
 
 from gateway.errors import Fault
 
-VERSION: Final = 1
+VERSION: Final = 2
 RECORD_BYTES_MAX: Final = 32_768
 SALT_BYTES: Final = 32
 
@@ -27,10 +27,16 @@ Kind = Literal["genesis", "decision", "charge", "release", "failure", "admin", "
 Decision = Literal["run", "reused", "repeated", "refused"]
 FIELDS: Final = (
     "v", "ledger", "seq", "time", "kind", "actor", "query_id", "dataset", "policy_digest", "snapshot",
-    "decision", "code", "charges", "commitments",
+    "decision", "code", "charges", "commitments", "suite", "mode", "licence",
 )  # fmt: skip
+FIELDS_BEFORE: Final = frozenset(FIELDS[:14])
+"""Of version 1, which older parts of a log are written in."""
+SUITE: Final = "sha256-ed25519"
+"""The digest of tree and commitments, and the signature of checkpoints."""
 DEGRADED: Final = "degraded"
-"""A fifteenth field, there only where it says something: the isolation layers that the data domain does without."""
+"""There only where it says something: the isolation layers that the data domain does without."""
+TERMS: Final = "terms"
+"""There only where a policy or a licence comes into force: what it says."""
 CHARGE_FIELDS: Final = frozenset({"scope", "rho", "epsilon", "delta"})
 _NAME: Final = re.compile(r"[a-z][a-z_]{0,31}")
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
@@ -65,12 +71,15 @@ class Entry:
     dataset: str | None = None
     policy_digest: str | None = None
     snapshot: str | None = None
+    mode: str | None = None
+    licence: str | None = None
     decision: Decision | None = None
     code: str | None = None
     charges: tuple[Mapping[str, str], ...] | None = None
     secrets: tuple[Secret, ...] = ()
     hashes: tuple[tuple[str, str], ...] = ()
     degraded: tuple[str, ...] = ()
+    terms: Mapping[str, Any] | None = None
 
 
 def commit(texts: Mapping[str, str]) -> tuple[Secret, ...]:
@@ -105,9 +114,14 @@ def body(entry: Entry, *, ledger: str, seq: int, time: str) -> bytes:
         "code": entry.code,
         "charges": None if entry.charges is None else [dict(line) for line in entry.charges],
         "commitments": _commitments(entry),
+        "suite": SUITE,
+        "mode": entry.mode,
+        "licence": entry.licence,
     }
     if entry.degraded:
         record[DEGRADED] = list(entry.degraded)
+    if entry.terms is not None:
+        record[TERMS] = dict(entry.terms)
     content = canonical(record)
     if len(content) > RECORD_BYTES_MAX:
         raise Fault("a log record beyond its limit")
@@ -127,9 +141,13 @@ def read(content: bytes) -> dict[str, Any]:
         record = json.loads(content)
     except ValueError as error:
         raise Fault("a stored log record is unreadable") from error
-    if not isinstance(record, dict) or set(record) - {DEGRADED} != set(FIELDS) or canonical(record) != content:
+    if not isinstance(record, dict) or not _fields_fit(record) or canonical(record) != content:
         raise Fault("a stored log record is not in canonical form")
     return record
+
+
+def _fields_fit(record: dict[str, Any]) -> bool:
+    return set(record) - {DEGRADED, TERMS} == (FIELDS_BEFORE if record.get("v") == 1 else set(FIELDS))
 
 
 def _commitments(entry: Entry) -> dict[str, str] | None:

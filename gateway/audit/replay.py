@@ -10,43 +10,21 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-FIELDS: Final = {
-    "v": int, "ledger": str, "seq": int, "time": str, "kind": str, "actor": str, "query_id": str, "dataset": str,
-    "policy_digest": str, "snapshot": str, "decision": str, "code": str, "charges": list, "commitments": dict,
-}  # fmt: skip
-DEGRADED: Final = "degraded"
-_ALWAYS: Final = ("v", "ledger", "seq", "time", "kind")
-_QUERY: Final = ("actor", "query_id", "dataset", "policy_digest", "snapshot")
-_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
-_NAME: Final = re.compile(r"[a-z][a-z_]{0,31}")
-_HASH: Final = re.compile(r"[0-9a-f]{64}")
-_AMOUNT: Final = re.compile(r"(0|[1-9]\d{0,18})(?:\.(\d{0,23}[1-9]))?", re.ASCII)
+from gateway.audit.broken import Broken
+from gateway.audit.replay_rights import Rights
+from gateway.audit.shapes import (
+    DEGRADED,
+    PLACES,
+    QUERY,
+    SUITE_1,
+    SUITES,
+    amounts_of,
+    check_fields,
+    check_shape,
+    shape_of,
+)
+
 _CELLS: Final = re.compile(r"cells_(0|[1-9]\d{0,11})_(0|[1-9]\d{0,11})", re.ASCII)
-_PLACES: Final = {"rho": 12, "epsilon": 12, "delta": 24}
-
-# kind -> (fields that must be there, fields that may be there); all others are null
-_SHAPES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
-    "genesis": (("commitments",), ()),
-    "run": (_QUERY, ("commitments",)),
-    "reused": ((*_QUERY, "commitments"), ("code",)),
-    "repeated": (_QUERY, ()),
-    "refused": (("actor", "query_id", "code"), ("dataset", "policy_digest", "snapshot", "commitments")),
-    "charge": ((*_QUERY, "charges"), ()),
-    "release": ((*_QUERY, "commitments"), ("code",)),
-    "failure": ((*_QUERY, "code"), ()),
-    "cap": (("dataset", "policy_digest", "code", "charges"), ()),
-    "admin": (("code",), ("actor", "dataset", "policy_digest", "commitments")),
-    "read": (("code",), ("actor", "dataset", "commitments")),
-}
-
-
-class Broken(Exception):
-    """A rule that a record breaks: code and words."""
-
-    def __init__(self, code: str, words: str) -> None:
-        super().__init__(words)
-        self.code = code
-        self.words = words
 
 
 @dataclass(slots=True)
@@ -55,7 +33,7 @@ class ScopeSum:
 
     accountant: str
     cap: dict[str, int]
-    spent: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_PLACES, 0))
+    spent: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PLACES, 0))
     charges: int = 0
     cap_changes: int = 0
 
@@ -69,6 +47,8 @@ class _Query:
     about: tuple[Any, ...]
     way: str
     """run, reused or refused."""
+    mode: str | None
+    """None of version 1, which does not name it."""
     charged: bool = False
     paid: bool = False
     """Whether its charge is a privacy loss."""
@@ -83,6 +63,9 @@ class Replay:
         self.counts: dict[str, int] = {}
         self.ledger: str | None = None
         self.key_hash: str | None = None
+        self.suite: str | None = None
+        self.rights = Rights()
+        self._version = 1
         self.without_budget = 0
         self._queries: dict[str, _Query] = {}
         self._time = ""
@@ -106,26 +89,33 @@ class Replay:
 
     def take(self, seq: int, record: Any) -> None:
         waiting, self._uncharged = self._uncharged, None
-        _check_fields(record)
+        check_fields(record)
         self._check_place(seq, record)
-        shape = _shape(record)
-        _check_shape(record, shape)
+        shape = shape_of(record)
+        check_shape(record, shape)
         self.counts[record["kind"]] = self.counts.get(record["kind"], 0) + 1
         for layer in record.get(DEGRADED, ()):
             self.degraded[layer] = self.degraded.get(layer, 0) + 1
         getattr(self, f"_{shape}")(record)
+        if record["v"] > 1 and shape in ("run", "reused"):
+            self.rights.check(record)
         if waiting is not None and (shape != "charge" or record["query_id"] != waiting):
             raise Broken("charge_missing", "the record before it decided to run a query, and this is not its charge")
 
     def _check_place(self, seq: int, record: dict[str, Any]) -> None:
-        if record["v"] != 1:
-            raise Broken("version", "a format of another version")
+        if record["v"] < self._version:
+            raise Broken("version", "falls back to an older format")
+        self._version = record["v"]
         if record["seq"] != seq:
             raise Broken("sequence", f"says it is record {record['seq']}")
         if self.ledger is None:
             self.ledger = record["ledger"]
         if record["ledger"] != self.ledger:
             raise Broken("ledger", "belongs to another log")
+        suite = record.get("suite", SUITE_1)
+        self.suite = self.suite or suite
+        if suite != self.suite or suite not in SUITES:
+            raise Broken("suite", "names other algorithms than the log was begun with, or unknown ones")
         if (seq == 0) != (record["kind"] == "genesis"):
             raise Broken("genesis", "the first record, and only the first, is the genesis record")
         earlier, self._time = self._time, record["time"]
@@ -158,7 +148,9 @@ class Replay:
         if query.way != "run" or query.charged:
             raise Broken("charge_unexpected", "charges a query that was not decided to run, or was charged before")
         query.charged = True
-        lines = [_amounts(line) for line in record["charges"]]
+        lines = [amounts_of(line) for line in record["charges"]]
+        if query.mode is not None and (query.mode == "dp") != bool(lines):
+            raise Broken("charge_mode", f"charges {'nothing' if not lines else 'a privacy loss'} in mode {query.mode}")
         if not lines:
             self.without_budget += 1
             return
@@ -196,7 +188,7 @@ class Replay:
         if len(record["charges"]) != 1:
             raise Broken("cap", "sets no cap, or several")
         line, accountant = record["charges"][0], record["code"].removeprefix("cap_")
-        limit, name, dataset = _amounts(line), line["scope"], record["dataset"]
+        limit, name, dataset = amounts_of(line), line["scope"], record["dataset"]
         if name != f"dataset:{dataset}" and not (name.startswith("operator:") and name.endswith(f"/{dataset}")):
             raise Broken("cap", "sets the cap of a scope of another dataset")
         known = self.scopes.get(name)
@@ -207,6 +199,15 @@ class Replay:
             raise Broken("accountant", f"{name} changes what it adds up")
         known.cap = limit
         known.cap_changes += 1
+
+    def _policy(self, record: dict[str, Any]) -> None:
+        self.rights.policy(record)
+
+    def _licence(self, record: dict[str, Any]) -> None:
+        self.rights.licence(record)
+
+    def _licence_ended(self, record: dict[str, Any]) -> None:
+        self.rights.end(record)
 
     def _admin(self, record: dict[str, Any]) -> None:
         """Anything the owner did that moves no budget."""
@@ -229,7 +230,7 @@ class Replay:
     def _open(self, record: dict[str, Any], way: str) -> None:
         if record["query_id"] in self._queries:
             raise Broken("decision_twice", "decides a query that was decided before")
-        self._queries[record["query_id"]] = _Query(_about(record), way)
+        self._queries[record["query_id"]] = _Query(_about(record), way, record.get("mode"))
 
     def _end(self, record: dict[str, Any]) -> None:
         query = self._find(record)
@@ -249,7 +250,7 @@ class Replay:
 
 
 def _about(record: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(record[name] for name in _QUERY)
+    return tuple(record[name] for name in QUERY)
 
 
 def _release(record: dict[str, Any]) -> str:
@@ -257,67 +258,3 @@ def _release(record: dict[str, Any]) -> str:
     if value is None:
         raise Broken("release_missing", "does not name what was released")
     return str(value)
-
-
-def _check_fields(record: Any) -> None:
-    if not isinstance(record, dict) or set(record) - {DEGRADED} != set(FIELDS):
-        raise Broken("fields", "has other fields than a record")
-    for name, kind in FIELDS.items():
-        value = record[name]
-        if type(value) is not kind and not (value is None and name not in _ALWAYS):
-            raise Broken("fields", f"`{name}` is of another type")
-    if not _TIME.fullmatch(record["time"]):
-        raise Broken("fields", "`time` is not UTC with milliseconds")
-    for name, value in (record["commitments"] or {}).items():
-        if not _NAME.fullmatch(name) or type(value) is not str or not _HASH.fullmatch(value):
-            raise Broken("fields", "`commitments` holds what is no commitment")
-    _check_degraded(record.get(DEGRADED, ["none"]))
-
-
-def _check_degraded(layers: Any) -> None:
-    """Where it stands it says something, and in one way only."""
-    named = type(layers) is list and all(type(layer) is str and _NAME.fullmatch(layer) for layer in layers)
-    if not named or not layers or layers != sorted(set(layers)):
-        raise Broken("fields", "`degraded` is no list of layers")
-
-
-def _shape(record: dict[str, Any]) -> str:
-    kind, decision, code = record["kind"], record["decision"], record["code"]
-    if kind == "decision":
-        if decision in ("run", "reused", "repeated", "refused"):
-            return str(decision)
-    elif kind == "admin" and code in ("cap_zcdp", "cap_pure"):
-        return "cap"
-    elif kind in ("genesis", "charge", "release", "failure", "admin", "read"):
-        return str(kind)
-    raise Broken("kind", "is of a kind that there is not")
-
-
-def _check_shape(record: dict[str, Any], shape: str) -> None:
-    needed, allowed = _SHAPES[shape]
-    extra = ("decision",) if record["kind"] == "decision" else ()
-    for name in FIELDS:
-        if name in _ALWAYS or name in extra or name in allowed:
-            continue
-        if (record[name] is None) == (name in needed):
-            raise Broken("fields", f"`{name}` is {'missing' if name in needed else 'not for this kind'}")
-
-
-def _amounts(line: Any) -> dict[str, int]:
-    if not isinstance(line, dict) or set(line) != {"scope", *_PLACES} or not all(type(v) is str for v in line.values()):
-        raise Broken("fields", "`charges` holds what is no charge")
-    return {unit: _amount(line[unit], places) for unit, places in _PLACES.items()}
-
-
-def _amount(text: str, places: int) -> int:
-    match = _AMOUNT.fullmatch(text)
-    if match is None or len(match[2] or "") > places:
-        raise Broken("fields", "an amount is not in its shortest exact form")
-    return int(match[1] + (match[2] or "").ljust(places, "0"))
-
-
-def amount_text(amount: int, unit: str) -> str:
-    """The shortest exact decimal."""
-    places = _PLACES[unit]
-    whole, part = divmod(amount, 10**places)
-    return f"{whole}.{part:0{places}d}".rstrip("0").rstrip(".")

@@ -40,6 +40,10 @@ class Report:
     reused_from_elsewhere: int = 0
     degraded: dict[str, int] = field(default_factory=dict)
     """Isolation layer -> records that were written while the data domain did without it."""
+    witnessed: int = 0
+    """How many records are under the newest checkpoint that witnesses cosigned."""
+    witnesses: dict[str, int] = field(default_factory=dict)
+    """Which ones, and when (s since 1970)."""
     consistent_with: int = 0
     """How many older checkpoints and receipts were checked."""
 
@@ -68,6 +72,8 @@ class Report:
             "without_budget": self.without_budget,
             "reused_from_elsewhere": self.reused_from_elsewhere,
             "consistent_with": self.consistent_with,
+            "witnessed": self.witnessed,
+            "witnesses": self.witnesses,
             "problems_total": self.problems_total,
             "problems": [{"code": p.code, "record": p.record, "detail": p.words} for p in self.problems],
         }
@@ -89,6 +95,8 @@ class Report:
             lines.append(f"{name}: {cells['released']} exact numbers shown, {cells['withheld']} withheld")
         for layer, count in self.degraded.items():
             lines.append(f"{count} records were written while the data domain did without `{layer}`")
+        if self.witnesses:
+            lines.append(f"{self.witnessed} records are witnessed by {', '.join(sorted(self.witnesses))}")
         notes = (
             (self.unsettled, "charged queries without an outcome yet"),
             (self.without_budget, "queries run in modes that spend no budget"),

@@ -7,27 +7,46 @@ the key: give it an older checkpoint or a receipt, and it sees that too.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.audit.note import Checkpoint, parse_checkpoint, parse_key, signed_by
-from gateway.audit.replay import Broken, Replay, amount_text
+from gateway.audit.broken import Broken
+from gateway.audit.note import key_hash, parse_checkpoint, parse_key, signed_by
+from gateway.audit.older import (
+    NO_WITNESSES,
+    Witnesses,
+    canonical,
+    check_cosigned,
+    check_older,
+    check_receipt,
+    read_older,
+    require_witnesses,
+)
+from gateway.audit.replay import Replay
 from gateway.audit.report import Report
+from gateway.audit.shapes import amount_text
+from gateway.audit.tiled import lines_of
 
 LINE_BYTES_MAX: Final = 65_536
+_END: Final = {"checkpoint", "key"}
 
 
 def verify_file(
-    path: Path, *, key: str | None = None, since: Sequence[str] = (), receipts: Sequence[Mapping[str, Any]] = ()
+    path: Path,
+    *,
+    key: str | None = None,
+    since: Sequence[str] = (),
+    receipts: Sequence[Mapping[str, Any]] = (),
+    witnesses: Witnesses = NO_WITNESSES,
 ) -> Report:
-    """As `verify`, of a file. Raises OSError."""
+    """As `verify`, of a file, or of a folder of tiles. Raises OSError."""
+    if path.is_dir():
+        return verify(lines_of(path), key=key, since=since, receipts=receipts, witnesses=witnesses)
     with path.open("rb") as lines:
-        return verify(lines, key=key, since=since, receipts=receipts)
+        return verify(lines, key=key, since=since, receipts=receipts, witnesses=witnesses)
 
 
 def verify(
@@ -36,20 +55,21 @@ def verify(
     key: str | None = None,
     since: Sequence[str] = (),
     receipts: Sequence[Mapping[str, Any]] = (),
+    witnesses: Witnesses = NO_WITNESSES,
 ) -> Report:
     """Checks an export line by line. Nothing in it is trusted but what `key` signed.
 
     `key` is the verifier key one expects, by default the export's own; `since` are older checkpoints and `receipts` old
-    receipts that the log must still contain.
+    receipts that the log must still contain, `witnesses` those who must have cosigned a checkpoint of it.
     """
     report = Report()
     replay = Replay()
     tree = _Tree()
-    older = _read_older(report, since, receipts)
-    sizes = {checkpoint.size for checkpoint, _ in older}
+    older = read_older(report, since, receipts)
+    sizes = {each.checkpoint.size for each in older}
     roots = {0: tree.root()}
     leaves: dict[int, bytes] = {}
-    wanted = {receipt["index"] for _, receipt in older if receipt is not None}
+    wanted = {each.receipt["index"] for each in older if each.receipt is not None}
     last: bytes | None = None
     for line in lines:
         if last is not None:
@@ -61,23 +81,22 @@ def verify(
         last = line
     _finish_replay(report, replay)
     report.size, report.root, report.ledger = tree.size, tree.root().hex(), replay.ledger or ""
-    vkey = _check_end(report, replay, tree, last, key)
-    if vkey is not None:
-        _check_older(report, vkey, older, roots, leaves)
+    end = _end_line(last)
+    vkey = _check_end(report, replay, tree, end, key)
+    held = [] if vkey is None else check_older(report, vkey, older, roots, leaves)
+    if vkey is not None and end is not None and "cosigned" in end and (cosigned := check_cosigned(report, vkey, end)):
+        held.append(cosigned)
+    require_witnesses(report, witnesses, held)
     _summarise(report, replay)
     return report
 
 
-def verify_receipt(receipt: Mapping[str, Any], key: str) -> list[str]:
+def verify_receipt(receipt: Mapping[str, Any], key: str, witnesses: Witnesses = NO_WITNESSES) -> list[str]:
     """What is wrong with a receipt under the verifier key `key`; empty when it proves its record."""
     report = Report()
-    _check_receipt(report, receipt, key)
+    checkpoint = check_receipt(report, receipt, key)
+    require_witnesses(report, witnesses, [] if checkpoint is None else [checkpoint])
     return [problem.words for problem in report.problems]
-
-
-def canonical(record: Any) -> bytes:
-    """RFC 8785 for what records are made of: ASCII keys, strings, small integers, null, lists."""
-    return json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 class _Tree:
@@ -142,9 +161,10 @@ def _finish_replay(report: Report, replay: Replay) -> None:
         report.add("empty", None, "there is no record")
 
 
-def _check_end(report: Report, replay: Replay, tree: _Tree, line: bytes | None, expected: str | None) -> str | None:
+def _check_end(
+    report: Report, replay: Replay, tree: _Tree, end: dict[str, Any] | None, expected: str | None
+) -> str | None:
     """The last line: the checkpoint over all records, under the key of the genesis record. The key to go on with."""
-    end = _end_line(line)
     if end is None:
         report.add("checkpoint_missing", None, "does not end with a signed checkpoint; it may be cut off")
         return expected
@@ -154,13 +174,13 @@ def _check_end(report: Report, replay: Replay, tree: _Tree, line: bytes | None, 
         report.add("key_differs", None, "is signed with another key than the expected one")
     try:
         checkpoint = parse_checkpoint(str(end["checkpoint"]))
-        name, _, public = parse_key(vkey)
+        named, begun_with = parse_key(vkey).name, key_hash(vkey)
         if not signed_by(checkpoint, expected or vkey):
             report.add("signature", None, "the checkpoint's signature does not hold")
     except (ValueError, UnicodeError):
         report.add("checkpoint_unreadable", None, "the checkpoint or its key is unreadable")
         return expected
-    if name != replay.ledger or hashlib.sha256(public).hexdigest() != replay.key_hash:
+    if named != replay.ledger or begun_with != replay.key_hash:
         report.add("key_differs", None, "the key is not the one that the log was begun with")
     if checkpoint.size != tree.size:
         report.add("size_differs", None, f"the checkpoint covers {checkpoint.size} records, there are {tree.size}")
@@ -176,77 +196,9 @@ def _end_line(line: bytes | None) -> dict[str, Any] | None:
         end = _read_canonical(line[:-1])
     except Broken:
         return None
-    if not isinstance(end, dict) or set(end) != {"checkpoint", "key"}:
+    if not isinstance(end, dict) or set(end) not in (_END, _END | {"cosigned", "consistency"}):
         return None
-    return end if all(type(value) is str for value in end.values()) else None
-
-
-_Older = tuple[Checkpoint, Mapping[str, Any] | None]
-
-
-def _read_older(report: Report, since: Sequence[str], receipts: Sequence[Mapping[str, Any]]) -> list[_Older]:
-    older: list[_Older] = []
-    sources: list[tuple[Any, Mapping[str, Any] | None]] = [(note, None) for note in since]
-    sources += [(receipt.get("checkpoint"), receipt) for receipt in receipts]
-    for note, receipt in sources:
-        try:
-            if receipt is not None and type(receipt.get("index")) is not int:
-                raise ValueError("a receipt without an index")
-            older.append((parse_checkpoint(str(note)), receipt))
-        except (ValueError, UnicodeError):
-            report.add("older_unreadable", None, "an older checkpoint or receipt is unreadable")
-    return older
-
-
-def _check_older(
-    report: Report, vkey: str, older: Sequence[_Older], roots: Mapping[int, bytes], leaves: Mapping[int, bytes]
-) -> None:
-    for checkpoint, receipt in older:
-        report.consistent_with += 1
-        if not signed_by(checkpoint, vkey):
-            report.add("older_signature", None, "an older checkpoint or receipt was signed by another key")
-        elif checkpoint.size > report.size:
-            report.add("truncated", None, f"an older checkpoint covers {checkpoint.size} records, more than there are")
-        elif roots.get(checkpoint.size) != checkpoint.root:
-            report.add("fork", None, f"an older checkpoint covers other {checkpoint.size} records than these")
-        elif receipt is not None:
-            _check_receipt(report, receipt, vkey)
-            if leaves.get(receipt["index"], b"").hex() != receipt.get("leaf_hash"):
-                report.add("fork", receipt["index"], "is not the one that an older receipt proves")
-
-
-def _check_receipt(report: Report, receipt: Mapping[str, Any], vkey: str) -> None:
-    try:
-        checkpoint = parse_checkpoint(str(receipt["checkpoint"]))
-        proof = [bytes.fromhex(step) for step in receipt["proof"]]
-        leaf = hashlib.sha256(b"\x00" + canonical(receipt["record"])).digest()
-        index, shown, seq = receipt["index"], receipt["leaf_hash"], receipt["record"]["seq"]
-        signed = signed_by(checkpoint, vkey)
-    except (KeyError, TypeError, ValueError, UnicodeError):
-        report.add("receipt_unreadable", None, "a receipt is unreadable")
-        return
-    if not signed:
-        report.add("signature", None, "a receipt's checkpoint is not signed by this log")
-    if type(index) is not int or seq != index or shown != leaf.hex():
-        report.add("receipt_differs", None, "a receipt's record is not the one its hash names")
-    elif _climb(index, checkpoint.size, leaf, proof) != checkpoint.root:
-        report.add("receipt_unproven", index, "a receipt's proof does not lead to its checkpoint")
-
-
-def _climb(index: int, size: int, leaf: bytes, proof: Sequence[bytes]) -> bytes | None:
-    """The root that an audit path leads to, from the leaf up; None when the path has another length."""
-    sides = []
-    low, high = 0, size
-    while high - low > 1 and low <= index < high:
-        middle = low + (1 << (high - low - 1).bit_length() - 1)
-        sides.append(index < middle)
-        low, high = (low, middle) if index < middle else (middle, high)
-    if len(sides) != len(proof) or not 0 <= index < size:
-        return None
-    for is_left, sibling in zip(reversed(sides), proof, strict=True):
-        pair = leaf + sibling if is_left else sibling + leaf
-        leaf = hashlib.sha256(b"\x01" + pair).digest()
-    return leaf
+    return end if all(type(end[name]) is str for name in set(end) - {"consistency"}) else None
 
 
 def _summarise(report: Report, replay: Replay) -> None:
@@ -266,47 +218,3 @@ def _summarise(report: Report, replay: Replay) -> None:
             "charges": scope.charges,
             "cap_changes": scope.cap_changes,
         }
-
-
-def _receipts(paths: Sequence[Path]) -> Iterator[Mapping[str, Any]]:
-    for path in paths:
-        content = json.loads(path.read_bytes())
-        inner = content.get("receipt", content) if isinstance(content, dict) else {}
-        yield inner if isinstance(inner, dict) else {}
-
-
-def _is_key(text: str) -> bool:
-    try:
-        parse_key(text)
-    except (ValueError, UnicodeError):
-        return False
-    return True
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """0 sound, 1 not sound or unreadable, 2 wrong usage."""
-    parser = argparse.ArgumentParser(description="Verifies an exported audit log, offline.")
-    parser.add_argument("export", type=Path)
-    parser.add_argument("--key", help="the verifier key you expect")
-    parser.add_argument("--since", type=Path, action="append", default=[], help="file of an older checkpoint")
-    parser.add_argument("--receipt", type=Path, action="append", default=[], help="file of an old answer or receipt")
-    parser.add_argument("--json", action="store_true", help="the report as JSON")
-    chosen = parser.parse_args(arguments)
-    if chosen.key is not None and not _is_key(chosen.key):
-        print("--key is no verifier key; `audit checkpoint --json` prints the one of a log", file=sys.stderr)
-        return 2
-    try:
-        since = [path.read_text(encoding="utf-8") for path in chosen.since]
-        report = verify_file(chosen.export, key=chosen.key, since=since, receipts=list(_receipts(chosen.receipt)))
-    except OSError as error:
-        print(f"`{error.filename}` cannot be read: {error.strerror}", file=sys.stderr)
-        return 1
-    except ValueError as error:
-        print(f"cannot be read: {error}", file=sys.stderr)
-        return 1
-    print(json.dumps(report.as_json(), indent=2) if chosen.json else report.text())
-    return 0 if report.ok else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

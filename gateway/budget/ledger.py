@@ -16,6 +16,7 @@ from gateway.budget.cells import Shown
 from gateway.budget.loss import Loss, words
 from gateway.budget.queries import Asked, QueryRow, Stored
 from gateway.errors import Fault, Misconfigured, Refusal
+from gateway.right import Right
 from gateway.store import Reading, Transaction
 from sandbox.protocol import FREE, Price
 
@@ -40,6 +41,7 @@ class Journal(Protocol):
         charges: Sequence[Mapping[str, str]] | None = None,
         texts: Mapping[str, str] | None = None,
         hashes: Mapping[str, str] | None = None,
+        right: Right | None = None,
     ) -> int:
         """The record's index."""
         ...
@@ -104,8 +106,8 @@ class Ledger:
 
         Appends the `decision` record (run, with commitments to `texts`) and the `charge` record. `scopes` are those of
         `account.scopes_for`; none where the mode spends no budget.
-        Raises Refusal(budget_exhausted, idempotency_conflict, dataset_not_ready), Repeated, Fault for no price, and
-        NotReady where this gateway has lost its seat.
+        Raises Refusal(budget_exhausted, idempotency_conflict, dataset_not_ready, licence_expired), Repeated, Fault for
+        no price, and NotReady where this gateway has lost its seat.
         Guarantee: in every scope all charges together stay within the cap in force.
         """
         self._refuse_frozen(asked.dataset)
@@ -114,7 +116,7 @@ class Ledger:
         queries.raise_repeated(tx, asked)
         self.declare(tx, scopes, asked.policy_digest)
         charged = [(scope, self.fitting(tx, scope, price)) for scope in scopes]
-        seq = self._decide(tx, asked, "run", texts=texts)
+        seq = self._journal.append(tx, kind="decision", decision="run", **_about(asked), texts=texts, right=asked.right)
         queries.insert(tx, self._row(asked, price if scopes else FREE, seq, seat))
         for scope, amount in charged:
             _book(tx, asked.id, scope, amount)
@@ -147,6 +149,7 @@ class Ledger:
             code=code,
             texts=texts,
             hashes={"release": stored.release_hash},
+            right=asked.right,
         )
         queries.insert(tx, self._row(asked, FREE, seq, seats.NOBODY, stored))
         if fresh is not None:
@@ -155,7 +158,7 @@ class Ledger:
 
     def repeat(self, tx: Transaction, row: QueryRow) -> int:
         """Records that the same request came again and got the outcome of `row`; the record's index."""
-        return self._decide(tx, row, "repeated")
+        return self._journal.append(tx, kind="decision", decision="repeated", **_about(row))
 
     def refuse(  # noqa: PLR0913  # the fields of a record; most are unknown in an early refusal
         self,
@@ -287,11 +290,6 @@ class Ledger:
         seq = self._journal.append(tx, kind="failure", **_about(row), code=code)
         queries.end(tx, query_id, state, seq, None)
         return queries.get(tx, query_id)
-
-    def _decide(
-        self, tx: Transaction, about: Asked | QueryRow, decision: str, *, texts: Mapping[str, str] | None = None
-    ) -> int:
-        return self._journal.append(tx, kind="decision", decision=decision, **_about(about), texts=texts)
 
     def _refuse_frozen(self, dataset: str) -> None:
         if dataset in self._frozen:

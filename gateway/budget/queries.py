@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from gateway.budget.account import State
 from gateway.errors import Fault, Refusal
+from gateway.right import Right
 from gateway.store import Reading, Row, Transaction
 from policies.model import Mode
 from sandbox.protocol import Price
@@ -25,7 +26,7 @@ _INSERT: Final = f"INSERT INTO query (place, {_COLUMNS}) VALUES ({', '.join('?' 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A question that was admitted, as the ledger keeps it. `question` is whatever the pipeline needs to ask again,
-    `ticket` what the data domain will know the query by, should it run."""
+    `ticket` what the data domain will know the query by, should it run, `right` what allows it."""
 
     id: str
     operator: str
@@ -37,6 +38,7 @@ class Asked:
     snapshot: str
     question: str
     ticket: str
+    right: Right
 
 
 @dataclass(frozen=True, slots=True)

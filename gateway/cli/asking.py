@@ -23,6 +23,10 @@ Confidence = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Rows of a page, in mode open; 1000 by default.")]
 Cursor = Annotated[str | None, typer.Option("--cursor", help="The next page, in mode open: what the one before named.")]
+Deadline = Annotated[
+    float | None,
+    typer.Option("--deadline", min=0, help="Seconds: more time for the question; the answer comes no sooner."),
+]
 Parameter = Annotated[list[str] | None, typer.Option("--param", help="NAME=VALUE for $NAME in the SQL; may repeat.")]
 
 
@@ -44,6 +48,7 @@ def query(
     param: Parameter = None,
     limit: Limit = None,
     cursor: Cursor = None,
+    deadline: Deadline = None,
     wait: Annotated[float, typer.Option("--wait", min=0, max=60, help="Seconds to wait for the answer.")] = 30,
     key: Annotated[str | None, typer.Option("--key", help="Idempotency key: the same request again is free.")] = None,
     as_json: JsonOption = False,
@@ -53,7 +58,7 @@ def query(
 
     text = _text(sql)
     body = _body(text, purpose, mode, epsilon, accuracy_asked(accuracy, confidence), param)
-    body |= _page(limit, cursor) | {"wait_s": wait}
+    body |= _page(limit, cursor) | _deadline(deadline) | {"wait_s": wait}
     headers = {} if key is None else {"Idempotency_Key": key}
     reply = connect(url, home, token_file).call("POST", "/v1/queries", body, **headers)
     if as_json:
@@ -79,13 +84,15 @@ def check(
     param: Parameter = None,
     limit: Limit = None,
     cursor: Cursor = None,
+    deadline: Deadline = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what a question would cost and give, without asking it: free."""
     from gateway.cli.client import connect
 
     text = _text(sql)
-    body = _body(text, purpose, mode, epsilon, accuracy_asked(accuracy, confidence), param) | _page(limit, cursor)
+    body = _body(text, purpose, mode, epsilon, accuracy_asked(accuracy, confidence), param)
+    body |= _page(limit, cursor) | _deadline(deadline)
     reply = connect(url, home, token_file).call("POST", "/v1/queries/check", body)
     if as_json:
         print_json(reply.body)
@@ -190,6 +197,10 @@ def _body(
         "parameters": _parameters(param),
     }
     return {"sql": sql} | {name: value for name, value in given.items() if value is not None}
+
+
+def _deadline(seconds: float | None) -> dict[str, Any]:
+    return {} if seconds is None else {"deadline_s": seconds}
 
 
 def _page(limit: int | None, cursor: str | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""audit list, export, verify, checkpoint. On the home itself, as whoever runs it; reading is recorded."""
+"""audit list, export, tiles, verify, checkpoint. On the home itself, as whoever runs it; reading is recorded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway.audit.log import Log
     from gateway.store import Store
 
-group = typer.Typer(help="The audit log: list, export, verify, checkpoint.", no_args_is_help=True)
+group = typer.Typer(help="The audit log: list, export, tiles, verify, checkpoint.", no_args_is_help=True)
 
 
 @contextmanager
@@ -89,6 +89,23 @@ def export(
 
 
 @group.command()
+def tiles(
+    output: Annotated[Path, typer.Option("--output", help="Folder to write to; what is there already stays.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the log as static files (C2SP tlog-tiles), for any web server or disk; run it again as the log grows."""
+    from gateway.audit.tiles import write
+
+    with _reading(home, "tiles") as (_, log):
+        note = write(log, output)
+    if as_json:
+        print_json({"output": str(output), "checkpoint": note})
+    else:
+        typer.echo(f"{output} holds {note.splitlines()[1]} records; check it: bpk audit verify {output}")
+
+
+@group.command()
 def checkpoint(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Print a signed checkpoint: keep it, and a later log has to extend it."""
     with _reading(home, "checkpoint") as (_, log):
@@ -101,7 +118,7 @@ def checkpoint(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
 @group.command()
 def verify(
-    file: Annotated[Path, typer.Argument(help="An exported log.")],
+    file: Annotated[Path, typer.Argument(help="An exported log, a folder of tiles, or a receipt.")],
     key: Annotated[
         str | None, typer.Option("--key", help="The verifier key you expect; `audit checkpoint --json` prints a log's.")
     ] = None,
@@ -109,13 +126,20 @@ def verify(
         list[Path] | None, typer.Option("--since", help="File of an older checkpoint; may repeat.")
     ] = None,
     receipt: Annotated[list[Path] | None, typer.Option("--receipt", help="File of an old answer; may repeat.")] = None,
+    witness: Annotated[
+        list[str] | None, typer.Option("--witness", help="Verifier key of a witness you trust; may repeat.")
+    ] = None,
+    quorum: Annotated[int | None, typer.Option("--quorum", help="How many witnesses must have cosigned.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Verify an exported log, offline: nothing changed, dropped, swapped or cut, and the budget adds up."""
-    from gateway.audit.verify import main
+    """Verify a log or a receipt, offline: nothing changed, dropped, swapped or cut, and the budget adds up."""
+    from gateway.audit.offline import main
 
     arguments = [str(file), *(["--key", key] if key else []), *(["--json"] if as_json else [])]
     for option, paths in (("--since", since), ("--receipt", receipt)):
         for path in paths or []:
             arguments += [option, str(path)]
+    for vkey in witness or []:
+        arguments += ["--witness", vkey]
+    arguments += [] if quorum is None else ["--quorum", str(quorum)]
     raise typer.Exit(main(arguments))

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
-from typing import Final, get_args
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final, get_args
 
 from fastapi import Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 
+from gateway.audit import proofs, tiles
 from gateway.audit.export import lines
 from gateway.audit.log import Filter
 from gateway.audit.record import Decision, Kind
 from gateway.errors import Refusal
-from gateway.http.request import admit, caller_of, limit, parameters, service_of
+from gateway.http.entry import admit, caller_of, service_of
+from gateway.http.request import limit, number, parameters
+from gateway.http.service import Service
+from gateway.identity.roles import Caller
 
 FILTERS: Final = ("actor", "dataset", "kind", "decision", "code", "query_id", "since", "until")
 _WORDS: Final = {"kind": get_args(Kind), "decision": get_args(Decision)}
@@ -22,8 +26,8 @@ _TIME = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}:\d{2}(\.\d{3})?Z)?")
 
 
 async def records(request: Request) -> Response:
-    service, caller = service_of(request), caller_of(request)
-    admit(service, caller, "read the audit log")
+    service, caller = service_of(request), await caller_of(request)
+    admit(request, caller)
     wanted = parameters(request, "limit", "cursor", *FILTERS)
     for name in ("since", "until"):
         if name in wanted and not _TIME.fullmatch(wanted[name]):
@@ -45,21 +49,71 @@ async def records(request: Request) -> Response:
 
 
 async def checkpoint(request: Request) -> Response:
-    service, caller = service_of(request), caller_of(request)
-    admit(service, caller, "read the audit log")
+    service, caller = service_of(request), await caller_of(request)
+    admit(request, caller)
     parameters(request)
+    return await _recorded(
+        service,
+        caller,
+        "checkpoint",
+        None,
+        lambda: {"checkpoint": service.log.checkpoint(), "key": service.log.vkey},
+    )
 
-    def work() -> dict[str, str]:
+
+async def _recorded(
+    service: Service, caller: Caller, what: str, wanted: dict[str, str] | None, show: Callable[[], dict[str, Any]]
+) -> Response:
+    def work() -> dict[str, Any]:
         with service.store.transaction() as tx:
-            service.log.note_read(tx, caller.subject, "checkpoint")
-        return {"checkpoint": service.log.checkpoint(), "key": service.log.vkey}
+            service.log.note_read(tx, caller.subject, what, wanted)
+        return show()
 
     return JSONResponse(await run_in_threadpool(work))
 
 
+async def inclusion(request: Request) -> Response:
+    """A proof that a record is under a checkpoint."""
+    service, caller = service_of(request), await caller_of(request)
+    admit(request, caller)
+    wanted = parameters(request, "index", "size")
+    index, size = number(wanted, "index"), number(wanted, "size") if "size" in wanted else None
+    return await _recorded(service, caller, "proof", wanted, lambda: proofs.inclusion(service.log, index, size))
+
+
+async def consistency(request: Request) -> Response:
+    """A proof that a checkpoint extends an older one."""
+    service, caller = service_of(request), await caller_of(request)
+    admit(request, caller)
+    wanted = parameters(request, "old", "new")
+    old, new = number(wanted, "old"), number(wanted, "new") if "new" in wanted else None
+    return await _recorded(service, caller, "proof", wanted, lambda: proofs.consistency(service.log, old, new))
+
+
+async def tile(request: Request) -> Response:
+    """The tree of C2SP tlog-tiles: `checkpoint`, `tile/…`. Recorded once for each reader and hour, else reading the
+    log would make it grow under the reader's eyes."""
+    service, caller = service_of(request), await caller_of(request)
+    admit(request, caller)
+    parameters(request)
+    path = request.path_params["path"]
+    wanted = None if path == "checkpoint" else tiles.parse(path)
+
+    def work() -> Response:
+        if service.readings.first(caller.subject):
+            with service.store.transaction() as tx:
+                service.log.note_read(tx, caller.subject, "tiles")
+        if wanted is None:
+            return PlainTextResponse(service.log.checkpoint())
+        with service.store.reading() as view:
+            return Response(tiles.content(view, wanted), media_type="application/octet-stream")
+
+    return await run_in_threadpool(work)
+
+
 async def export(request: Request) -> Response:
-    service, caller = service_of(request), caller_of(request)
-    admit(service, caller, "read the audit log")
+    service, caller = service_of(request), await caller_of(request)
+    admit(request, caller)
     parameters(request)
 
     def note() -> None:

@@ -16,10 +16,12 @@ from gateway.http.problems import MEDIA_TYPE, TITLES
 
 _REF: Final = "#/components/schemas/{model}"
 _TEXT: Final[dict[tuple[str, str], str]] = {
+    ("GET", "/v1/audit/tlog/{path}"): "application/octet-stream",
     ("GET", "/v1/audit/export"): "application/x-ndjson",
     ("GET", "/metrics"): "text/plain; version=0.0.4",
     ("GET", "/docs"): "text/html; charset=utf-8",
 }
+_READ: Final = "Reading is itself recorded."
 _WORDS: Final[dict[tuple[str, str], tuple[str, str, str]]] = {
     # route -> tag, summary, description
     ("POST", "/v1/queries"): (
@@ -39,9 +41,17 @@ _WORDS: Final[dict[tuple[str, str], tuple[str, str, str]]] = {
     ("GET", "/v1/datasets"): ("Catalogue", "The datasets you may ask", ""),
     ("GET", "/v1/datasets/{name}"): ("Catalogue", "A dataset: tables, columns, what each is for, what is left", ""),
     ("GET", "/v1/budgets"): ("Catalogue", "Caps, spent, left: per dataset and for you", ""),
-    ("GET", "/v1/audit/records"): ("Audit", "Records, oldest first", "Reading is itself recorded."),
-    ("GET", "/v1/audit/checkpoint"): ("Audit", "A signed checkpoint over every record", "Reading is itself recorded."),
-    ("GET", "/v1/audit/export"): ("Audit", "The whole log for `bpk audit verify`", "Reading is itself recorded."),
+    ("GET", "/v1/audit/records"): ("Audit", "Records, oldest first", _READ),
+    ("GET", "/v1/audit/checkpoint"): ("Audit", "A signed checkpoint over every record", _READ),
+    ("GET", "/v1/audit/proof/inclusion"): ("Audit", "Proof that a record is under a checkpoint", _READ),
+    ("GET", "/v1/audit/proof/consistency"): ("Audit", "Proof that a checkpoint extends an older one", _READ),
+    ("GET", "/v1/audit/tlog/{path}"): (
+        "Audit",
+        "The log in the files of C2SP tlog-tiles",
+        "`checkpoint`, `tile/<level>/<place>`, `tile/entries/<place>`, each with `.p/<width>` where it is not full. "
+        "Reading is recorded once an hour.",
+    ),
+    ("GET", "/v1/audit/export"): ("Audit", "The whole log for `bpk audit verify`", _READ),
     ("GET", "/healthz"): ("Operation", "The process is up", ""),
     ("GET", "/readyz"): ("Operation", "Whether questions are answered, and what holds", ""),
     ("GET", "/metrics"): ("Operation", "Counters in Prometheus' format", ""),
@@ -59,11 +69,21 @@ _MODELS: Final[dict[tuple[str, str], tuple[type[BaseModel], ...]]] = {
     ("GET", "/v1/budgets"): (wire.Budgets,),
     ("GET", "/v1/audit/records"): (wire.Records,),
     ("GET", "/v1/audit/checkpoint"): (wire.Checkpoint,),
+    ("GET", "/v1/audit/proof/inclusion"): (wire.Inclusion,),
+    ("GET", "/v1/audit/proof/consistency"): (wire.Consistency,),
     ("GET", "/healthz"): (wire.Health,),
     ("GET", "/readyz"): (wire.Ready,),
 }
 _PARAMETERS: Final[dict[tuple[str, str], tuple[tuple[str, str], ...]]] = {
     ("GET", "/v1/queries"): (("limit", "at most so many, up to 200"), ("cursor", "from the page before")),
+    ("GET", "/v1/audit/proof/inclusion"): (
+        ("index", "place of the record"),
+        ("size", "of the checkpoint that you hold; without it one is signed now"),
+    ),
+    ("GET", "/v1/audit/proof/consistency"): (
+        ("old", "size of the older checkpoint"),
+        ("new", "size of the newer one; without it one is signed now"),
+    ),
     ("GET", "/v1/audit/records"): (
         ("limit", "at most so many, up to 1000"),
         ("cursor", "from the page before"),
@@ -77,7 +97,11 @@ _PARAMETERS: Final[dict[tuple[str, str], tuple[tuple[str, str], ...]]] = {
         ("until", "a day or UTC time, not included"),
     ),
 }
-_PATH_WORDS: Final = {"query_id": "id of a query, `qry_` and 32 hex digits", "name": "name of a dataset"}
+_PATH_WORDS: Final = {
+    "query_id": "id of a query, `qry_` and 32 hex digits",
+    "name": "name of a dataset",
+    "path": "`checkpoint`, or the path of a tile",
+}
 
 
 @cache

@@ -10,10 +10,9 @@ from typing import Any, Final, Literal
 
 from gateway.errors import Refusal
 from gateway.http import problems
-from gateway.identity.roles import MATRIX, Act
+from gateway.identity.roles import MATRIX, Act, Route
 from sandbox.relational.expressions import Position
 
-Route = tuple[str, str]
 Who = Literal["operator", "auditor", "stranger", "nobody", "forger"]
 DIGEST: Final = "3f7a" * 16
 QUERY: Final = "qry_0123456789abcdef0123456789abcdef"

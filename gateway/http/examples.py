@@ -15,6 +15,9 @@ DATASET: Final = ("GET", "/v1/datasets/{name}")
 BUDGETS: Final = ("GET", "/v1/budgets")
 RECORDS: Final = ("GET", "/v1/audit/records")
 CHECKPOINT: Final = ("GET", "/v1/audit/checkpoint")
+INCLUSION: Final = ("GET", "/v1/audit/proof/inclusion")
+CONSISTENCY: Final = ("GET", "/v1/audit/proof/consistency")
+TLOG: Final = ("GET", "/v1/audit/tlog/{path}")
 EXPORT: Final = ("GET", "/v1/audit/export")
 HEALTHZ: Final = ("GET", "/healthz")
 READYZ: Final = ("GET", "/readyz")
@@ -126,6 +129,60 @@ OTHERS: Final = (
     ),
     no_token(CHECKPOINT),
     no_role(CHECKPOINT, "read the audit log"),
+    Example(
+        INCLUSION,
+        "under a checkpoint that you hold",
+        200,
+        {"index": 0, "size": 2, "leaf_hash": DIGEST, "proof": [DIGEST], "checkpoint": None},
+        who="auditor",
+        query="index=0&size=2",
+    ),
+    no_token(INCLUSION),
+    no_role(INCLUSION, "read the audit log"),
+    Example(
+        INCLUSION,
+        "a log that is not so long",
+        404,
+        problem("not_found", "the log has no 999999999 records"),
+        who="auditor",
+        query="index=0&size=999999999",
+    ),
+    Example(
+        INCLUSION, "no place", 422, problem("parameter_missing", "`index` is missing"), who="auditor", query="size=2"
+    ),
+    Example(
+        CONSISTENCY,
+        "since an older checkpoint",
+        200,
+        {"old": 1, "new": 2, "proof": [DIGEST], "checkpoint": None},
+        who="auditor",
+        query="old=1&new=2",
+    ),
+    no_token(CONSISTENCY),
+    no_role(CONSISTENCY, "read the audit log"),
+    Example(
+        CONSISTENCY,
+        "backwards",
+        404,
+        problem("not_found", "sizes must be 0 < old <= new"),
+        who="auditor",
+        query="old=2&new=1",
+    ),
+    Example(
+        CONSISTENCY, "a size that is none", 422, wrong("`old` must be a whole number"), who="auditor", query="old=-1"
+    ),
+    Example(TLOG, "the checkpoint", 200, RECEIPT["checkpoint"], who="auditor", path={"path": "checkpoint"}),
+    Example(TLOG, "hashes of two records", 200, "…", who="auditor", path={"path": "tile/0/000.p/2"}),
+    no_token(TLOG, path={"path": "checkpoint"}),
+    no_role(TLOG, "read the audit log", path={"path": "checkpoint"}),
+    Example(
+        TLOG,
+        "no tile",
+        404,
+        problem("not_found", "there is no tile of this name", hint="tile/0/000, tile/entries/x001/234.p/17"),
+        who="auditor",
+        path={"path": "tile/0/1"},
+    ),
     Example(EXPORT, "records, then the checkpoint", 200, '{"actor":null,…}\n{"checkpoint":"…","key":"…"}\n', "auditor"),
     no_token(EXPORT),
     no_role(EXPORT, "read the audit log"),
@@ -138,6 +195,7 @@ OTHERS: Final = (
             "ready": True,
             "store": "ready",
             "domain": "ready",
+            "issuer": None,
             "domain_reason": "",
             "isolation": [{"name": "landlock", "required": True, "active": True, "reason": ""}],
             "degraded": [],
@@ -162,6 +220,7 @@ OTHERS: Final = (
             "ready": False,
             "store": "cannot be written: database or disk is full",
             "domain": "unreachable",
+            "issuer": {"state": "none", "keys": 0, "age_s": None, "reason": "https://id.example/keys: ConnectTimeout"},
             "domain_reason": "the data domain cannot be asked: its certificate has expired",
             "isolation": [],
             "degraded": [],

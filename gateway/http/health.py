@@ -13,6 +13,7 @@ from gateway.cases import Doors
 from gateway.catalog import Catalog
 from gateway.domain import Domain, Unreachable
 from gateway.errors import Fault
+from gateway.identity.issuer import Issuer, Published
 from gateway.store import NotWritten, Store
 from sandbox.protocol import Status
 
@@ -31,12 +32,21 @@ class Ready:
 class Readiness:
     """Looks at the data domain and the store at most twice a second, whoever asks how often."""
 
-    def __init__(self, domain: Domain, store: Store, catalog: Catalog, doors: Doors, ledger: Ledger) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917  # everything that can be missing
+        self,
+        domain: Domain,
+        store: Store,
+        catalog: Catalog,
+        doors: Doors,
+        ledger: Ledger,
+        issuer: Issuer | None = None,
+    ) -> None:
         self._domain = domain
         self._store = store
         self._catalog = catalog
         self._doors = doors
         self._ledger = ledger
+        self._issuer = issuer
         self._lock = Lock()
         self._seen: tuple[float, Status | None] = (float("-inf"), None)
         self._silent = ""
@@ -55,11 +65,13 @@ class Readiness:
         isolated = (bool(layers) and not walls) or not datasets
         writable = status is not None and status.writable
         answering = writable and isolated and not waiting and not every_one_refused
-        ready = answering and store == "ready"
+        issuer = None if self._issuer is None else self._issuer.look()
+        ready = answering and store == "ready" and (issuer is None or issuer.state != "none")
         body = {
             "ready": ready,
             "store": store,
             "domain": _domain(status, isolated=isolated),
+            "issuer": _issuer(issuer),
             "domain_reason": self._silent,
             "isolation": [
                 {"name": layer.name, "required": layer.required, "active": layer.active, "reason": layer.reason}
@@ -131,6 +143,14 @@ class Readiness:
             return "refused", "its ledger and its log disagree"
         door = self._doors.of(name)
         return ("ready" if door.state == "open" else door.state), door.reason
+
+
+def _issuer(published: Published | None) -> dict[str, Any] | None:
+    """The keys of the issuer, where it publishes them: how many, how old, and why they are not newer."""
+    if published is None:
+        return None
+    age_s = None if published.age_s is None else int(published.age_s)
+    return {"state": published.state, "keys": published.keys, "age_s": age_s, "reason": published.reason}
 
 
 def _domain(status: Status | None, *, isolated: bool) -> str:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from typing import Final
 
 _HELP: Final = {
     "bpk_requests_total": "HTTP requests by route, method and status.",
     "bpk_queries_total": "Questions by verdict.",
+}
+_GAUGES: Final = {
+    "bpk_issuer_keys": "Keys of the issuer that tokens may be signed with.",
+    "bpk_issuer_keys_age_seconds": "Seconds since the issuer's keys were last fetched.",
 }
 _ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
@@ -26,7 +31,8 @@ class Metrics:
     def query(self, verdict: str) -> None:
         self._add("bpk_queries_total", verdict=verdict)
 
-    def text(self) -> str:
+    def text(self, gauges: Mapping[str, float] | None = None) -> str:
+        """`gauges`: what is measured now, by name."""
         with self._lock:
             counts = sorted(self._counts.items())
         lines: list[str] = []
@@ -36,6 +42,8 @@ class Metrics:
                 if counted == name:
                     inside = ",".join(f'{label}="{value.translate(_ESCAPES)}"' for label, value in labels)
                     lines.append(f"{name}{{{inside}}} {count}")
+        for name, value in (gauges or {}).items():
+            lines += [f"# HELP {name} {_GAUGES[name]}", f"# TYPE {name} gauge", f"{name} {value:g}"]
         return "\n".join(lines) + "\n"
 
     def _add(self, name: str, **labels: str) -> None:

@@ -1,10 +1,9 @@
-"""What routes read from a request: who asks, the body, the key, the parameters. Strict, and bounded."""
+"""What routes read from a request: the body, the key, the parameters. Strict, and bounded."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import Final
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
@@ -14,29 +13,8 @@ from gateway.ask import Ask
 from gateway.errors import Refusal
 from gateway.http import wire
 from gateway.http.accuracy import accuracy_of
-from gateway.http.service import Service
-from gateway.identity.roles import Act, Caller
-
-BEARER: Final = "bearer "
-
-
-def service_of(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
-
-
-def caller_of(request: Request) -> Caller:
-    """Whoever holds the bearer token. Raises Refusal(401)."""
-    given = request.headers.getlist("authorization")
-    if len(given) != 1 or not given[0].lower().startswith(BEARER):
-        hint = "send the header `Authorization: Bearer <token>`, once"
-        raise Refusal("token_missing", "this address takes a bearer token", hint=hint)
-    return service_of(request).verifier.caller(given[0][len(BEARER) :])
-
-
-def admit(service: Service, caller: Caller, act: Act) -> None:
-    service.rate.count(caller.subject)
-    caller.require(act)
+from gateway.http.entry import service_of
+from gateway.identity.roles import Caller
 
 
 async def body_of(request: Request) -> bytes:
@@ -66,7 +44,7 @@ def key_of(request: Request) -> str | None:
 
 
 def question_of(caller: Caller, body: wire.AskBody, key: str | None) -> Ask:
-    shaping = body.model_dump(exclude={"wait_s"})
+    shaping = body.model_dump(exclude={"wait_s", "deadline_s"})
     text = json.dumps(shaping, sort_keys=True, default=lambda number: {"decimal": str(number)})
     return Ask(
         caller=caller,
@@ -79,6 +57,7 @@ def question_of(caller: Caller, body: wire.AskBody, key: str | None) -> Ask:
         page=Page.read(body.limit, body.cursor),
         key=key,
         request_hash=hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest(),
+        deadline_ms=None if body.deadline_s is None else int(body.deadline_s * 1000),
     )
 
 
@@ -93,6 +72,16 @@ def parameters(request: Request, *known: str) -> dict[str, str]:
     if len(found) != len(request.query_params.multi_items()):
         raise Refusal("parameter_invalid", "a parameter is given twice")
     return found
+
+
+def number(wanted: dict[str, str], name: str) -> int:
+    """A whole number of at most 18 digits. Raises Refusal(`parameter_missing`, `parameter_invalid`)."""
+    text = wanted.get(name)
+    if text is None:
+        raise Refusal("parameter_missing", f"`{name}` is missing")
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise Refusal("parameter_invalid", f"`{name}` must be a whole number")
+    return int(text)
 
 
 def limit(wanted: dict[str, str], default: int) -> int:

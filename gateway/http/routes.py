@@ -20,14 +20,15 @@ from gateway.ask import NotAnswered
 from gateway.budget.account import scopes_for
 from gateway.budget.cells import cells_of
 from gateway.budget.queries import QueryRow
-from gateway.errors import NotReady, Refusal
+from gateway.errors import Fault, NotReady, Refusal
 from gateway.http import audit, catalogue, describe, docs, problems, wire
+from gateway.http.entry import admit, caller_of, service_of
 from gateway.http.padding import Padded
 from gateway.http.problems import Context
-from gateway.http.request import admit, body_of, caller_of, key_of, limit, parameters, question_of, service_of
+from gateway.http.request import body_of, key_of, limit, parameters, question_of
 from gateway.http.security import Envelope
 from gateway.http.service import Service
-from gateway.identity.roles import Caller
+from gateway.identity.roles import ROUTES, Caller
 from policies.model import Policy
 
 WAIT_S: Final = 30.0
@@ -65,6 +66,9 @@ def create(service: Service) -> FastAPI:
         ("GET", "/v1/budgets", budgets),
         ("GET", "/v1/audit/records", audit.records),
         ("GET", "/v1/audit/checkpoint", audit.checkpoint),
+        ("GET", "/v1/audit/proof/inclusion", audit.inclusion),
+        ("GET", "/v1/audit/proof/consistency", audit.consistency),
+        ("GET", "/v1/audit/tlog/{path:path}", audit.tile),
         ("GET", "/v1/audit/export", audit.export),
         ("GET", "/healthz", healthz),
         ("GET", "/readyz", readyz),
@@ -72,6 +76,8 @@ def create(service: Service) -> FastAPI:
         ("GET", "/openapi.json", openapi),
         ("GET", "/docs", page),
     ]
+    if {(method, path) for method, path, _ in routes} != ROUTES.keys():
+        raise Fault("a route without its place in the matrix of roles, or a place without its route")
     for method, path, handler in routes:
         app.add_api_route(path, handler, methods=[method], include_in_schema=False, response_model=None)
     app.add_exception_handler(Refusal, _on_refusal)
@@ -85,9 +91,9 @@ def create(service: Service) -> FastAPI:
 
 async def ask(request: Request) -> Response:
     """Every authenticated one leaves exactly one decision on record, whatever is wrong with it."""
-    service, caller = service_of(request), caller_of(request)
+    service, caller = service_of(request), await caller_of(request)
     try:
-        admit(service, caller, "ask")
+        admit(request, caller)
         body = wire.read_ask(await body_of(request))
         question = question_of(caller, body, key_of(request))
     except Refusal as refusal:
@@ -109,8 +115,8 @@ async def ask(request: Request) -> Response:
 
 
 async def check(request: Request) -> Response:
-    service, caller = service_of(request), caller_of(request)
-    admit(service, caller, "ask")
+    service, caller = service_of(request), await caller_of(request)
+    admit(request, caller)
     body = wire.read_ask(await body_of(request))
     try:
         return JSONResponse(await run_in_threadpool(service.pipeline.check, question_of(caller, body, None)))
@@ -121,28 +127,28 @@ async def check(request: Request) -> Response:
 
 
 async def again(request: Request) -> Response:
-    service, caller = service_of(request), caller_of(request)
-    admit(service, caller, "ask")
+    service, caller = service_of(request), await caller_of(request)
+    admit(request, caller)
     return JSONResponse(await run_in_threadpool(service.outcomes.again, caller, request.path_params["query_id"]))
 
 
 async def cancel(request: Request) -> Response:
-    service, caller = service_of(request), caller_of(request)
-    admit(service, caller, "ask")
+    service, caller = service_of(request), await caller_of(request)
+    admit(request, caller)
     return JSONResponse(await run_in_threadpool(service.outcomes.cancel, caller, request.path_params["query_id"]))
 
 
 async def history(request: Request) -> Response:
-    service, caller = service_of(request), caller_of(request)
-    admit(service, caller, "ask")
+    service, caller = service_of(request), await caller_of(request)
+    admit(request, caller)
     wanted = parameters(request, "limit", "cursor")
     found = await run_in_threadpool(service.outcomes.history, caller, limit(wanted, 50), wanted.get("cursor"))
     return JSONResponse({"queries": [_line(row) for row in found.rows], "cursor": found.cursor})
 
 
 async def datasets(request: Request) -> Response:
-    service, caller = service_of(request), caller_of(request)
-    admit(service, caller, "see the catalogue")
+    service, caller = service_of(request), await caller_of(request)
+    admit(request, caller)
     parameters(request)
 
     def work() -> list[dict[str, Any]]:
@@ -153,8 +159,8 @@ async def datasets(request: Request) -> Response:
 
 
 async def dataset(request: Request) -> Response:
-    service, caller = service_of(request), caller_of(request)
-    admit(service, caller, "see the catalogue")
+    service, caller = service_of(request), await caller_of(request)
+    admit(request, caller)
     parameters(request)
     name = request.path_params["name"]
     policy = service.catalog.visible_to(caller.subject, service.today()).get(name)
@@ -169,8 +175,8 @@ async def dataset(request: Request) -> Response:
 
 
 async def budgets(request: Request) -> Response:
-    service, caller = service_of(request), caller_of(request)
-    admit(service, caller, "see budgets")
+    service, caller = service_of(request), await caller_of(request)
+    admit(request, caller)
     parameters(request)
     visible = list(service.catalog.visible_to(caller.subject, service.today()).values())
     return JSONResponse(
@@ -191,7 +197,9 @@ async def readyz(request: Request) -> Response:
 
 
 async def metrics(request: Request) -> Response:
-    return PlainTextResponse(service_of(request).metrics.text(), media_type="text/plain; version=0.0.4")
+    service = service_of(request)
+    gauges = {} if service.issuer is None else service.issuer.look().gauges
+    return PlainTextResponse(service.metrics.text(gauges), media_type="text/plain; version=0.0.4")
 
 
 async def openapi(_: Request) -> Response:

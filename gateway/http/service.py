@@ -11,7 +11,9 @@ from gateway.budget.ledger import Ledger
 from gateway.catalog import Catalog
 from gateway.http.health import Readiness
 from gateway.http.metrics import Metrics
+from gateway.http.readings import Readings
 from gateway.http.security import Rate
+from gateway.identity.issuer import Issuer
 from gateway.identity.token import Verifier
 from gateway.outcomes import Outcomes
 from gateway.pipeline import Pipeline
@@ -22,6 +24,8 @@ from gateway.store import Store
 @dataclass(frozen=True, slots=True)
 class Service:
     verifier: Verifier
+    issuer: Issuer | None
+    """Where the keys of tokens are published, if they are."""
     pipeline: Pipeline
     outcomes: Outcomes
     catalog: Catalog
@@ -31,6 +35,7 @@ class Service:
     readiness: Readiness
     metrics: Metrics
     rate: Rate
+    readings: Readings
     limits: Limits
     today: Callable[[], date]
     stop: Callable[[], None]

@@ -14,6 +14,7 @@ from gateway.http.exact import Body, Number, Scalar, Seconds
 from sandbox.relational.nodes import PAGE_ROWS_MAX
 
 DEPTH_MAX: Final = 20
+DEADLINE_S_MAX: Final = 3600
 _WORDS: Final = {
     "extra_forbidden": "is not known here",
     "missing": "is missing",
@@ -49,6 +50,10 @@ class AskBody(Body):
     cursor: Annotated[
         str | None, Field(max_length=100, description="In mode `open`: that of the page before, for the next one.")
     ] = None
+    deadline_s: Annotated[
+        Seconds | None,
+        Field(description="More time for the question: its answer comes no sooner, in seconds after the charge."),
+    ] = None
     wait_s: Annotated[Seconds | None, Field(description="How long to wait for the answer, 0 to 60; 30 by default.")] = (
         None
     )
@@ -82,6 +87,8 @@ def read_ask(content: bytes) -> AskBody:
         raise Invalid([_place(item) for item in error.errors(include_url=False, include_context=False)]) from None
     if body.wait_s is not None and not 0 <= body.wait_s <= 60:
         raise Invalid([{"at": "wait_s", "problem": "must be from 0 to 60"}])
+    if body.deadline_s is not None and not 0 <= body.deadline_s <= DEADLINE_S_MAX:
+        raise Invalid([{"at": "deadline_s", "problem": f"must be from 0 to {DEADLINE_S_MAX}"}])
     if body.accuracy is not None and (places := problems_of(body.accuracy, with_epsilon=body.epsilon is not None)):
         raise Invalid(places)
     return body
@@ -345,10 +352,30 @@ class Checkpoint(BaseModel):
     key: str
 
 
+class Inclusion(BaseModel):
+    """Proves that a record is under a checkpoint of `size` records; hashes in hex."""
+
+    index: int
+    size: int
+    leaf_hash: str
+    proof: list[str]
+    checkpoint: str | None
+
+
+class Consistency(BaseModel):
+    """Proves that the log of `old` records begins that of `new`."""
+
+    old: int
+    new: int
+    proof: list[str]
+    checkpoint: str | None
+
+
 class Ready(BaseModel):
     ready: bool
     store: str
     domain: str
+    issuer: dict[str, Any] | None
     domain_reason: str
     isolation: list[dict[str, Any]]
     degraded: list[str]

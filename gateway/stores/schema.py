@@ -260,5 +260,10 @@ _SEATS: Final[tuple[Step, ...]] = (
     ),
 )
 
-SCHEMAS: Final[tuple[tuple[Step, ...], ...]] = ((*_LEDGER, *_LOG, *_GUARDS), _CELLS, _SEATS)
+_DECLARED: Final[tuple[Step, ...]] = (
+    # what the log said last of each policy and licence; where it is lost, it is said again
+    Table("declared", "name TEXT PRIMARY KEY, said TEXT NOT NULL", by_key=True),
+)
+
+SCHEMAS: Final[tuple[tuple[Step, ...], ...]] = ((*_LEDGER, *_LOG, *_GUARDS), _CELLS, _SEATS, _DECLARED)
 """SCHEMAS[n] leads from schema n to schema n + 1."""

@@ -16,6 +16,7 @@ class Confinement:
     `cpu_s` counts all threads together. `memory_bytes` bounds private writable memory (heap and anonymous maps).
     `renames` lets files be renamed inside one folder of `write`. `own_uid` changes to an account of its own where the
     process is root and everything in `read` can be reached by others; folders in `write` are given to that account.
+    `group` is a control group that was made for the process, which it joins.
     `parent` is the process that must still be alive, for the parent-death signal; None takes the parent at hand.
     """
 
@@ -30,3 +31,4 @@ class Confinement:
     own_uid: bool = False
     parent: int | None = None
     limits: tuple[Path, ...] = ()
+    group: Path | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -204,3 +205,19 @@ def test_with_deadlines_nothing_is_done_without(world: DomainWorld) -> None:
     assert world.prepared(question(world, "on")).degraded == ()
     assert world.door.status().degraded == ()
     assert world.door.status().datasets[0].deadlines_ms == (1000,)
+
+
+def test_a_late_answer_whose_failure_cannot_be_written_leaves_at_the_deadline_too(
+    world: DomainWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: str) -> bool:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    asked = question(world, "disk full")
+    at, go_on = prepared(world, asked), threading.Event()
+    slowed(monkeypatch, go_on.wait)
+    monkeypatch.setattr(world.store, "lose", full)
+    reply, took = timed(world, asked, at)
+    go_on.set()
+    assert reply == Failed()
+    assert took >= DEADLINE_S

@@ -38,6 +38,7 @@ RSA = rsa.generate_private_key(65537, 2048)
 SETTINGS = Tokens(
     issuer="https://issuer.example",
     audience="baopingkou",
+    type="jwt",
     keys=[TokenKey(kid="ed", alg="EdDSA", file="ed.pub"), TokenKey(kid="ec", alg="ES256", file="ec.pub")],
 )
 VERIFIER = Verifier(
@@ -95,6 +96,7 @@ def accepted() -> Iterator[tuple[str, str]]:
     yield "typ in capitals", compact({**HEADER, "typ": "JWT"}, CLAIMS)
     yield "no roles", compact(HEADER, without(CLAIMS, "roles"))
     yield "one audience in a list", compact(HEADER, {**CLAIMS, "aud": ["baopingkou"]})
+    yield "bound to a key", compact(HEADER, {**CLAIMS, "cnf": {"jkt": "A" * 43}})
     yield "other claims", compact(HEADER, {**CLAIMS, "azp": "client", "nested": {"a": [1, 2.5, None]}})
     yield "nbf in the past", compact(HEADER, {**CLAIMS, "nbf": NOW - 5})
     yield "within the leeway", compact(HEADER, {**CLAIMS, "iat": NOW + 20})
@@ -143,7 +145,7 @@ def headers() -> Iterator[tuple[str, object]]:
     yield "deep header", b'{"alg":"EdDSA","kid":"ed","typ":' + b"[" * 2000 + b"]" * 2000 + b"}"
 
 
-def claims() -> Iterator[tuple[str, object]]:
+def claims() -> Iterator[tuple[str, object]]:  # noqa: PLR0912  # one loop a claim
     for name in ("iss", "aud", "sub", "iat", "exp", "jti"):
         yield f"no {name}", without(CLAIMS, name)
         for value in (None, True, 1.5, [], {}, [None], "", -1):
@@ -171,6 +173,10 @@ def claims() -> Iterator[tuple[str, object]]:
     yield "exp before iat", {**CLAIMS, "iat": NOW, "exp": NOW}
     for roles in (1, {"operator": True}, [1], [["operator"]], None, True, ["operator"] * 201):
         yield f"roles {str(roles)[:20]!r}", {**CLAIMS, "roles": roles}
+    for cnf in (None, {}, [], "x", {"jwk": {}}, {"kid": "a"}, {"jkt": 1}, {"jkt": "A" * 42}, {"jkt": "A" * 44}):
+        yield f"cnf {cnf!r}", {**CLAIMS, "cnf": cnf}
+    for cnf in ({"x5t": "A" * 43}, {"jkt": "B" * 43}, {"jkt": "A" * 43, "jwk": {}}, {"x5t#S256": "A" * 42 + "="}):
+        yield f"cnf {cnf!r}", {**CLAIMS, "cnf": cnf}
     for content in (b"", b"[]", b"null", b"{", b"\xff"):
         yield f"claims {content!r}", content
     text = json.dumps(CLAIMS)
@@ -275,6 +281,16 @@ REFUSED: dict[str, str] = {
 @pytest.mark.parametrize(("name", "token"), list(accepted()), ids=lambda value: str(value)[:30])
 def test_the_twins_are_accepted(name: str, token: str) -> None:
     assert VERIFIER.caller(token).subject == "op-a", name
+
+
+def test_where_access_tokens_have_to_be_marked_only_those_that_are_get_in() -> None:
+    strict = replace(VERIFIER, settings=SETTINGS.model_copy(update={"type": "at+jwt"}))
+    for kind in ("at+jwt", "AT+JWT", "application/at+jwt"):
+        assert strict.caller(compact({**HEADER, "typ": kind}, CLAIMS)).subject == "op-a"
+    for header in (without(HEADER, "typ"), {**HEADER, "typ": "JWT"}, {**HEADER, "typ": "jwt"}):
+        assert VERIFIER.caller(compact(header, CLAIMS)).subject == "op-a"  # the twin: it is refused for nothing else
+        with pytest.raises(Refusal):
+            strict.caller(compact(header, CLAIMS))
 
 
 def test_there_are_enough_mutants() -> None:

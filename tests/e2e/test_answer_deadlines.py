@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -94,3 +95,21 @@ def test_answers_are_not_compressed_whatever_is_asked_for(served: Served) -> Non
     reply = served.call("GET", "/v1/datasets/clinic", Accept_Encoding="gzip, br, zstd")
     assert "content-encoding" not in reply.headers
     assert len(reply.content) == int(reply.headers["content-length"])
+
+
+def test_whoever_asks_may_give_the_question_more_time(tmp_path: Path) -> None:
+    files = clinic_files(policy=POLICY, licences=(Licensed("op-a", "6"),))
+    files = replace(files, dataset="deadlines_s = [1, 2]\n")
+    with serving(make(tmp_path / "home", files)) as served:
+        sql = "SELECT COUNT(*) AS n FROM people"
+
+        def told(**more: object) -> object:
+            asked = {"sql": sql, "purpose": "research", **more}
+            return served.call("POST", "/v1/queries/check", asked).json().get("deadline_s")
+
+        assert [told(), told(deadline_s=0.5), told(deadline_s=1.5), told(deadline_s=100)] == [1, 1, 2, 2]
+        body, took = timed(served, sql, deadline_s=1.5)
+        assert body["status"] == "answered"
+        assert took >= 2
+        wrong = served.ask(sql, deadline_s=-1).json()
+        assert (wrong["code"], "deadline_s" in wrong["detail"]) == ("body_invalid", True)

@@ -56,7 +56,7 @@ def worlds(dice: random.Random) -> Iterator[World]:
             policy = load(text)
         except ValueError:  # a step beyond its range and the like: the loader's to refuse
             continue
-        yield make_world(policy, dice)
+        yield replace(make_world(policy, dice), text=text)
 
 
 def _shops(dice: random.Random) -> World:
@@ -67,7 +67,7 @@ def _shops(dice: random.Random) -> World:
         lines_max=dice.choice([1, 6, 40]),
         groups_max=dice.choice([1, 2, 5, 1000]),
     )
-    return make_shops(dice, units=12, policy=load(text))
+    return replace(make_shops(dice, units=12, policy=load(text)), text=text)
 
 
 def violations(pairs: int, seed: int | str) -> tuple[list[str], int]:

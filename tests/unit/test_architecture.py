@@ -24,7 +24,7 @@ ALLOWED = {
     "typer": ("gateway/cli/",),
     "rich": ("gateway/cli/",),
     "psycopg": ("gateway/stores/postgres.py",),
-    "httpx": ("gateway/cli/client.py",),
+    "httpx": ("gateway/cli/client.py", "gateway/identity/fetch.py"),
     "httpcore": ("gateway/line.py",),
 }
 """Library -> folders and files that may import it. duckdb in `worker.py`: a zygote imports it before it forks."""

@@ -38,9 +38,9 @@ def append_and_fail(world: World) -> None:
 
 def test_a_new_log_begins_with_a_genesis_record_that_names_its_key(world: World) -> None:
     (genesis,) = world.records()
-    public = parse_key(world.log.vkey)[2]
+    key = parse_key(world.log.vkey)
     assert genesis["kind"] == "genesis"
-    assert genesis["commitments"] == {"key": hashlib.sha256(public).hexdigest()}
+    assert genesis["commitments"] == {"key": hashlib.sha256(bytes([key.kind]) + key.public).hexdigest()}
     world.reopen()
     assert len(world.records()) == 1
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.audit.offline import main
 from gateway.audit.report import PROBLEMS_MAX, Report
-from gateway.audit.verify import main
 
 
 def test_what_one_dropped_record_shifts_does_not_bury_the_rest() -> None:

@@ -14,8 +14,9 @@ import pytest
 from gateway.ask import NotAnswered
 from gateway.audit import export
 from gateway.audit.log import Log
+from gateway.audit.older import canonical
 from gateway.audit.record import body
-from gateway.audit.verify import canonical, verify
+from gateway.audit.verify import verify
 from gateway.domain import Domain, Unreachable
 from gateway.errors import Fault
 from sandbox.lockdown.walls import LAYERS
@@ -70,14 +71,14 @@ def test_a_log_that_forgets_to_name_them_is_noticed(tmp_path: Path, monkeypatch:
     """Planted: records of charges are written without."""
     written = Log._write
 
-    def forget(self: Log, tx: Any, entry: Any) -> int:
+    def forget(self: Log, tx: Any, entry: Any, right: Any = None) -> int:
         if entry.kind == "charge":
             self._degraded, before = tuple, self._degraded
             try:
-                return written(self, tx, entry)
+                return written(self, tx, entry, right)
             finally:
                 self._degraded = before
-        return written(self, tx, entry)
+        return written(self, tx, entry, right)
 
     monkeypatch.setattr(Log, "_write", forget)
     assert missing_in(degraded_records(tmp_path)) == {"charge"}

@@ -39,7 +39,7 @@ class ExactDomain(ScriptedDomain):
         self.gate = Event()
         self.gate.set()
 
-    def prepare(self, question: Question, *, reserve: bool, accuracy: object = None) -> Prepared:
+    def prepare(self, question: Question, *, reserve: bool, **_: object) -> Prepared:
         found = self.stored.get(question.plan_digest)
         known = None if found is None else "ab" * 32
         return Prepared(
@@ -58,7 +58,7 @@ class ExactDomain(ScriptedDomain):
             self.cells,
         )
 
-    def run(self, ticket: Ticket, question: Question, reservation: str | None) -> Released | None:
+    def run(self, ticket: Ticket, question: Question, prepared: Prepared) -> Released | None:
         self.runs.append(ticket)
         assert self.gate.wait(30)
         self.stored[question.plan_digest] = f"rel_{len(self.runs)}"

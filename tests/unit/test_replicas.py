@@ -37,12 +37,12 @@ class Shared:
 class SharedDomain(ScriptedDomain):
     shared: Shared
 
-    def prepare(self, question: Question, *, reserve: bool, accuracy: object = None) -> Prepared:
+    def prepare(self, question: Question, *, reserve: bool, **_: object) -> Prepared:
         found = self.shared.stored.get(question.plan_digest)
         price, known = Price(question.epsilon, 0, 1_000_000), None if found is None else "ab" * 32
         return Prepared(question.plan_digest, price, (), (), (), (), "0" * 64, found, known, None, ())
 
-    def run(self, ticket: Ticket, question: Question, reservation: str | None) -> Released | None:
+    def run(self, ticket: Ticket, question: Question, prepared: Prepared) -> Released | None:
         self.shared.runs.append(ticket)
         assert self.shared.gate.wait(30)
         self.shared.stored[question.plan_digest] = f"rel_{len(self.shared.runs)}"

@@ -1,0 +1,111 @@
+"""`bpk audit verify`: an export, a folder of tiles, or a receipt, offline and with nothing of the gateway's."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.audit.note import LOG_KEY, WITNESS_KEY, parse_key
+from gateway.audit.older import Witnesses
+from gateway.audit.verify import verify_file, verify_receipt
+
+JSON_BYTES_MAX: Final = 50_000_000
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0 sound, 1 not sound or unreadable, 2 wrong usage."""
+    parser = argparse.ArgumentParser(
+        description="Verifies an exported audit log, a folder of tiles or a receipt, offline."
+    )
+    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument("--key", help="the verifier key you expect")
+    parser.add_argument("--since", type=Path, action="append", default=[], help="file of an older checkpoint")
+    parser.add_argument("--receipt", type=Path, action="append", default=[], help="file of an old answer or receipt")
+    parser.add_argument("--witness", action="append", default=[], help="verifier key of a witness you trust")
+    parser.add_argument("--quorum", type=int, help="how many of them must have cosigned; all by default")
+    parser.add_argument("--json", action="store_true", help="the report as JSON")
+    chosen = parser.parse_args(arguments)
+    if wrong := _usage(chosen):
+        print(wrong, file=sys.stderr)
+        return 2
+    witnesses = Witnesses(tuple(chosen.witness), len(chosen.witness) if chosen.quorum is None else chosen.quorum)
+    try:
+        receipt = None if chosen.file.is_dir() else _receipt_in(chosen.file)
+        if receipt is not None:
+            return _judge_receipt(receipt, chosen.key, witnesses, as_json=chosen.json)
+        since = [path.read_text(encoding="utf-8") for path in chosen.since]
+        receipts = [_receipt_of(path) for path in chosen.receipt]
+        report = verify_file(chosen.file, key=chosen.key, since=since, receipts=receipts, witnesses=witnesses)
+    except OSError as error:
+        print(f"`{error.filename}` cannot be read: {error.strerror}", file=sys.stderr)
+        return 1
+    except ValueError as error:
+        print(f"cannot be read: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(report.as_json(), indent=2) if chosen.json else report.text())
+    return 0 if report.ok else 1
+
+
+def _judge_receipt(receipt: Mapping[str, Any], key: str | None, witnesses: Witnesses, *, as_json: bool) -> int:
+    if key is None:
+        print("a receipt is judged under the log's key: name it with --key", file=sys.stderr)
+        return 2
+    problems = verify_receipt(receipt, key, witnesses)
+    if as_json:
+        print(json.dumps({"ok": not problems, "index": receipt.get("index"), "problems": problems}, indent=2))
+    elif problems:
+        print("\n".join(f"NOT SOUND: {words}" for words in problems))
+    else:
+        record = receipt["record"]
+        print(
+            f"sound: record {receipt['index']} of {record['ledger']} is in the log ({record['kind']}, {record['time']})"
+        )
+    return 1 if problems else 0
+
+
+def _receipt_in(path: Path) -> Mapping[str, Any] | None:
+    """The receipt that the file is, or that the answer in it carries; None for an export."""
+    with path.open("rb") as file:
+        first = file.readline(JSON_BYTES_MAX)
+        try:
+            value = json.loads(first)
+        except ValueError:
+            try:
+                value = json.loads(first + file.read(JSON_BYTES_MAX))
+            except ValueError:
+                return None
+    return _inner(value)
+
+
+def _receipt_of(path: Path) -> Mapping[str, Any]:
+    return _inner(json.loads(path.read_bytes())) or {}
+
+
+def _inner(value: Any) -> Mapping[str, Any] | None:
+    inner = value.get("receipt", value) if isinstance(value, dict) else None
+    return inner if isinstance(inner, dict) and {"index", "record", "proof"} <= set(inner) else None
+
+
+def _usage(chosen: argparse.Namespace) -> str | None:
+    if chosen.key is not None and not _is_key(chosen.key, LOG_KEY):
+        return "--key is no verifier key; `audit checkpoint --json` prints the one of a log"
+    if not all(_is_key(vkey, WITNESS_KEY) for vkey in chosen.witness):
+        return "--witness is no verifier key of a witness; `bpk witness key` prints it"
+    if chosen.quorum is not None and not 0 <= chosen.quorum <= len(chosen.witness):
+        return "--quorum is more than there are witnesses"
+    return None
+
+
+def _is_key(text: str, kind: int) -> bool:
+    try:
+        return parse_key(text).kind == kind
+    except (ValueError, UnicodeError):
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""By which right each query was decided, replayed: the policy and the licence that the log itself had in force then.
+
+Part of the offline verifier: standard library only, nothing of the writer.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Final
+
+from gateway.audit.broken import Broken
+
+_SUPPLIES: Final = ("open", "shared", "authorised", "withheld")
+_MODES: Final = ("dp", "aggregate", "open")
+_LICENCE_TERMS: Final = {"operator": str, "datasets": list, "purposes": list, "from": str, "until": str}
+_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+
+
+@dataclass(slots=True)
+class Rights:
+    """What is in force at the record that is read."""
+
+    policies: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Dataset -> digest and supply."""
+    licences: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Id -> terms."""
+
+    def policy(self, record: dict[str, Any]) -> None:
+        terms = record["terms"]
+        if type(terms) is not dict or set(terms) != {"supply"} or terms["supply"] not in _SUPPLIES:
+            raise Broken("terms", "puts a policy in force that says nothing of its supply")
+        self.policies[record["dataset"]] = (record["policy_digest"], terms["supply"])
+
+    def licence(self, record: dict[str, Any]) -> None:
+        _check_licence(record["terms"])
+        self.licences[record["licence"]] = record["terms"]
+
+    def end(self, record: dict[str, Any]) -> None:
+        if self.licences.pop(record["licence"], None) is None:
+            raise Broken("licence_unknown", "ends a licence that is not in force")
+
+    def check(self, record: dict[str, Any]) -> None:
+        """A decision to run or to reuse."""
+        dataset, day, mode = record["dataset"], record["time"][:10], record["mode"]
+        digest, supply = self.policies.get(dataset, (None, None))
+        if digest != record["policy_digest"]:
+            raise Broken("policy_not_in_force", "rests on a policy that is not the one in force")
+        if supply == "withheld":
+            raise Broken("withheld", "answers from a dataset that is withheld")
+        if mode not in _MODES:
+            raise Broken("fields", "is of a mode that there is not")
+        terms = self.licences.get(record["licence"])
+        if record["licence"] is None:
+            if supply != "open" and mode != "open":
+                raise Broken("licence_missing", "rests on no licence, and its dataset is not open")
+        elif terms is None:
+            raise Broken("licence_unknown", "rests on a licence that is not in force")
+        elif terms["operator"] != record["actor"] or dataset not in terms["datasets"]:
+            raise Broken("licence_other", "rests on a licence of another operator, or for another dataset")
+        elif not terms["from"] <= day <= terms["until"]:
+            raise Broken("licence_expired", "rests on a licence that is not valid on its day")
+
+
+def _check_licence(terms: Any) -> None:
+    if type(terms) is not dict or {name: type(value) for name, value in terms.items()} != _LICENCE_TERMS:
+        raise Broken("terms", "puts a licence in force whose terms are none")
+    for name in ("datasets", "purposes"):
+        if not all(type(item) is str for item in terms[name]) or terms[name] != sorted(set(terms[name])):
+            raise Broken("terms", f"`{name}` of a licence is no list of names in order")
+    for name in ("from", "until"):
+        if not _is_day(terms[name]):
+            raise Broken("terms", f"`{name}` of a licence is no day")
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return _DAY.fullmatch(text) is not None and date.fromisoformat(text) is not None
+    except ValueError:
+        return False
