@@ -31,6 +31,7 @@ from gateway.errors import Misconfigured, NotReady
 from gateway.home import Home, read_private_key
 from gateway.http.health import Readiness
 from gateway.http.metrics import Metrics
+from gateway.http.proxy import Ends, read_secret
 from gateway.http.readings import Readings
 from gateway.http.routes import create
 from gateway.http.security import Rate
@@ -38,6 +39,7 @@ from gateway.http.service import Service
 from gateway.identity.fetch import fetcher
 from gateway.identity.issuer import Issuer, KeyRing
 from gateway.identity.keys import load_keys
+from gateway.identity.proof import Proofs
 from gateway.identity.token import Verifier
 from gateway.keeper import Keeper
 from gateway.line import Place, Remote
@@ -95,6 +97,12 @@ def open_issuer(home: Home) -> Issuer | None:
     return Issuer(tokens, fetcher(tokens.jwks.timeout_s, ca_file))
 
 
+def open_ends(home: Home) -> Ends:
+    """Raises Misconfigured for a secret that is none."""
+    proxy = home.settings.server.proxy
+    return Ends(None) if proxy is None else Ends(proxy, read_secret(home.path(proxy.secret_file)))
+
+
 @dataclass(frozen=True, slots=True)
 class Gateway:
     """Everything of a running gateway that has to be ended."""
@@ -146,6 +154,9 @@ def build(home: Home, domain: Domain) -> Gateway:
     service = Service(
         verifier=verifier,
         issuer=issuer,
+        proofs=Proofs(tokens.leeway_s),
+        ends=open_ends(home),
+        url=home.settings.server.url,
         pipeline=pipeline,
         outcomes=outcomes,
         catalog=catalog,

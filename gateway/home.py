@@ -72,6 +72,7 @@ def open_home(root: Path) -> Home:
         home.path(read.audit.checkpoint_key),
         home.path(read.domain.ticket_key),
         *(home.path(key.file) for key in read.tokens.keys),
+        *([home.path(read.server.proxy.secret_file)] if read.server.proxy is not None else []),
         *([home.path(ca)] if read.tokens.jwks is not None and (ca := read.tokens.jwks.ca_file) is not None else []),
     ]
     if read.domain.tls is not None:
@@ -141,13 +142,22 @@ def _write(root: Path) -> None:
 
 
 def _write_key_pair(folder: Path, name: str) -> None:
-    key = Ed25519PrivateKey.generate()
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    key = write_private_key(folder / f"{name}.key")
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    for file, content in ((folder / f"{name}.key", private), (folder / f"{name}.pub", public)):
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as out:
-            out.write(content)
+    _write_new(folder / f"{name}.pub", public)
+
+
+def write_private_key(file: Path) -> Ed25519PrivateKey:
+    """A new Ed25519 key in a new file of mode 0600. Raises OSError, also where something is there already."""
+    key = Ed25519PrivateKey.generate()
+    _write_new(file, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return key
+
+
+def _write_new(file: Path, content: bytes) -> None:
+    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as out:
+        out.write(content)
 
 
 def read_private_key(file: Path) -> Ed25519PrivateKey:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Final, Literal, get_args
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 RelativePath = Annotated[str, Field(min_length=1, max_length=1000)]
 """A path as written in the file: relative to the home, or absolute."""
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,100}$")]
 Claim = Annotated[str, Field(pattern=r"^[A-Za-z0-9_:/.-]{1,100}$")]
 
 
@@ -37,9 +39,39 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+class Proxy(_Section):
+    """The proxy that speaks TLS in front. What it says of callers is believed from its addresses, with its secret."""
+
+    addresses: Annotated[list[Name], Field(min_length=1, max_length=50)]
+    """Where it connects from: addresses, or networks as `10.0.0.0/24`."""
+    secret_file: RelativePath
+    """At least 32 characters, which it sends in the header `X-Proxy-Secret`."""
+    client_address: HeaderName | None = "X-Forwarded-For"
+    client_certificate: HeaderName | None = None
+    certificate_format: Literal["rfc9440", "pem", "der"] = "rfc9440"
+    """`:base64 of DER:` between colons; PEM with percent escapes; base64 of DER."""
+
+    @model_validator(mode="after")
+    def _addresses_are_networks(self) -> Proxy:
+        for address in self.addresses:
+            ip_network(address)
+        return self
+
+
 class Server(_Section):
     host: Name = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    url: Name | None = None
+    """What callers call this gateway, where that is not the address that it listens on: `https://gateway.example`."""
+    proxy: Proxy | None = None
+
+    @model_validator(mode="after")
+    def _url_is_one(self) -> Server:
+        if self.url is not None:
+            parts = urlsplit(self.url)
+            if parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment:
+                raise ValueError("`url` is no address with https or http")
+        return self
 
 
 class TokenKey(_Section):
@@ -83,6 +115,8 @@ class Tokens(_Section):
     """What the header's `typ` must say. `jwt` also lets plain JWTs in, for issuers that mark nothing."""
     roles_claim: Annotated[str, Field(pattern=r"^[A-Za-z0-9_:/-]+(\.[A-Za-z0-9_:/-]+){0,4}$")] = "roles"
     """Dotted where the issuer nests its roles: `realm_access.roles`."""
+    bound: Literal["optional", "spending", "always"] = "optional"
+    """Where a token has to be bound to a key or a certificate. One that is bound is held to it everywhere."""
     subject_claim: Claim = "sub"
     id_claim: Claim = "jti"
     leeway_s: Annotated[int, Field(ge=0, le=300)] = 30

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from gateway.cli.options import HomeOption, JsonOption, PurposeOption, TokenOption, UrlOption, print_json
+from gateway.cli.options import HomeOption, JsonOption, KeyOption, PurposeOption, TokenOption, UrlOption, print_json
+
+if TYPE_CHECKING:
+    from gateway.cli.client import Client
 
 MAGNITUDE_MAX: Final = 30
 """Digits before or after the point of a number on the command line."""
@@ -40,6 +43,7 @@ def query(
     url: UrlOption = None,
     home: HomeOption = None,
     token_file: TokenOption = None,
+    dpop_key: KeyOption = None,
     purpose: PurposeOption = None,
     mode: Mode = None,
     epsilon: Epsilon = None,
@@ -60,7 +64,7 @@ def query(
     body = _body(text, purpose, mode, epsilon, accuracy_asked(accuracy, confidence), param)
     body |= _page(limit, cursor) | _deadline(deadline) | {"wait_s": wait}
     headers = {} if key is None else {"Idempotency_Key": key}
-    reply = connect(url, home, token_file).call("POST", "/v1/queries", body, **headers)
+    reply = connect(url, home, token_file, dpop_key).call("POST", "/v1/queries", body, **headers)
     if as_json:
         print_json(reply.body)
     else:
@@ -76,6 +80,7 @@ def check(
     url: UrlOption = None,
     home: HomeOption = None,
     token_file: TokenOption = None,
+    dpop_key: KeyOption = None,
     purpose: PurposeOption = None,
     mode: Mode = None,
     epsilon: Epsilon = None,
@@ -93,7 +98,7 @@ def check(
     text = _text(sql)
     body = _body(text, purpose, mode, epsilon, accuracy_asked(accuracy, confidence), param)
     body |= _page(limit, cursor) | _deadline(deadline)
-    reply = connect(url, home, token_file).call("POST", "/v1/queries/check", body)
+    reply = connect(url, home, token_file, dpop_key).call("POST", "/v1/queries/check", body)
     if as_json:
         print_json(reply.body)
     else:
@@ -109,13 +114,16 @@ def datasets(
     url: UrlOption = None,
     home: HomeOption = None,
     token_file: TokenOption = None,
+    dpop_key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the datasets you may ask, or the columns of one."""
     from urllib.parse import quote
 
+    from gateway.cli.client import connect
+
     route = "/v1/datasets" if name is None else f"/v1/datasets/{quote(name, safe='')}"
-    body = _get(route, url, home, token_file, as_json)
+    body = _get(route, connect(url, home, token_file, dpop_key), as_json)
     if as_json:
         return
     from gateway.cli import show
@@ -133,10 +141,16 @@ def datasets(
 
 
 def budget(
-    url: UrlOption = None, home: HomeOption = None, token_file: TokenOption = None, as_json: JsonOption = False
+    url: UrlOption = None,
+    home: HomeOption = None,
+    token_file: TokenOption = None,
+    dpop_key: KeyOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Show caps, what is spent and what is left."""
-    body = _get("/v1/budgets", url, home, token_file, as_json)
+    from gateway.cli.client import connect
+
+    body = _get("/v1/budgets", connect(url, home, token_file, dpop_key), as_json)
     if as_json:
         return
     from gateway.cli import show
@@ -155,10 +169,8 @@ def budget(
     show.cells(body["cells"])
 
 
-def _get(route: str, url: UrlOption, home: HomeOption, token_file: TokenOption, as_json: bool) -> Any:
-    from gateway.cli.client import connect
-
-    reply = connect(url, home, token_file).call("GET", route)
+def _get(route: str, client: Client, as_json: bool) -> Any:
+    reply = client.call("GET", route)
     if as_json:
         print_json(reply.body)
     elif not reply.ok:

@@ -21,6 +21,12 @@ TokenOption = Annotated[
     Path | None,
     typer.Option("--token-file", help="File with your token; else BPK_TOKEN holds the token.", show_default=False),
 ]
+KeyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--dpop-key", envvar="BPK_DPOP_KEY", help="The key that your token is bound to (DPoP).", show_default=False
+    ),
+]
 PurposeOption = Annotated[
     str | None,
     typer.Option("--purpose", help="What the answer is for; not needed where your licences name one only."),

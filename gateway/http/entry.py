@@ -7,13 +7,17 @@ import contextlib
 from typing import Final
 
 from fastapi import Request
+from starlette.concurrency import run_in_threadpool
 
 from gateway.errors import Fault, Refusal
 from gateway.http.service import Service
+from gateway.identity.possession import BEARER, DPOP, Presented, require_holder
+from gateway.identity.revoked import require_good
 from gateway.identity.roles import ROUTES, Caller, Need
 from gateway.identity.token import Accepted, NotAccepted
+from gateway.settings import LOOPBACK
 
-BEARER: Final = "bearer "
+_HINT: Final = "send the header `Authorization: Bearer <token>`, once"
 
 
 def service_of(request: Request) -> Service:
@@ -22,19 +26,30 @@ def service_of(request: Request) -> Service:
 
 
 async def caller_of(request: Request) -> Caller:
-    """Whoever holds the bearer token. Raises Refusal(401), NotReady."""
-    given = request.headers.getlist("authorization")
-    if len(given) != 1 or not given[0].lower().startswith(BEARER):
-        hint = "send the header `Authorization: Bearer <token>`, once"
-        raise Refusal("token_missing", "this address takes a bearer token", hint=hint)
-    accepted = await _accepted(service_of(request), given[0][len(BEARER) :])
+    """Whoever holds the token, in this order: it is good, it is its holder who sends it, it was not called back.
+
+    Raises Refusal(401), NotReady.
+    """
+    service = service_of(request)
+    presented = _presented(request)
+    accepted = await _accepted(service, presented.token)
+    require_holder(accepted, presented, service.proofs)
+    await run_in_threadpool(_require_good, service, accepted)
     return accepted.caller
 
 
 def admit(request: Request, caller: Caller) -> None:
     """Raises Refusal where the caller asks too often, or may not do what this route does."""
-    service_of(request).rate.count(caller.subject)
-    caller.require(need_of(request).act)
+    service, need = service_of(request), need_of(request)
+    service.rate.count(caller.subject)
+    caller.require(need.act)
+    bound = service.verifier.settings.bound
+    if not caller.bound and (bound == "always" or (bound == "spending" and need.spends)):
+        raise Refusal(
+            "token_unbound",
+            "this takes a token that is bound to a key or a certificate of yours",
+            hint="ask your identity provider for one (DPoP, or mutual TLS)",
+        )
 
 
 def need_of(request: Request) -> Need:
@@ -43,6 +58,38 @@ def need_of(request: Request) -> Need:
     if need is None:
         raise Fault("a route that takes no token asks who calls")
     return need
+
+
+def _presented(request: Request) -> Presented:
+    """Raises Refusal(`token_missing`)."""
+    given = request.headers.getlist("authorization")
+    scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+    scheme = scheme.lower()
+    if scheme not in (BEARER, DPOP) or not token:
+        raise Refusal("token_missing", "this address takes a bearer token", hint=_HINT)
+    return Presented(
+        scheme=scheme,
+        token=token,
+        proofs=request.headers.getlist("dpop"),
+        certificate=service_of(request).ends.of(request).certificate,
+        method=request.method,
+        addresses=_addresses(request),
+    )
+
+
+def _addresses(request: Request) -> tuple[str, ...]:
+    """What a proof may call this request: by the settings, or by the socket that it came in at.
+
+    Never by the header `Host`: whoever got a proof for another place could send it here under that place's name.
+    """
+    path = request.scope.get("raw_path", b"").decode("latin-1") or request.url.path
+    url = service_of(request).url
+    if url is not None:
+        return (url.rstrip("/") + path,)
+    host, port = request.scope.get("server") or ("", None)
+    names = LOOPBACK if host in LOOPBACK else {host}
+    port = "" if port is None else f":{port}"
+    return tuple(f"http://{f'[{name}]' if ':' in name else name}{port}{path}" for name in sorted(names))
 
 
 async def _accepted(service: Service, token: str) -> Accepted:
@@ -57,3 +104,8 @@ async def _accepted(service: Service, token: str) -> Accepted:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(flight)), issuer.fetch_s_max)
     return service.verifier.accept(token)
+
+
+def _require_good(service: Service, accepted: Accepted) -> None:
+    with service.store.reading() as view:
+        require_good(view, accepted)

@@ -27,6 +27,14 @@ TITLES: Final[dict[int, str]] = {
 }
 RETRY_AFTER_S: Final = {"rate_limited": "1", "busy": "1", "not_ready": "5", "dataset_not_ready": "5"}
 
+_BEARER: Final = 'Bearer realm="baopingkou"'
+_PROOFS: Final = 'DPoP realm="baopingkou", algs="EdDSA ES256"'
+CHALLENGES: Final = {
+    "token_missing": f"{_BEARER}, {_PROOFS}",
+    "proof_invalid": f'{_PROOFS}, error="invalid_dpop_proof"',
+    "proof_nonce": f'{_PROOFS}, error="use_dpop_nonce"',
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -64,12 +72,11 @@ def problem(
     return body
 
 
-def respond(body: Mapping[str, Any]) -> Response:
-    """The response of a problem document."""
-    headers = {}
+def respond(body: Mapping[str, Any], more: Mapping[str, str] | None = None) -> Response:
+    """The response of a problem document, with `more` headers."""
+    headers = dict(more or {})
     if body["status"] == 401:
-        error = "" if body["code"] == "token_missing" else ', error="invalid_token"'
-        headers["WWW-Authenticate"] = f'Bearer realm="baopingkou"{error}'
+        headers["WWW-Authenticate"] = CHALLENGES.get(body["code"], f'{_BEARER}, error="invalid_token"')
     if body["code"] in RETRY_AFTER_S:
         headers["Retry-After"] = RETRY_AFTER_S[body["code"]]
     content = json.dumps(body, ensure_ascii=False).encode()

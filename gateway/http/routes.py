@@ -28,6 +28,7 @@ from gateway.http.problems import Context
 from gateway.http.request import body_of, key_of, limit, parameters, question_of
 from gateway.http.security import Envelope
 from gateway.http.service import Service
+from gateway.identity.proof import NonceNeeded
 from gateway.identity.roles import ROUTES, Caller
 from policies.model import Policy
 
@@ -260,7 +261,7 @@ def _problem(refusal: Refusal, about: NotAnswered | None = None) -> dict[str, An
 
 async def _on_refusal(_: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)  # noqa: S101  # registered for this type
-    return problems.respond(_problem(error))
+    return problems.respond(_problem(error), {"DPoP-Nonce": error.nonce} if isinstance(error, NonceNeeded) else None)
 
 
 async def _on_not_answered(_: Request, error: Exception) -> Response:

@@ -11,9 +11,11 @@ from gateway.budget.ledger import Ledger
 from gateway.catalog import Catalog
 from gateway.http.health import Readiness
 from gateway.http.metrics import Metrics
+from gateway.http.proxy import Ends
 from gateway.http.readings import Readings
 from gateway.http.security import Rate
 from gateway.identity.issuer import Issuer
+from gateway.identity.proof import Proofs
 from gateway.identity.token import Verifier
 from gateway.outcomes import Outcomes
 from gateway.pipeline import Pipeline
@@ -26,6 +28,10 @@ class Service:
     verifier: Verifier
     issuer: Issuer | None
     """Where the keys of tokens are published, if they are."""
+    proofs: Proofs
+    ends: Ends
+    url: str | None
+    """What callers call this gateway, where that is not the address that it listens on."""
     pipeline: Pipeline
     outcomes: Outcomes
     catalog: Catalog

@@ -57,6 +57,14 @@ def key_set(content: bytes, allowed: tuple[Algorithm, ...]) -> KeySet:
     return KeySet(keys, len(entries) - len(keys))
 
 
+def algorithm_of(jwk: Mapping[str, object]) -> Algorithm:
+    """The one algorithm that a key of this kind has, of those that prove possession. Raises Bad."""
+    found = _BY_CURVE.get((str(jwk.get("kty")), str(jwk.get("crv"))))
+    if found is None or jwk.get("alg", found) != found:
+        raise Bad("a key of an algorithm that is not accepted here")
+    return found
+
+
 def public_key(jwk: Mapping[str, object], algorithm: Algorithm) -> PublicKey:
     """The key itself. Raises Bad for a private one, and for what `algorithm` does not take."""
     if _PRIVATE & set(jwk):

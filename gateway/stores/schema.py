@@ -265,5 +265,19 @@ _DECLARED: Final[tuple[Step, ...]] = (
     Table("declared", "name TEXT PRIMARY KEY, said TEXT NOT NULL", by_key=True),
 )
 
-SCHEMAS: Final[tuple[tuple[Step, ...], ...]] = ((*_LEDGER, *_LOG, *_GUARDS), _CELLS, _SEATS, _DECLARED)
+_REVOKED: Final[tuple[Step, ...]] = (
+    Table(
+        "revoked",
+        """
+        kind TEXT NOT NULL CHECK (kind IN ('token', 'subject')),
+        name TEXT NOT NULL,
+        until INTEGER NOT NULL CHECK (until >= 0),
+        PRIMARY KEY (kind, name)
+        """,
+        by_key=True,
+    ),
+    _stays("revoked", "DELETE"),
+)
+
+SCHEMAS: Final[tuple[tuple[Step, ...], ...]] = ((*_LEDGER, *_LOG, *_GUARDS), _CELLS, _SEATS, _DECLARED, _REVOKED)
 """SCHEMAS[n] leads from schema n to schema n + 1."""
