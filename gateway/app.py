@@ -30,6 +30,7 @@ from gateway.domain import Domain
 from gateway.errors import Misconfigured, NotReady
 from gateway.home import Home, read_private_key
 from gateway.http.health import Readiness
+from gateway.http.lanes import Lanes
 from gateway.http.metrics import Metrics
 from gateway.http.proxy import Ends, read_secret
 from gateway.http.readings import Readings
@@ -50,11 +51,15 @@ from gateway.sql.limits import SqlLimits
 from gateway.store import Store
 from gateway.stores.sqlite import SqliteStore
 from gateway.supervisor import Supervisor
+from gateway.turns import TurnLimits, Turns
 from sandbox import tls
 
 DRAIN_S: Final = 8.0
 """How long running questions may go on after the order to stop."""
 FOLDER: Final = "bpk-"
+SPARE_LANES: Final = 4
+SPARE_THREADS: Final = 40
+"""For questions that do not wait."""
 _log = logging.getLogger("bpk.app")
 
 
@@ -108,6 +113,7 @@ class Gateway:
     """Everything of a running gateway that has to be ended."""
 
     app: FastAPI
+    turns: Turns
     running: Running
     store: Store
     domain: Domain
@@ -139,16 +145,18 @@ def build(home: Home, domain: Domain) -> Gateway:
     with store.transaction() as tx:
         log.end_licences(tx, frozenset(licence.licence for licence in catalog.licences))
     doors, metrics, limits = Doors(), Metrics(), home.settings.limits
-    running = Running(limits.running_max, limits.open_running_max)
+    turns = Turns(TurnLimits.of(limits), lambda: domain.places)
+    running = Running(limits.running_max)
     outcomes = Outcomes(catalog, domain, store, ledger, log, running, today)
     sql_limits = SqlLimits(bytes_max=limits.sql_bytes_max)
-    pipeline = Pipeline(catalog, domain, store, ledger, doors, running, outcomes, sql_limits, today)
+    pipeline = Pipeline(catalog, domain, store, ledger, doors, turns, running, outcomes, sql_limits, today)
     opening = Opening(domain, doors, catalog.cases, Attempt(catalog.policies, domain))
 
     def stop() -> None:
         if issuer is not None:
             issuer.stop()
         opening.stop()
+        turns.close()
         running.drain(DRAIN_S)
 
     service = Service(
@@ -165,6 +173,8 @@ def build(home: Home, domain: Domain) -> Gateway:
         log=log,
         readiness=Readiness(domain, store, catalog, doors, ledger, issuer),
         metrics=metrics,
+        turns=turns,
+        lanes=Lanes(limits.waiting_per_operator_max + SPARE_LANES, limits.waiting_max + SPARE_THREADS),
         rate=Rate(limits.requests_per_minute_max),
         readings=Readings(),
         limits=limits,
@@ -177,7 +187,7 @@ def build(home: Home, domain: Domain) -> Gateway:
         keeper.start()
     if issuer is not None:
         issuer.start()
-    return Gateway(create(service), running, store, domain, opening, keeper, issuer)
+    return Gateway(create(service), turns, running, store, domain, opening, keeper, issuer)
 
 
 def serve(home: Home, port: int | None, ready: Callable[[str], None]) -> None:

@@ -53,6 +53,8 @@ class Domain:
         self._line = Line(place)
         self.degraded: tuple[str, ...] | None = None
         """The isolation layers that the data domain does without, as it told last; None before it has told."""
+        self.places: int | None = None
+        """How many questions it works on at once, as it told last."""
 
     def prepare(
         self, question: Question, *, reserve: bool, accuracy: Accuracy | None = None, deadline_ms: int | None = None
@@ -97,6 +99,7 @@ class Domain:
         """Raises Unreachable."""
         status = self._ask("/v1/status", None, STATUS_S, Status)
         self._hear(status.degraded)
+        self.places = status.places
         return status
 
     def close(self) -> None:

@@ -65,6 +65,7 @@ STATUS: Final[dict[str, int]] = {
     "epsilon_invalid": 422,
     "budget_exhausted": 429,
     "rate_limited": 429,
+    "caller_gone": 499,
     "internal_error": 500,
     "dataset_not_ready": 503,
     "not_ready": 503,
@@ -87,7 +88,7 @@ class Refusal(Exception):
     `message` starts in lower case, has no final stop, puts the caller's words in backticks and never holds data values.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # all that a refusal may say
         self,
         code: str,
         message: str,
@@ -95,6 +96,7 @@ class Refusal(Exception):
         hint: str | None = None,
         at: Position | None = None,
         alternatives: tuple[Alternative, ...] = (),
+        retry_after_s: int | None = None,
     ) -> None:
         super().__init__(message)
         if code not in STATUS:
@@ -104,6 +106,8 @@ class Refusal(Exception):
         self.hint = hint
         self.at = at
         self.alternatives = alternatives
+        self.retry_after_s = retry_after_s
+        """For the header `Retry-After`; None where the code alone says it."""
         self.dataset: str | None = None
         """The dataset that it is about, where the question got that far."""
 

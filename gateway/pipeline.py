@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from secrets import token_hex
 from typing import Any
 
 from gateway import answer
@@ -23,24 +21,24 @@ from gateway.admission.licences import askable, unlicensed
 from gateway.ask import Ask, Begun, NotAnswered
 from gateway.budget import queries
 from gateway.budget.account import scopes_for
-from gateway.budget.cells import Shown, cells_of, running, seen
+from gateway.budget.cells import Shown
 from gateway.budget.ledger import Ledger
 from gateway.budget.queries import Asked, QueryRow, Repeated, Stored, new_query_id
 from gateway.cases import Doors
 from gateway.catalog import Catalog
+from gateway.charging import Charged, asked_for, require_cells, ticket_for, wish_of
 from gateway.domain import Domain
 from gateway.errors import NotReady, Refusal
 from gateway.identity.roles import Caller
 from gateway.outcomes import Outcomes
 from gateway.reuse import own_release
-from gateway.right import Right
 from gateway.running import Running
 from gateway.sql.limits import SqlLimits
 from gateway.sql.read import read
-from gateway.store import Reading, Store
+from gateway.store import Store
+from gateway.turns import Gone, Turn, Turns
 from policies.model import Policy
-from sandbox import codec
-from sandbox.protocol import TICKET_S, Prepared, Question, Released, Ticket
+from sandbox.protocol import Prepared, Released
 
 _log = logging.getLogger("bpk.pipeline")
 
@@ -57,14 +55,6 @@ class _Trail:
 
 
 @dataclass(frozen=True, slots=True)
-class _Charged:
-    row: QueryRow
-    ticket: Ticket
-    question: Question
-    prepared: Prepared
-
-
-@dataclass(frozen=True, slots=True)
 class Pipeline:
     """The steps and what they work with; `app` builds it. Thread-safe."""
 
@@ -73,17 +63,20 @@ class Pipeline:
     store: Store
     ledger: Ledger
     doors: Doors
+    turns: Turns
     running: Running
     outcomes: Outcomes
     sql_limits: SqlLimits
     today: Callable[[], date]
     """UTC."""
 
-    def ask(self, ask: Ask) -> Begun:
-        """Raises NotAnswered; then nothing was read and nothing spent."""
+    def ask(self, ask: Ask, gone: Gone | None = None) -> Begun:
+        """Raises NotAnswered; then nothing was read and nothing spent. A question that waits for its turn is given up
+        when its caller is `gone`.
+        """
         trail = _Trail()
         try:
-            return self._ask(ask, trail)
+            return self._ask(ask, trail, gone or Gone())
         except Repeated as again:
             return self._repeat(again.row)
         except Refusal as refusal:
@@ -96,29 +89,50 @@ class Pipeline:
                 self.refused(ask.caller, Refusal("internal_error", "something broke on our side"), ask.texts, trail)
             raise
 
-    def _ask(self, ask: Ask, trail: _Trail) -> Begun:
+    def _ask(self, ask: Ask, trail: _Trail, gone: Gone) -> Begun:
         self._raise_repeated(ask)
         admitted = self._admit(ask, trail)
-        if (opened_by := _opened_by(admitted)) is not None:
-            self.running.require_room(opened_by)  # before a worker is held for it
-        prepared = self._prepare(admitted, ask, reserve=True)
-        trail.snapshot = prepared.snapshot
+        turn = self.turns.enter(wish_of(admitted))
         try:
-            return self._reuse_or_run(ask, trail, admitted.priced(prepared.price.epsilon), prepared)
+            begun = self._wait(ask, trail, admitted, turn, gone) or self._take_turn(ask, trail, admitted, turn)
+        except BaseException:
+            turn.leave()
+            raise
+        if begun.verdict != "run":
+            turn.leave()
+        return begun
+
+    def _wait(self, ask: Ask, trail: _Trail, admitted: AdmittedQuery, turn: Turn, gone: Gone) -> Begun | None:
+        """Until it is this question's turn. What is refused or stored already is told at once: it needs no turn."""
+        if not turn.begun:
+            prepared = self._prepare(admitted, ask, reserve=False)
+            begun = self._reuse(ask, trail, admitted.priced(prepared.price.epsilon), prepared)
+            if begun is not None:
+                return begun
+            self._raise_repeated(ask)
+            turn.wait(gone)
+            self._raise_repeated(ask)
+        turn.wait(gone)  # at once
+        return None
+
+    def _take_turn(self, ask: Ask, trail: _Trail, admitted: AdmittedQuery, turn: Turn) -> Begun:
+        """Free from what is stored, or charged."""
+        prepared = self._prepare(admitted, ask, reserve=True)
+        admitted = admitted.priced(prepared.price.epsilon)
+        try:
+            begun = self._reuse(ask, trail, admitted, prepared)
+            if begun is None:
+                return self._run(ask, trail, admitted, prepared, turn)
         except BaseException:  # else a budget at its end, asked again and again, would keep every place from others
             self._let_go(prepared.reservation)
             raise
+        self._let_go(prepared.reservation)
+        return begun
 
-    def _reuse_or_run(self, ask: Ask, trail: _Trail, admitted: AdmittedQuery, prepared: Prepared) -> Begun:
-        """Free from what is stored, or charged."""
-        _require_page(ask, admitted, prepared)
-        asked = _asked(ask, admitted, prepared, trail.id)
-        stored = self._stored(admitted, prepared, ask.caller)
-        if stored is not None:
-            self._let_go(prepared.reservation)
-            return self._reuse(asked, admitted, stored, trail, ask.texts)
+    def _run(self, ask: Ask, trail: _Trail, admitted: AdmittedQuery, prepared: Prepared, turn: Turn) -> Begun:
+        asked = asked_for(ask, admitted, prepared, trail.id)
         try:
-            charged = self._charge(asked, admitted, prepared, ask.texts)
+            charged = self._charge(asked, admitted, prepared, turn, ask.texts)
             trail.decided = True
             return self._start(charged)
         except BaseException:
@@ -140,7 +154,7 @@ class Pipeline:
                 if not reused:
                     for scope in scopes:
                         self.ledger.fitting(view, scope, prepared.price)
-                _require_cells(view, admitted, prepared.cells, None if stored is None else stored[0])
+                require_cells(view, admitted, prepared.cells, None if stored is None else stored[0])
                 left = answer.left(
                     view, self.ledger, admitted.policy, admitted.mode, scopes, prepared.price, admitted.operator
                 )
@@ -223,36 +237,39 @@ class Pipeline:
             return None
         return stored, self.domain.fetch(stored.release, admitted.question)
 
-    def _reuse(  # what is asked, by which right, and what answers it
-        self,
-        asked: Asked,
-        admitted: AdmittedQuery,
-        stored: tuple[Stored, Released],
-        trail: _Trail,
-        texts: Mapping[str, str],
-    ) -> Begun:
-        shown = Shown.of(stored[1]) if admitted.mode == "aggregate" else None
+    def _reuse(self, ask: Ask, trail: _Trail, admitted: AdmittedQuery, prepared: Prepared) -> Begun | None:
+        """Free from what is stored, if that answers."""
+        trail.snapshot = prepared.snapshot
+        _require_page(ask, admitted, prepared)
+        found = self._stored(admitted, prepared, ask.caller)
+        if found is None:
+            return None
+        stored, released = found
+        asked = asked_for(ask, admitted, prepared, trail.id)
+        shown = Shown.of(released) if admitted.mode == "aggregate" else None
         with self.store.transaction() as tx:
-            _require_cells(tx, admitted, stored[1].cells_released, stored[0])
-            row = self.ledger.reuse(tx, asked, stored[0], texts=texts, shown=shown)
+            require_cells(tx, admitted, released.cells_released, stored)
+            row = self.ledger.reuse(tx, asked, stored, texts=ask.texts, shown=shown)
         trail.decided = True
-        return Begun(row.id, self.outcomes.answered(row, stored[1]), "reused")
+        return Begun(row.id, self.outcomes.answered(row, released), "reused")
 
-    def _charge(self, asked: Asked, admitted: AdmittedQuery, prepared: Prepared, texts: Mapping[str, str]) -> _Charged:
+    def _charge(
+        self, asked: Asked, admitted: AdmittedQuery, prepared: Prepared, turn: Turn, texts: Mapping[str, str]
+    ) -> Charged:
         """From here on every end costs."""
         scopes = scopes_for(admitted.policy, asked.operator, admitted.licence, admitted.mode)
-        ticket = _ticket(asked, prepared)
+        ticket = ticket_for(asked, prepared)
         with self.store.transaction() as tx:
-            _require_cells(tx, admitted, prepared.cells)
+            require_cells(tx, admitted, prepared.cells)
             row = self.ledger.charge(tx, asked, scopes, prepared.price, texts=texts)
-            self.running.promise(row.id, _opened_by(admitted))  # before others can see the charge
-        return _Charged(row, ticket, admitted.question, prepared)
+            self.running.promise(row.id, turn)  # before others can see the charge
+        return Charged(row, ticket, admitted.question, prepared)
 
-    def _start(self, charged: _Charged) -> Begun:
+    def _start(self, charged: Charged) -> Begun:
         row = charged.row
         return Begun(row.id, self.running.start(row.id, lambda: self._finish(charged)), "run")
 
-    def _finish(self, charged: _Charged) -> dict[str, Any]:
+    def _finish(self, charged: Charged) -> dict[str, Any]:
         """Runs what was charged. Never raises: whatever breaks, the caller gets the constant failure."""
         try:
             released = self.domain.run(charged.ticket, charged.question, charged.prepared)
@@ -277,59 +294,10 @@ class Pipeline:
                 self.domain.cancel(reservation)
 
 
-def _require_cells(view: Reading, admitted: AdmittedQuery, asked: int | None, stored: Stored | None = None) -> None:
-    """Raises Refusal(budget_exhausted, busy) where the operator was told, or may soon be, all that may be told.
-
-    `asked` are the numbers of the answer, where that is known. What it was shown before, `stored`, it is shown again.
-    """
-    cells = cells_of(view, admitted.policy, admitted.operator) if admitted.mode == "aggregate" else None
-    if cells is not None and not (stored is not None and seen(view, admitted.operator, stored.release)):
-        on_their_way = running(view, admitted.operator, admitted.dataset)
-        cells.require_left(admitted.dataset, on_their_way, asked)
-
-
-def _opened_by(admitted: AdmittedQuery) -> str | None:
-    return admitted.operator if admitted.mode == "open" else None
-
-
 def _require_page(ask: Ask, admitted: AdmittedQuery, prepared: Prepared) -> None:
     """Raises Refusal(parameter_invalid): pages of two snapshots would be no answer."""
     if ask.page is not None:
         ask.page.require_same(admitted.question, prepared.snapshot)
-
-
-def _asked(ask: Ask, admitted: AdmittedQuery, prepared: Prepared, query_id: str) -> Asked:
-    question = admitted.question
-    return Asked(
-        id=query_id,
-        operator=ask.caller.subject,
-        key=ask.key,
-        request_hash=ask.request_hash,
-        dataset=question.dataset,
-        mode=question.mode,
-        policy_digest=question.policy_digest,
-        snapshot=prepared.snapshot,
-        question=codec.dumps(question).decode(),
-        ticket=f"tkt_{token_hex(16)}",
-        right=Right(question.mode, admitted.policy.supply, admitted.licence),
-    )
-
-
-def _ticket(asked: Asked, prepared: Prepared) -> Ticket:
-    now = time.time_ns() // 1_000_000
-    return Ticket(
-        id=asked.ticket,
-        query=asked.id,
-        dataset=asked.dataset,
-        plan_digest=prepared.plan_digest,
-        policy_digest=asked.policy_digest,
-        snapshot=prepared.snapshot,
-        mode=asked.mode,
-        price=prepared.price,
-        audience=prepared.audience,
-        issued=now,
-        expires=now + TICKET_S * 1000,
-    )
 
 
 def _not_ready() -> Refusal:

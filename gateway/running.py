@@ -1,4 +1,4 @@
-"""The queries that run now: a thread and a place for each."""
+"""The queries that run now, each in its turn: a thread for each, and the promise of its outcome."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from threading import Lock
 from typing import Any
 
 from gateway.errors import Fault, Refusal
+from gateway.turns import Turn
 
 Outcome = dict[str, Any]
 
@@ -18,50 +19,34 @@ class Live:
     """A query on its way: the promise of its outcome."""
 
     outcome: Future[Outcome]
-    opened_by: str | None = None
-    """Who asks, of an open question."""
 
 
 class Running:
     """Thread-safe. At the end: `drain`, then the data domain's own end, then `join`."""
 
-    def __init__(self, running_max: int, open_max: int) -> None:
-        self._running_max = running_max
-        self._open_max = open_max
+    def __init__(self, running_max: int) -> None:
         self._live: dict[str, Live] = {}
         self._lock = Lock()
         self._closing = False
         self._pool = ThreadPoolExecutor(running_max, thread_name_prefix="query")
 
-    def require_room(self, opened_by: str) -> None:
-        """Open questions cost nothing, so they leave places to those that do, and one operator leaves one to others.
+    def promise(self, query_id: str, turn: Turn) -> None:
+        """Before the charge is durable: whoever sees the charge finds the promise of its outcome.
 
-        Raises Refusal(`busy`).
-        """
-        with self._lock:
-            self._require_room(opened_by)
-
-    def _require_room(self, opened_by: str) -> None:
-        asking = [live.opened_by for live in self._live.values() if live.opened_by is not None]
-        if len(asking) >= self._open_max or asking.count(opened_by) >= max(1, self._open_max - 1):
-            message = "as many open questions are on their way as are worked on at once"
-            raise Refusal("busy", message, hint="ask again in a moment")
-
-    def promise(self, query_id: str, opened_by: str | None = None) -> None:
-        """Takes a place before the charge is durable: whoever sees the charge finds the promise of its outcome.
-
-        `opened_by` is who asks an open question. Raises Refusal(`busy`).
+        The turn is given back with the outcome. Raises Refusal(`not_ready`).
         """
         outcome: Future[Outcome] = Future()
         outcome.set_running_or_notify_cancel()  # somebody who stops waiting does not take it from the others
         with self._lock:
-            if self._closing or len(self._live) >= self._running_max:
-                hint = "nothing was charged; ask again in a moment"
-                raise Refusal("busy", "every place to run a question is taken", hint=hint)
-            if opened_by is not None:
-                self._require_room(opened_by)
-            self._live[query_id] = Live(outcome, opened_by)
-        outcome.add_done_callback(lambda _: self._live.pop(query_id, None))
+            if self._closing:
+                raise Refusal("not_ready", "the gateway is about to stop", hint="nothing was charged; ask again later")
+            self._live[query_id] = Live(outcome)
+
+        def end(_: Future[Outcome]) -> None:
+            self._live.pop(query_id, None)
+            turn.leave()
+
+        outcome.add_done_callback(end)
 
     def start(self, query_id: str, work: Callable[[], Outcome]) -> Future[Outcome]:
         """Begins what was promised. `work` does not raise."""
@@ -79,8 +64,9 @@ class Running:
         return self._live.get(query_id)
 
     def drain(self, seconds: float) -> None:
-        """Gives out no more places, and lets what runs end for so long."""
-        self._closing = True
+        """Takes no more queries, and lets what runs end for so long."""
+        with self._lock:
+            self._closing = True
         wait([live.outcome for live in list(self._live.values())], timeout=seconds)
 
     def join(self) -> None:

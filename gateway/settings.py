@@ -140,9 +140,16 @@ class Limits(_Section):
     sql_bytes_max: Annotated[int, Field(ge=100, le=1_000_000)] = 20_000
     body_bytes_max: Annotated[int, Field(ge=1_000, le=10_000_000)] = 65_536
     running_max: Annotated[int, Field(ge=1, le=256)] = 16
-    """Queries that are worked on at once; the next one is refused as `busy`."""
+    """Queries that are worked on at once, or as many as the data domain has workers, if those are fewer."""
     open_running_max: Annotated[int, Field(ge=1, le=256)] = 2
     """Of these, questions of mode `open`, which cost nothing: the others are kept for those that do."""
+    waiting_max: Annotated[int, Field(ge=0, le=1024)] = 64
+    """Questions that wait for their turn; the next one is refused as `busy`. Of mode `open`: half as many."""
+    waiting_per_operator_max: Annotated[int, Field(ge=0, le=1024)] = 8
+    turn_wait_s_max: Annotated[int, Field(ge=0, le=300)] = 30
+    """How long a question waits for its turn, before it is refused as `busy`."""
+    turn_about_s: Annotated[int, Field(ge=1, le=60)] = 2
+    """How long a question holds its place, about: for `Retry-After` alone."""
     requests_per_minute_max: Annotated[int, Field(ge=1, le=10_000_000)] = 30_000
     """Per caller. The budget is what limits questions; this limits load."""
 

@@ -136,6 +136,13 @@ class ReleaseDocument(Document):
     reuse_across_operators: bool = Field(
         default=True, description="Whether a stored answer serves every operator who may ask the same question."
     )
+    concurrent_max: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="How many questions of one operator on this dataset may run at once; the others wait for their "
+        "turn. Mode `open` does not count.",
+    )
     dp: DpDocument | None = Field(default=None, description="Settings of mode `dp`.")
     aggregate: AggregateDocument | None = Field(default=None, description="Settings of mode `aggregate`.")
 

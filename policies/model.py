@@ -143,6 +143,8 @@ class Release:
     reuse_across_operators: bool
     dp: Dp | None
     aggregate: Aggregate | None
+    concurrent_max: int = 1
+    """Questions of one operator on this dataset at once, but for those of mode `open`."""
 
 
 @dataclass(frozen=True, slots=True)

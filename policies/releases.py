@@ -38,6 +38,7 @@ def build_release(document: ReleaseDocument, report: Report, *, protects: bool, 
     return Release(
         modes=tuple(document.modes),
         reuse_across_operators=document.reuse_across_operators,
+        concurrent_max=document.concurrent_max,
         dp=None if document.dp is None else _dp(document.dp, report),
         aggregate=None if document.aggregate is None else _aggregate(document.aggregate, report),
     )

@@ -153,7 +153,7 @@ class Door:
         writable = self._writable()
         ready = writable and all(d.state == "ready" for d in found) and (self.isolated or not found)
         degraded = self._done_without(each_at_deadline=all(each.deadlines_ms for each in found))
-        return Status(ready, found, self.layers, degraded, writable)
+        return Status(ready, found, self.layers, degraded, writable, self._pool.places)
 
     def _done_without(self, *, each_at_deadline: bool) -> tuple[str, ...]:
         """What the custodian does without, by name."""

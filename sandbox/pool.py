@@ -97,6 +97,11 @@ class Pool:
         with self._lock:
             return self._layers
 
+    @property
+    def places(self) -> int:
+        """How many workers may be alive at once."""
+        return self._settings.places
+
     def serve(self, dataset: str, snapshot_path: Path) -> None:
         """Declares or replaces the file that the dataset's workers open. Jobs under way keep the old one."""
         with self._lock:

@@ -247,6 +247,8 @@ class Status:
     degraded: tuple[str, ...]
     writable: bool = True
     """Whether tickets and releases can be kept."""
+    places: int | None = None
+    """How many questions are worked on at once."""
     version: int = VERSION
 
 

@@ -55,6 +55,7 @@ def _release(policy: Policy) -> dict[str, Any]:
     found: dict[str, Any] = {
         "modes": list(release.modes),
         "reuse_across_operators": release.reuse_across_operators,
+        "concurrent_max": release.concurrent_max,
     }
     if release.dp is not None and "dp" in release.modes:
         found |= _dp(release.dp)

@@ -12,6 +12,8 @@ _HELP: Final = {
     "bpk_queries_total": "Questions by verdict.",
 }
 _GAUGES: Final = {
+    "bpk_questions_waiting": "Questions that wait for their turn, by mode.",
+    "bpk_questions_running": "Questions that hold a place, by mode.",
     "bpk_issuer_keys": "Keys of the issuer that tokens may be signed with.",
     "bpk_issuer_keys_age_seconds": "Seconds since the issuer's keys were last fetched.",
 }
@@ -32,7 +34,7 @@ class Metrics:
         self._add("bpk_queries_total", verdict=verdict)
 
     def text(self, gauges: Mapping[str, float] | None = None) -> str:
-        """`gauges`: what is measured now, by name."""
+        """`gauges`: what is measured now, by name, with labels where it has some; one name after the other."""
         with self._lock:
             counts = sorted(self._counts.items())
         lines: list[str] = []
@@ -42,8 +44,13 @@ class Metrics:
                 if counted == name:
                     inside = ",".join(f'{label}="{value.translate(_ESCAPES)}"' for label, value in labels)
                     lines.append(f"{name}{{{inside}}} {count}")
-        for name, value in (gauges or {}).items():
-            lines += [f"# HELP {name} {_GAUGES[name]}", f"# TYPE {name} gauge", f"{name} {value:g}"]
+        named = ""
+        for gauge, value in (gauges or {}).items():
+            name = gauge.partition("{")[0]
+            if name != named:
+                lines += [f"# HELP {name} {_GAUGES[name]}", f"# TYPE {name} gauge"]
+            named = name
+            lines.append(f"{gauge} {value:g}")
         return "\n".join(lines) + "\n"
 
     def _add(self, name: str, **labels: str) -> None:

@@ -22,10 +22,12 @@ TITLES: Final[dict[int, str]] = {
     409: "This idempotency key belongs to another request",
     422: "The request is readable, but wrong",
     429: "The budget or the rate is used up",
+    499: "You hung up",
     500: "Something broke on our side",
     503: "Not ready, nothing was charged",
 }
-RETRY_AFTER_S: Final = {"rate_limited": "1", "busy": "1", "not_ready": "5", "dataset_not_ready": "5"}
+RETRY_AFTER_S: Final = {"rate_limited": 60, "busy": 2, "not_ready": 5, "dataset_not_ready": 5}
+"""Where the refusal itself does not say when; every code of status 503 and 429 that waiting helps."""
 
 _BEARER: Final = 'Bearer realm="baopingkou"'
 _PROOFS: Final = 'DPoP realm="baopingkou", algs="EdDSA ES256"'
@@ -74,11 +76,12 @@ def problem(
 
 def respond(body: Mapping[str, Any], more: Mapping[str, str] | None = None) -> Response:
     """The response of a problem document, with `more` headers."""
-    headers = dict(more or {})
+    headers = {}
+    if body["code"] in RETRY_AFTER_S:
+        headers["Retry-After"] = str(RETRY_AFTER_S[body["code"]])
+    headers |= more or {}
     if body["status"] == 401:
         headers["WWW-Authenticate"] = CHALLENGES.get(body["code"], f'{_BEARER}, error="invalid_token"')
-    if body["code"] in RETRY_AFTER_S:
-        headers["Retry-After"] = RETRY_AFTER_S[body["code"]]
     content = json.dumps(body, ensure_ascii=False).encode()
     return Response(content, body["status"], headers, MEDIA_TYPE)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
@@ -15,6 +18,7 @@ from gateway.http import wire
 from gateway.http.accuracy import accuracy_of
 from gateway.http.entry import service_of
 from gateway.identity.roles import Caller
+from gateway.turns import Gone
 
 
 async def body_of(request: Request) -> bytes:
@@ -32,6 +36,23 @@ async def body_of(request: Request) -> bytes:
     except ClientDisconnect:
         raise Refusal("body_unreadable", "the caller hung up before the end of the body") from None
     return bytes(body)
+
+
+@asynccontextmanager
+async def listening(request: Request) -> AsyncIterator[Gone]:
+    """Whether the caller hangs up while the block lasts. The body has been read."""
+    gone = Gone()
+
+    async def listen() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone.hang_up()
+
+    listener = asyncio.create_task(listen())
+    try:
+        yield gone
+    finally:
+        listener.cancel()
 
 
 def key_of(request: Request) -> str | None:

@@ -25,7 +25,7 @@ from gateway.http import audit, catalogue, describe, docs, problems, wire
 from gateway.http.entry import admit, caller_of, service_of
 from gateway.http.padding import Padded
 from gateway.http.problems import Context
-from gateway.http.request import body_of, key_of, limit, parameters, question_of
+from gateway.http.request import body_of, key_of, limit, listening, parameters, question_of
 from gateway.http.security import Envelope
 from gateway.http.service import Service
 from gateway.identity.proof import NonceNeeded
@@ -99,9 +99,10 @@ async def ask(request: Request) -> Response:
         question = question_of(caller, body, key_of(request))
     except Refusal as refusal:
         service.metrics.query("refused")
-        raise await run_in_threadpool(service.pipeline.refused, caller, refusal) from refusal
+        raise await service.lanes.run(caller.subject, service.pipeline.refused, caller, refusal) from refusal
     try:
-        begun = await run_in_threadpool(service.pipeline.ask, question)
+        async with listening(request) as gone:
+            begun = await service.lanes.run(caller.subject, service.pipeline.ask, question, gone)
     except NotAnswered:
         service.metrics.query("refused")
         raise
@@ -194,13 +195,17 @@ async def healthz(_: Request) -> Response:
 
 async def readyz(request: Request) -> Response:
     found = await run_in_threadpool(service_of(request).readiness.look)
-    return JSONResponse(found.body, 200 if found.ready else 503)
+    if found.ready:
+        return JSONResponse(found.body)
+    return JSONResponse(found.body, 503, {"Retry-After": str(problems.RETRY_AFTER_S["not_ready"])})
 
 
 async def metrics(request: Request) -> Response:
     service = service_of(request)
-    gauges = {} if service.issuer is None else service.issuer.look().gauges
-    return PlainTextResponse(service.metrics.text(gauges), media_type="text/plain; version=0.0.4")
+    keys = {} if service.issuer is None else service.issuer.look().gauges
+    return PlainTextResponse(
+        service.metrics.text(keys | service.turns.gauges()), media_type="text/plain; version=0.0.4"
+    )
 
 
 async def openapi(_: Request) -> Response:
@@ -259,14 +264,19 @@ def _problem(refusal: Refusal, about: NotAnswered | None = None) -> dict[str, An
     return problems.problem(refusal, context, places)
 
 
+def _headers(refusal: Refusal) -> dict[str, str]:
+    nonce = {"DPoP-Nonce": refusal.nonce} if isinstance(refusal, NonceNeeded) else {}
+    return nonce if refusal.retry_after_s is None else nonce | {"Retry-After": str(refusal.retry_after_s)}
+
+
 async def _on_refusal(_: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)  # noqa: S101  # registered for this type
-    return problems.respond(_problem(error), {"DPoP-Nonce": error.nonce} if isinstance(error, NonceNeeded) else None)
+    return problems.respond(_problem(error), _headers(error))
 
 
 async def _on_not_answered(_: Request, error: Exception) -> Response:
     assert isinstance(error, NotAnswered)  # noqa: S101  # registered for this type
-    return problems.respond(_problem(error.refusal, error))
+    return problems.respond(_problem(error.refusal, error), _headers(error.refusal))
 
 
 async def _on_not_ready(_: Request, error: Exception) -> Response:

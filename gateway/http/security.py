@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from secrets import token_hex
@@ -92,7 +93,8 @@ class Rate:
     def count(self, subject: str) -> None:
         """Raises Refusal(`rate_limited`)."""
         with self._lock:
-            minute = int(self._clock() // 60)
+            now = self._clock()
+            minute = int(now // 60)
             if minute != self._minute or len(self._counts) > CALLERS_MAX:
                 self._minute, self._counts = minute, {}
             self._counts[subject] = self._counts.get(subject, 0) + 1
@@ -102,4 +104,5 @@ class Rate:
                 "rate_limited",
                 f"more than {self._max} requests in a minute",
                 hint="wait a minute; this spent no budget",
+                retry_after_s=max(1, math.ceil(60 * (minute + 1) - now)),
             )

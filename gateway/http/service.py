@@ -10,6 +10,7 @@ from gateway.audit.log import Log
 from gateway.budget.ledger import Ledger
 from gateway.catalog import Catalog
 from gateway.http.health import Readiness
+from gateway.http.lanes import Lanes
 from gateway.http.metrics import Metrics
 from gateway.http.proxy import Ends
 from gateway.http.readings import Readings
@@ -21,6 +22,7 @@ from gateway.outcomes import Outcomes
 from gateway.pipeline import Pipeline
 from gateway.settings import Limits
 from gateway.store import Store
+from gateway.turns import Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Service:
     log: Log
     readiness: Readiness
     metrics: Metrics
+    turns: Turns
+    lanes: Lanes
     rate: Rate
     readings: Readings
     limits: Limits

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway import pipeline
+from gateway import charging, pipeline
 from gateway.audit.verify import verify
 from gateway.budget.cells import Cells
 from gateway.home import Home
@@ -80,7 +80,7 @@ class ExactDomain(ScriptedDomain):
 
 
 def policy_with_limits(text: str) -> str:
-    return text.replace("[tables.people]\n", LIMITS, 1)
+    return text.replace("[tables.people]\n", LIMITS, 1).replace("[release]\n", "[release]\nconcurrent_max = 16\n")
 
 
 @pytest.fixture(params=[POLICY, EXACT], ids=["both modes", "exact alone"])
@@ -217,7 +217,7 @@ def test_nobody_outruns_a_limit_by_asking_at_once(world: GatewayWorld) -> None:
 def test_planted_without_counting_what_runs_a_limit_is_outrun(
     world: GatewayWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "running", lambda *_: 0)
+    monkeypatch.setattr(charging, "running", lambda *_: 0)
     domain = domain_of(world)
     domain.shows = (0, 1)
     domain.gate.clear()
@@ -250,7 +250,7 @@ def test_nobody_reads_on_in_others_answers_beyond_the_limit(world: GatewayWorld)
 def test_planted_without_counting_what_is_reused_others_answers_are_free(
     world: GatewayWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "seen", lambda *_: True)
+    monkeypatch.setattr(charging, "seen", lambda *_: True)
     domain_of(world).shows = (30, 0)
     ask(world, numbered(1))
     ask(world, SQL, "op-b")

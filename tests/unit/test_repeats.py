@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from gateway.ask import Ask, Begun, NotAnswered
-from gateway.errors import Refusal
 from gateway.pipeline import Pipeline
-from gateway.running import Running
 from gateway.store import NotWritten
+from gateway.turns import Gone
 from tests.gateway_world import COUNT, GatewayWorld, gateway_world
 
 BODY = {"sql": COUNT, "purpose": "research"}
@@ -94,7 +93,7 @@ def test_whoever_waits_no_longer_is_told_where_to_look(world: GatewayWorld, monk
 def test_a_query_that_runs_without_a_promise_is_never_told_as_ended(
     world: GatewayWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def running(_: Pipeline, ask: Ask) -> Begun:
+    def running(_: Pipeline, ask: Ask, gone: Gone) -> Begun:
         return Begun("qry_1", {"id": "qry_1", "status": "running"}, "repeated")
 
     monkeypatch.setattr(Pipeline, "ask", running)
@@ -111,52 +110,10 @@ def test_a_charge_that_is_not_written_gives_its_place_back(
         promise(*arguments)
         raise NotWritten(world.gateway.store.name, "the disk is full")
 
-    for _ in range(running._running_max + 1):
+    for _ in range(world.gateway.turns.limits.running_max + 1):
         monkeypatch.setattr(type(running), "promise", promised_and_lost)
         with pytest.raises(NotAnswered) as refused:
             world.pipeline.ask(world.asking())
         assert refused.value.refusal.code == "not_ready"
     monkeypatch.setattr(type(running), "promise", promise)
     assert end_of(world.pipeline.ask(world.asking()))["status"] == "failed"
-
-
-def test_no_more_questions_run_than_there_are_places(world: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    finish, most = Held(monkeypatch, "_finish"), world.gateway.running._running_max
-    begun = [world.pipeline.ask(world.asking()) for _ in range(most)]
-    with pytest.raises(NotAnswered) as refused:
-        world.pipeline.ask(world.asking())
-    assert refused.value.refusal.code == "busy"
-    finish.go.set()
-    assert {end_of(each)["status"] for each in begun} == {"failed"}
-
-
-def test_open_questions_leave_places_to_others_and_to_each_other() -> None:
-    running = Running(running_max=4, open_max=3)
-    running.promise("q1", "op-a")
-    running.promise("q2", "op-a")
-    with pytest.raises(Refusal, match="as many open questions"):
-        running.promise("q3", "op-a")
-    with pytest.raises(Refusal, match="as many open questions"):
-        running.require_room("op-a")
-    running.require_room("op-b")
-    running.promise("q3", "op-b")
-    with pytest.raises(Refusal, match="as many open questions"):
-        running.promise("q4", "op-c")
-    running.promise("q4")
-    with pytest.raises(Refusal, match="every place"):
-        running.promise("q5")
-    running.start("q2", lambda: {"status": "answered"}).result(10)
-    running.promise("q5", "op-a")
-    for query in ("q1", "q3", "q4", "q5"):
-        running.withdraw(query)
-    running.join()
-
-
-def test_with_one_place_for_open_questions_each_has_its_turn() -> None:
-    running = Running(running_max=4, open_max=1)
-    running.promise("q1", "op-a")
-    with pytest.raises(Refusal, match="as many open questions"):
-        running.require_room("op-b")
-    running.withdraw("q1")
-    running.require_room("op-b")
-    running.join()

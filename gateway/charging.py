@@ -1,0 +1,74 @@
+"""What a charge is made of: the query's row, the ticket of the data domain, and what the operator may still be told."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from secrets import token_hex
+
+from gateway.admission.admit import AdmittedQuery
+from gateway.ask import Ask
+from gateway.budget.cells import cells_of, running, seen
+from gateway.budget.queries import Asked, QueryRow, Stored
+from gateway.right import Right
+from gateway.store import Reading
+from gateway.turns import Wish
+from sandbox import codec
+from sandbox.protocol import TICKET_S, Prepared, Question, Ticket
+
+
+@dataclass(frozen=True, slots=True)
+class Charged:
+    row: QueryRow
+    ticket: Ticket
+    question: Question
+    prepared: Prepared
+
+
+def wish_of(admitted: AdmittedQuery) -> Wish:
+    return Wish(admitted.operator, admitted.dataset, admitted.mode, admitted.policy.release.concurrent_max)
+
+
+def asked_for(ask: Ask, admitted: AdmittedQuery, prepared: Prepared, query_id: str) -> Asked:
+    question = admitted.question
+    return Asked(
+        id=query_id,
+        operator=ask.caller.subject,
+        key=ask.key,
+        request_hash=ask.request_hash,
+        dataset=question.dataset,
+        mode=question.mode,
+        policy_digest=question.policy_digest,
+        snapshot=prepared.snapshot,
+        question=codec.dumps(question).decode(),
+        ticket=f"tkt_{token_hex(16)}",
+        right=Right(question.mode, admitted.policy.supply, admitted.licence),
+    )
+
+
+def ticket_for(asked: Asked, prepared: Prepared) -> Ticket:
+    now = time.time_ns() // 1_000_000
+    return Ticket(
+        id=asked.ticket,
+        query=asked.id,
+        dataset=asked.dataset,
+        plan_digest=prepared.plan_digest,
+        policy_digest=asked.policy_digest,
+        snapshot=prepared.snapshot,
+        mode=asked.mode,
+        price=prepared.price,
+        audience=prepared.audience,
+        issued=now,
+        expires=now + TICKET_S * 1000,
+    )
+
+
+def require_cells(view: Reading, admitted: AdmittedQuery, asked: int | None, stored: Stored | None = None) -> None:
+    """Raises Refusal(budget_exhausted, busy) where the operator was told, or may soon be, all that may be told.
+
+    `asked` are the numbers of the answer, where that is known. What it was shown before, `stored`, it is shown again.
+    """
+    cells = cells_of(view, admitted.policy, admitted.operator) if admitted.mode == "aggregate" else None
+    if cells is not None and not (stored is not None and seen(view, admitted.operator, stored.release)):
+        on_their_way = running(view, admitted.operator, admitted.dataset)
+        cells.require_left(admitted.dataset, on_their_way, asked)
