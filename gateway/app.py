@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import shutil
 import signal
@@ -52,7 +51,7 @@ from gateway.store import Store
 from gateway.stores.sqlite import SqliteStore
 from gateway.supervisor import Supervisor
 from gateway.turns import TurnLimits, Turns
-from sandbox import tls
+from sandbox import logs, tls
 
 DRAIN_S: Final = 8.0
 """How long running questions may go on after the order to stop."""
@@ -60,7 +59,7 @@ FOLDER: Final = "bpk-"
 SPARE_LANES: Final = 4
 SPARE_THREADS: Final = 40
 """For questions that do not wait."""
-_log = logging.getLogger("bpk.app")
+_log = logs.logger("bpk.app")
 
 
 def today() -> date:
@@ -141,7 +140,7 @@ def build(home: Home, domain: Domain) -> Gateway:
     ledger = Ledger(log)
     recovered = recover(store, ledger, log)
     for dataset, why in recovered.frozen.items():
-        _log.error("%s is closed: %s", dataset, why)
+        _log.error("a dataset is closed", dataset=dataset, reason=why)
     with store.transaction() as tx:
         log.end_licences(tx, frozenset(licence.licence for licence in catalog.licences))
     doors, metrics, limits = Doors(), Metrics(), home.settings.limits

@@ -6,7 +6,6 @@ its author thinks is worse than none.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -19,10 +18,11 @@ from gateway.errors import Fault, NotReady, Refusal
 from gateway.sql.limits import SqlLimits
 from gateway.sql.read import read
 from policies.model import Case, Licence, Policy
+from sandbox import logs
 
 PAUSE_S: Final = 0.1
 AUTHOR: Final = "the policy's author"
-_log = logging.getLogger("bpk.cases")
+_log = logs.logger("bpk.cases")
 Try = Callable[[str, Case], None]
 """(dataset, example): takes it through the steps of a query up to its price. Raises Refusal, NotReady."""
 
@@ -157,16 +157,21 @@ class Opening:
             except NotReady:  # it starts, or was restarted; /readyz says so
                 pass
             except Fault as fault:
-                _log.error("examples: %s", fault)
+                _log.error("the examples were not run", reason=str(fault))
             except Exception as error:  # a thread that dies silently would look like a slow start
-                _log.error("examples: %s", type(error).__name__)
+                _log.error("the examples were not run", error=type(error).__name__)
                 return
             self._stop.wait(PAUSE_S)
 
     def _judge(self, dataset: str, cases: tuple[Case, ...]) -> DoorState:
         wrong = [outcome for outcome in run(dataset, cases, self._attempt) if outcome.problem is not None]
         for outcome in wrong:
-            _log.error("%s is refused: example `%s` %s", dataset, outcome.case.name, outcome.problem)
+            _log.error(
+                "an example does not come out as written",
+                dataset=dataset,
+                case=outcome.case.name,
+                reason=outcome.problem,
+            )
         if wrong:
             names = ", ".join(f"`{outcome.case.name}`" for outcome in wrong[:5])
             return DoorState("refused", f"examples that do not come out as written: {names}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from threading import Event, Thread
 
@@ -11,8 +10,9 @@ from gateway.budget.recovery import keep_seat
 from gateway.budget.seats import BEAT_S, Watch
 from gateway.errors import Fault
 from gateway.store import Store
+from sandbox import logs
 
-_log = logging.getLogger("bpk.keeper")
+_log = logs.logger("bpk.keeper")
 
 
 class Keeper:
@@ -37,7 +37,7 @@ class Keeper:
             with self._store.transaction() as tx:
                 self._ledger.rise(tx)
         except Fault as fault:  # others take it when it has been silent for a lease
-            _log.warning("the seat was not given up: %s", fault)
+            _log.warning("the seat was not given up", reason=str(fault))
 
     def _work(self) -> None:
         failing = False
@@ -46,11 +46,11 @@ class Keeper:
                 kept = keep_seat(self._store, self._ledger, self._watch, time.monotonic())
             except Fault as fault:
                 if not failing:
-                    _log.error("the seat cannot be held: %s", fault)
+                    _log.error("the seat cannot be held", reason=str(fault))
                 failing = True
                 continue
             failing = False
             if kept.lost_own:
                 _log.error("this gateway was silent for too long: others took over what it ran; it goes on from here")
             for seat in kept.silent:
-                _log.warning("%s is silent: %d of its queries have failed", seat, len(kept.failed))
+                _log.warning("a gateway is silent, and what it ran has failed", seat=seat, failed=len(kept.failed))

@@ -5,7 +5,6 @@ One exchange has one limit of time, however the other side deals out its bytes, 
 
 from __future__ import annotations
 
-import logging
 import socket
 import ssl
 import threading
@@ -19,6 +18,7 @@ from typing import Any, Final
 import httpcore
 
 from gateway.errors import Misconfigured
+from sandbox import logs
 from sandbox.tls import CertificateError, Files, Renewed
 from sandbox.tls_words import words
 
@@ -28,7 +28,11 @@ IDLE_S: Final = 30.0
 IDLE_MAX: Final = 64
 REPLY_BYTES_MAX: Final = 64 * 2**20
 _BROKEN: Final = (httpcore.RemoteProtocolError, httpcore.ReadError, httpcore.WriteError)
-_log = logging.getLogger("bpk.line")
+_log = logs.logger("bpk.line")
+
+
+def _warn(text: str) -> None:
+    _log.warning("a certificate", reason=text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ class Line:
         self._identity: Renewed | None = None
         if isinstance(place, Remote):
             try:
-                self._identity = Renewed(place.files, "gateway", _log.warning)
+                self._identity = Renewed(place.files, "gateway", _warn)
             except CertificateError as error:
                 raise Misconfigured(str(error)) from error
         self._lease = self._connect()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
@@ -21,10 +20,10 @@ from gateway.errors import NotReady, Refusal
 from gateway.identity.roles import Caller
 from gateway.running import Running
 from gateway.store import Store
-from sandbox import codec
+from sandbox import codec, logs
 from sandbox.protocol import Question, Released
 
-_log = logging.getLogger("bpk.outcomes")
+_log = logs.logger("bpk.outcomes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +100,7 @@ class Outcomes:
             try:
                 self.domain.cancel(row.ticket)
             except (NotReady, Refusal):
-                _log.warning("cancel of %s did not reach the data domain", row.id)
+                _log.warning("a cancel did not reach the data domain", query_id=row.id)
         return answer.state(row)
 
     def history(self, caller: Caller, limit: int, cursor: str | None) -> History:

@@ -7,7 +7,6 @@ charge: from there on every end costs, and looks the same unless it is an answer
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -38,9 +37,10 @@ from gateway.sql.read import read
 from gateway.store import Store
 from gateway.turns import Gone, Turn, Turns
 from policies.model import Policy
+from sandbox import logs
 from sandbox.protocol import Prepared, Released
 
-_log = logging.getLogger("bpk.pipeline")
+_log = logs.logger("bpk.pipeline")
 
 
 class _Trail:
@@ -75,14 +75,18 @@ class Pipeline:
         when its caller is `gone`.
         """
         trail = _Trail()
+        with logs.bound(query_id=trail.id):
+            return self._decided(ask, trail, gone or Gone())
+
+    def _decided(self, ask: Ask, trail: _Trail, gone: Gone) -> Begun:
         try:
-            return self._ask(ask, trail, gone or Gone())
+            return self._ask(ask, trail, gone)
         except Repeated as again:
             return self._repeat(again.row)
         except Refusal as refusal:
             raise self.refused(ask.caller, refusal, ask.texts, trail) from refusal
         except NotReady as cause:
-            _log.warning("%s: %s", trail.id, cause)
+            _log.warning("not ready", reason=str(cause))
             raise self.refused(ask.caller, _not_ready(), ask.texts, trail) from cause
         except Exception:
             if not trail.decided:  # a fault of ours before the charge is on record too
@@ -278,7 +282,7 @@ class Pipeline:
                 return answer.state(row)
             return self.outcomes.answered(row, released)
         except Exception as error:  # a cause that shows would be an oracle after the charge
-            _log.error("%s: ended by %s", charged.row.id, type(error).__name__)
+            _log.error("a question failed", query_id=charged.row.id, error=type(error).__name__)
             return self.outcomes.leave(charged.row.id)
 
     def _repeat(self, row: QueryRow) -> Begun:

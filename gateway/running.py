@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -51,7 +52,7 @@ class Running:
     def start(self, query_id: str, work: Callable[[], Outcome]) -> Future[Outcome]:
         """Begins what was promised. `work` does not raise."""
         outcome = self._live[query_id].outcome
-        self._pool.submit(_keep, outcome, work)
+        self._pool.submit(copy_context().run, _keep, outcome, work)
         return outcome
 
     def withdraw(self, query_id: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from typing import Final
 
 from gateway.domain import Domain
 from gateway.errors import Misconfigured, NotReady
+from sandbox import logs
 
 START_S: Final = 30.0
 STOP_S: Final = 8.0
@@ -20,7 +20,7 @@ LOOK_S: Final = 0.05
 STEADY_S: Final = 2.0
 """A service that lived so long had come up: its death is an accident, and it is started again at once."""
 PAUSES_S: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
-_log = logging.getLogger("bpk.supervisor")
+_log = logs.logger("bpk.supervisor")
 
 
 class Supervisor:
@@ -71,7 +71,7 @@ class Supervisor:
             if self._process is None or self._process.poll() is None:
                 continue
             deaths = 0 if time.monotonic() - born > STEADY_S else deaths + 1
-            _log.error("the data domain's service ended with %s; it is started again", self._process.returncode)
+            _log.error("the data domain's service ended; it is started again", status=self._process.returncode)
             if self._stop.wait(PAUSES_S[min(deaths, len(PAUSES_S) - 1)]):
                 return
             self._process, born = self._spawn(), time.monotonic()

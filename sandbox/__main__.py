@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from sandbox import logs
 
 if TYPE_CHECKING:
     from sandbox.ingest.snapshot import Snapshot
@@ -49,7 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _certificates(options)
     if options.home is None and options.command != "doctor":
         parser.error("name the home with --home or BPK_HOME")
-    logging.basicConfig(level=logging.INFO, format="%(name)s %(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        logs.configure()
+    except ValueError as error:
+        parser.error(str(error))
     return {"serve": _serve, "ingest": _ingest, "tally": _tally, "doctor": _doctor}[options.command](options)
 
 

@@ -6,15 +6,16 @@ uvicorn's own protocol waits for ever for a request that begins and does not end
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any, Final
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from sandbox import logs
 from sandbox.tls import names
 
+log = logs.logger("bpk.domain")
 REQUEST_S: Final = 20.0
 """From a connection's start, or a request's first byte, to the request's last one."""
 STALL_S: Final = 30.0
@@ -106,12 +107,8 @@ class RemoteConnection(Connection):
         self._until = self.loop.time() + LIFE_S
         if not self._welcome:
             shown = ", ".join(f"`{each[:100]}`" for each in known_as[:3]) or "no name"
-            logging.getLogger("bpk.domain").warning(
-                "a peer at %s was turned away: its certificate is for %s, not for `%s`",
-                (self.client or ("?",))[0],
-                shown,
-                self._client,
-            )
+            reason = f"its certificate is for {shown}, not for `{self._client}`"
+            log.warning("a peer was turned away", host=(self.client or ("?",))[0], reason=reason)
             self._end_request()
             self._request = self.loop.call_later(TURN_AWAY_S, transport.abort)
 

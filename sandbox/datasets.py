@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,9 +11,10 @@ from typing import Literal
 from policies import privacy_loss
 from policies.load import load_policy
 from policies.model import Dp, Policy
+from sandbox import logs
 from sandbox.deadlines import Deadlines
 from sandbox.domain import Ceiling as CustodiansCap
-from sandbox.domain import Domain
+from sandbox.domain import Domain, DomainError
 from sandbox.engine.shadow import Shadow
 from sandbox.ingest.ensure import ensure
 from sandbox.ingest.refused import IngestRefused
@@ -24,7 +24,7 @@ from sandbox.publics import NO_PUBLICS, Publics
 from sandbox.relational.facts import Schema
 from sandbox.release.store import Ceiling
 
-log = logging.getLogger("bpk.domain")
+log = logs.logger("bpk.domain")
 State = Literal["ready", "ingesting", "refused"]
 
 
@@ -61,7 +61,7 @@ class Datasets:
                 self._policies[name] = load_policy(path)
                 self._states[name] = ("ingesting", "not published yet")
             except ValueError as error:
-                log.error("policy of %s: %s", name, error)
+                log.error("the policy cannot be read", dataset=name, reason=str(error))
                 self._states[name] = ("refused", f"the policy of `{name}` cannot be read")
 
     def ingest_all(self, publish: Callable[[str, Path], None]) -> None:
@@ -69,8 +69,13 @@ class Datasets:
         for name, policy in self._policies.items():
             try:
                 served = self._serve(name, policy)
-            except (IngestRefused, ValueError) as error:
-                log.error("ingest of %s: %s", name, error)
+            except (IngestRefused, DomainError) as error:
+                log.error("a dataset is not published", dataset=name, reason=str(error))
+                self._set(name, None, "refused", f"the data of `{name}` was not published")
+                continue
+            except ValueError as error:  # of whom, and with what in it, nobody knows
+                at = logs.lines_of(error.__traceback__)
+                log.error("a dataset is not published", dataset=name, error=type(error).__name__, at=at)
                 self._set(name, None, "refused", f"the data of `{name}` was not published")
                 continue
             publish(name, served.snapshot.path)
@@ -84,7 +89,7 @@ class Datasets:
 
     def _serve(self, name: str, policy: Policy) -> Served:
         if policy.dataset != name:
-            raise ValueError(f"the policy in folder `{name}` is that of `{policy.dataset}`")
+            raise DomainError(f"the policy in folder `{name}` is that of `{policy.dataset}`")
         snapshot = ensure(self._domain, self._policies, name)
         drop_superseded(self._domain.state, name)  # no worker of an earlier service can still be reading
         schema = Schema(policy, snapshot.public_keys)
@@ -114,7 +119,9 @@ class Datasets:
             earlier = under(self._domain.state, dataset, commitment)
             return NO_PUBLICS if earlier is None else earlier.publics
         except (IngestRefused, OSError, ValueError) as error:
-            log.error("public tables of an earlier snapshot of %s: %s", dataset, type(error).__name__)
+            log.error(
+                "public tables of an earlier snapshot cannot be read", dataset=dataset, error=type(error).__name__
+            )
             return NO_PUBLICS
 
     def statuses(self) -> tuple[DatasetStatus, ...]:

@@ -7,17 +7,18 @@ tables. So the clock tells an operator nothing that `check` has not told before.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from policies.model import Policy
+from sandbox import logs
 from sandbox.relational.nodes import Join, Public, Relation, Scan, UnionAll, UnitAggregate, Window, walk
 
-log = logging.getLogger("bpk.domain")
+log = logs.logger("bpk.domain")
 DEADLINES_MS: Final = (500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000)
 """Where domain.toml names none."""
 LAYER: Final = "answer_deadlines"
@@ -119,13 +120,13 @@ class Due(Generic[T]):
             try:
                 found.append(self.work())
             except BaseException as error:  # noqa: BLE001 RUF100  # a thread's own last words would be a trace with texts in it
-                log.error("a job ended with %s", type(error).__name__)
+                log.error("a job ended", error=type(error).__name__)
             finally:
                 done.set()
                 _sleep_until(due)
                 self.free()
 
-        threading.Thread(target=run, name="bpk-job", daemon=True).start()
+        threading.Thread(target=copy_context().run, args=(run,), name="bpk-job", daemon=True).start()
         given_up = False
         if not done.wait(began + deadline_ms * DECIDED / 1000 - time.monotonic()):
             self.stop()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from sandbox import deadlines
+from sandbox import deadlines, logs
 from sandbox.datasets import Datasets, Served
 from sandbox.deadlines import Due
 from sandbox.disclosure.memory import Memories
@@ -35,7 +34,7 @@ from sandbox.relational.facts import Refuse
 from sandbox.release.store import Store, Stored, StoreUnusable, TicketRefused, loss_of
 from sandbox.tickets import TicketVerifier
 
-log = logging.getLogger("bpk.domain")
+log = logs.logger("bpk.domain")
 LOOK_S: Final = 1.0
 PLACE_WAIT_S: Final = 2.0
 """How long a question waits for a free worker before it is refused as `busy`, uncharged."""
@@ -121,7 +120,7 @@ class Door:
         except TicketRefused as refusal:
             return Refused(refusal.code, str(refusal))
         except (OSError, sqlite3.Error, StoreUnusable) as error:  # it may have been booked
-            log.error("ticket %s could not be kept: %s", request.ticket.id, type(error).__name__)
+            log.error("a ticket could not be kept", error=type(error).__name__)
             return Failed()
         if state == "failed":
             return Failed()
@@ -249,7 +248,7 @@ class Door:
                 leave(ticket)
             return self._answer(stored, request.question)
         except Exception as error:  # every cause must look the same; the class alone is logged
-            log.error("job %s failed: %s", ticket, type(error).__name__)
+            log.error("a job failed", error=type(error).__name__)
             self._lost(ticket)
             return Failed()
 
@@ -258,7 +257,7 @@ class Door:
         try:
             return self._store.lose(ticket)
         except (sqlite3.Error, OSError) as error:
-            log.error("the failure of %s could not be kept: %s", ticket, type(error).__name__)
+            log.error("a failure could not be kept", ticket=ticket, error=type(error).__name__)
             return True
 
     def _run(self, request: Run, regime: Regime[Any], job: object, served: Served) -> Stored:

@@ -7,7 +7,6 @@ full: the longest waiting of the address that holds most. So silent strangers ke
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import ssl
 import time
@@ -16,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
+from sandbox import logs
 from sandbox.connection import RemoteConnection
 from sandbox.domain import DomainError, Remote
 from sandbox.tls import CertificateError, Renewed, unsaid
@@ -28,8 +28,12 @@ SHUTDOWN_S: Final = 1.0
 LINGER_S: Final = 0.3
 TELL_S: Final = 10.0
 """Strangers fill no log: one line in so many seconds."""
-log = logging.getLogger("bpk.domain")
+log = logs.logger("bpk.domain")
 Make = Callable[[str, Callable[[RemoteConnection], None]], RemoteConnection]
+
+
+def _warn(text: str) -> None:
+    log.warning("a certificate", reason=text)
 
 
 class Entrance:
@@ -41,7 +45,7 @@ class Entrance:
 
     def __init__(self, remote: Remote) -> None:
         try:
-            self._identity = Renewed(remote.files, "domain", log.warning)
+            self._identity = Renewed(remote.files, "domain", _warn)
         except CertificateError as error:
             raise DomainError(str(error)) from error
         self._client = remote.client
@@ -112,7 +116,7 @@ class Entrance:
     def _shaken(self, task: asyncio.Task[None]) -> None:
         self._shaking.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a connection failed: %s", type(error).__name__)
+            log.error("a connection failed", error=type(error).__name__)
 
     def _make_room(self) -> None:
         if len(self._shaking) < HANDSHAKES_MAX:
@@ -126,8 +130,7 @@ class Entrance:
         if time.monotonic() < self._quiet_until:
             self._untold += 1
             return
-        more = f" ({self._untold} more were)" if self._untold else ""
-        log.warning("a peer at %s was turned away: %s%s", host, words(error), more)
+        log.warning("a peer was turned away", host=host, reason=words(error), untold=self._untold)
         self._quiet_until, self._untold = time.monotonic() + TELL_S, 0
 
 

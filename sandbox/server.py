@@ -30,6 +30,7 @@ class Server(uvicorn.Server):
                 http=Connection,
                 ws="none",
                 lifespan="off",
+                log_config=None,
                 log_level="warning",
                 access_log=False,
                 server_header=False,

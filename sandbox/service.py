@@ -7,7 +7,6 @@ everybody.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import socket
 import threading
@@ -21,6 +20,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sandbox import logs
 from sandbox.codec import CodecError, dumps, loads
 from sandbox.datasets import Datasets
 from sandbox.domain import Domain, DomainError
@@ -33,7 +33,7 @@ from sandbox.seed import seed_of
 from sandbox.server import Server
 from sandbox.tickets import TicketVerifier
 
-log = logging.getLogger("bpk.domain")
+log = logs.logger("bpk.domain")
 BODY_BYTES_MAX: Final = 4 * 2**20
 RESULT_BYTES_MAX: Final = 64 * 2**20
 """Of one statement's rows: about a quarter of a million private keys of the greatest length."""
@@ -63,7 +63,7 @@ def application(door: Door) -> FastAPI:
         app.add_api_route(path, answer, methods=["POST"])
 
     route("/v1/prepare", Prepare, door.prepare)
-    route("/v1/run", Run, door.run, CapacityLimiter(RUNS_MAX))
+    route("/v1/run", Run, lambda run: _named(run, door), CapacityLimiter(RUNS_MAX))
     route("/v1/fetch", Fetch, door.fetch)
     route("/v1/cancel", Cancel, lambda cancel: door.cancel(cancel.ticket))
 
@@ -73,6 +73,12 @@ def application(door: Door) -> FastAPI:
     app.add_api_route("/v1/status", status, methods=["GET"])
     app.add_middleware(_ConstantFaults)
     return app
+
+
+def _named(run: Run, door: Door) -> object:
+    """Runs it, and names it in every line of the log meanwhile."""
+    with logs.bound(query_id=run.ticket.query, ticket=run.ticket.id):
+        return door.run(run)
 
 
 async def _body(request: Request) -> bytes | None:
@@ -102,7 +108,7 @@ class _ConstantFaults:
         try:
             await self._app(scope, receive, out)
         except Exception as error:  # the last fence: whatever it is, nothing of it may leave
-            log.error("%s failed: %s", scope.get("path"), type(error).__name__)
+            log.error("a request failed", error=type(error).__name__, at=logs.lines_of(error.__traceback__))
             if not begun:
                 await Response(status_code=500)(scope, receive, send)
 
@@ -158,7 +164,7 @@ def prepare(datasets: Datasets, pool: Pool, door: Door) -> None:
         door.layers = pool.selftest()
         datasets.ingest_all(pool.serve)
     except Exception as error:  # a thread that dies silently would look like a slow start
-        log.error("start-up failed: %s: %s", type(error).__name__, error)
+        log.error("the start failed", error=type(error).__name__, at=logs.lines_of(error.__traceback__))
 
 
 def bind(path: Path) -> socket.socket:

@@ -47,15 +47,17 @@ def serve(
 ) -> None:
     """Serve a home: the gateway, and the data domain's service beside it."""
     import json
-    import logging
 
     from gateway.app import serve as run
+    from sandbox import logs
 
     if follow is not None:
         _follow(follow)
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        logs.configure()
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
     def ready(address: str) -> None:
         told = {"url": address, "docs": f"{address}/docs"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import dataclass
 from threading import Lock
@@ -15,10 +14,11 @@ from gateway.domain import Domain, Unreachable
 from gateway.errors import Fault
 from gateway.identity.issuer import Issuer, Published
 from gateway.store import NotWritten, Store
+from sandbox import logs
 from sandbox.protocol import Status
 
 FRESH_S: Final = 0.5
-_log = logging.getLogger("bpk.ready")
+_log = logs.logger("bpk.ready")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Readiness:
                 except Unreachable as error:
                     status, silent = None, str(error)
                 if silent and silent != self._silent:
-                    _log.error("not ready: %s", silent)
+                    _log.error("not ready", reason=silent)
                 self._silent = silent
                 self._seen = (time.monotonic(), status)
             return status
@@ -114,7 +114,7 @@ class Readiness:
                 cause = fault.cause if isinstance(fault, NotWritten) else "the log of the gateway says why"
                 found = f"cannot be written: {cause}"
                 if found != before:
-                    _log.error("not ready: %s", fault)
+                    _log.error("not ready", reason=str(fault))
             self._tried = (time.monotonic(), found)
             return found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -31,10 +30,11 @@ from gateway.http.service import Service
 from gateway.identity.proof import NonceNeeded
 from gateway.identity.roles import ROUTES, Caller
 from policies.model import Policy
+from sandbox import logs
 
 WAIT_S: Final = 30.0
 LOOK_S: Final = 0.2
-_log = logging.getLogger("bpk.http")
+_log = logs.logger("bpk.http")
 
 
 def create(service: Service) -> FastAPI:
@@ -280,7 +280,7 @@ async def _on_not_answered(_: Request, error: Exception) -> Response:
 
 
 async def _on_not_ready(_: Request, error: Exception) -> Response:
-    _log.warning("not ready: %s", error)
+    _log.warning("not ready", reason=str(error))
     return problems.respond(problems.problem(problems.not_ready()))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.errors import Fault, Refusal
 from gateway.http import problems
 from gateway.http.metrics import Metrics
+from sandbox import logs
 
 HEADERS: Final = {
     "Cache-Control": "no-store",
@@ -27,7 +27,7 @@ HEADERS: Final = {
 }
 CALLERS_MAX: Final = 10_000
 METHODS: Final = frozenset({"GET", "POST", "DELETE", "HEAD", "PUT", "PATCH", "OPTIONS"})
-_log = logging.getLogger("bpk.http")
+_log = logs.logger("bpk.http")
 
 
 class Envelope:
@@ -55,29 +55,23 @@ class Envelope:
             await send(message)
 
         begin = time.perf_counter()
-        try:
-            await self._app(scope, receive, out)
-        except Exception as error:
-            # Types and lines, never the text of an exception: a library may have put a caller's words into it. Only a
-            # Fault's text is ours, and made for the log.
-            cause = f"{type(error).__name__}: {error}" if isinstance(error, Fault) else type(error).__name__
-            _log.error("%s: %s\n%s", request_id, cause, _where(error))
-            if status is None:
-                await problems.respond(problems.problem(problems.internal()))(scope, receive, out)
-        route = getattr(scope.get("route"), "path", "other")
-        method = scope["method"] if scope["method"] in METHODS else "other"
-        self._metrics.request(route, method, status or 500)
-        _log.info("%s %s %s %s %.1f ms", request_id, method, route, status, (time.perf_counter() - begin) * 1000)
-
-
-def _where(error: BaseException) -> str:
-    lines = []
-    trace = error.__traceback__
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        lines.append(f"  {code.co_filename}:{trace.tb_lineno} {code.co_name}")
-        trace = trace.tb_next
-    return "\n".join(lines)
+        with logs.bound(request_id=request_id):
+            try:
+                await self._app(scope, receive, out)
+            except Exception as error:
+                # Types and lines, never the text of an exception: a library may have put a caller's words into it. Only
+                # a Fault's text is ours, and made for the log.
+                reason = {"reason": str(error)} if isinstance(error, Fault) else {}
+                _log.error(
+                    "a request failed", error=type(error).__name__, at=logs.lines_of(error.__traceback__), **reason
+                )
+                if status is None:
+                    await problems.respond(problems.problem(problems.internal()))(scope, receive, out)
+            route = getattr(scope.get("route"), "path", "other")
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            self._metrics.request(route, method, status or 500)
+            ms = round((time.perf_counter() - begin) * 1000, 1)
+            _log.info("request", method=method, route=route, status=status, ms=ms)
 
 
 class Rate:

@@ -6,7 +6,6 @@ Fetched keys serve until they are `stale_s_max` old. A key that the issuer takes
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,12 +20,13 @@ from gateway.identity.jwk import key_set
 from gateway.identity.jws import Bad, members
 from gateway.identity.keys import VerifyingKey
 from gateway.settings import Tokens, require_safe
+from sandbox import logs
 
 ASK_S: Final = 30.0
 RETRY_S: Final = 5.0
 """The first pause after a fetch that failed; it doubles, up to `refresh_s`."""
 WELL_KNOWN: Final = "/.well-known/openid-configuration"
-_log = logging.getLogger("bpk.issuer")
+_log = logs.logger("bpk.issuer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +111,16 @@ class Issuer:
             with self._lock:
                 self._failures += 1
                 self._reason = reason
-            _log.warning("the keys of %s were not fetched: %s", self._name, reason)
+            _log.warning("the keys of the issuer were not fetched", issuer=self._name, reason=reason)
             return
         with self._lock:
             if self._keys.keys() != found.keys.keys():
-                _log.info("%s has %d keys, %d passed over", self._name, len(found.keys), found.passed_over)
+                _log.info(
+                    "the issuer has other keys",
+                    issuer=self._name,
+                    keys=len(found.keys),
+                    passed_over=found.passed_over,
+                )
             self._keys, self._fetched, self._failures, self._reason = found.keys, self._clock(), 0, ""
 
     def start(self) -> None:

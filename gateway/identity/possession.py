@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -12,10 +11,11 @@ from gateway.errors import Refusal
 from gateway.identity.jws import Bad
 from gateway.identity.proof import Proofs, Requested
 from gateway.identity.token import Accepted
+from sandbox import logs
 
 DPOP: Final = "dpop"
 BEARER: Final = "bearer"
-_log = logging.getLogger("bpk.token")
+_log = logs.logger("bpk.token")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def require_holder(accepted: Accepted, presented: Presented, proofs: Proofs) -> 
         _check_certificate(accepted.confirmation.certificate, presented.certificate)
         _check_key(accepted, presented, proofs)
     except Bad as bad:
-        _log.info("a token is refused to who presents it: %s", bad)
+        _log.info("a token is refused to who presents it", reason=str(bad))
         raise Refusal(
             "proof_invalid",
             "the token is bound to a key or a certificate, and what came with it does not show that",

@@ -6,7 +6,6 @@ says the reason, without a word of the token.
 
 from __future__ import annotations
 
-import logging
 import re
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from gateway.identity.jws import Bad
 from gateway.identity.keys import VerifyingKey
 from gateway.identity.roles import Caller, Role, known_roles
 from gateway.settings import Tokens
+from sandbox import logs
 
 HEADER_MEMBERS: Final = frozenset({"alg", "kid", "typ"})
 ACCESS_TOKEN: Final = frozenset({"at+jwt", "application/at+jwt"})
@@ -35,7 +35,7 @@ _EDGE = r"[^\x00-\x20\x7f-\x9f\ud800-\udfff]"
 _SUBJECT = re.compile(  # and ids of tokens: one line, that every store keeps as it is
     rf"{_EDGE}(?:[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{{0,198}}{_EDGE})?"
 )
-_log = logging.getLogger("bpk.token")
+_log = logs.logger("bpk.token")
 
 
 class Keys(Protocol):
@@ -83,7 +83,7 @@ class Verifier:
         try:
             return self._accepted(self._verified(token))
         except Bad as bad:
-            _log.info("a token is refused: %s", bad)
+            _log.info("a token is refused", reason=str(bad))
             raise NotAccepted(bad) from None
 
     def caller(self, token: str) -> Caller:

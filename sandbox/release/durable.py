@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import logging
 import os
 import sqlite3
 import threading
@@ -18,13 +17,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from sandbox import logs
 from sandbox.release import tally
 
 ALONE_WAIT_S: Final = 10.0
 """How long a start waits for the end of an earlier service of the same state."""
 ROOM_BYTES: Final = 1 << 20
 """What must fit on the disk after something did not."""
-log = logging.getLogger("bpk.domain")
+log = logs.logger("bpk.domain")
 
 
 class StoreUnusable(Exception):
@@ -99,7 +99,7 @@ class Durable:
         with self._transaction() as tx:
             older = tally.catch_up(tx, kept or tally.NOTHING)
         for dataset in older:
-            log.error("%s: the store is older than its tally; what was spent since is counted again", dataset)
+            log.error("the store is older than its tally; what was spent since is counted again", dataset=dataset)
         tally.write(self._tally_path, self._counted)
         self._connection.execute(f"CREATE TABLE IF NOT EXISTS {tally.MARK} (mark INTEGER) STRICT")
 

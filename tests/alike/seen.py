@@ -53,7 +53,7 @@ KEPT_BEHIND: Final[Mapping[str, str]] = {
 """By table of the data domain's file: it holds what may be shown again."""
 _OWN_IN_LINES: Final = (
     (re.compile(r"\b(qry|req|tkt|rel)_[0-9a-f]+"), r"\1"),
-    (re.compile(r"\d+\.\d ms"), "ms"),
+    (re.compile(r"'ms': \d+\.\d"), "ms"),
 )
 
 

@@ -24,12 +24,14 @@ ALLOWED = {
     "typer": ("gateway/cli/",),
     "rich": ("gateway/cli/",),
     "psycopg": ("gateway/stores/postgres.py",),
+    "structlog": ("sandbox/logs.py",),
+    "logging": ("sandbox/logs.py", "gateway/sql/parse.py"),
     "httpx": ("gateway/cli/client.py", "gateway/identity/fetch.py"),
     "httpcore": ("gateway/line.py",),
 }
 """Library -> folders and files that may import it. duckdb in `worker.py`: a zygote imports it before it forks."""
 GATEWAY_MAY_SEE = re.compile(
-    r"sandbox(\.(protocol|codec|notes|tls|tls_words|relational(\.(nodes|expressions|canonical|normal))?))?$"
+    r"sandbox(\.(protocol|codec|logs|notes|tls|tls_words|relational(\.(nodes|expressions|canonical|normal))?))?$"
 )
 
 
