@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from typing import Final
 import uvicorn
 from fastapi import FastAPI
 
+from gateway.audit import witnessing
 from gateway.audit.checkpoint import Signer
 from gateway.audit.log import Log
 from gateway.budget.ledger import Ledger
@@ -43,6 +43,7 @@ from gateway.identity.proof import Proofs
 from gateway.identity.token import Verifier
 from gateway.keeper import Keeper
 from gateway.line import Place, Remote
+from gateway.listening import address_of, listen
 from gateway.outcomes import Outcomes
 from gateway.pipeline import Pipeline
 from gateway.running import Running
@@ -119,11 +120,13 @@ class Gateway:
     opening: Opening
     keeper: Keeper
     issuer: Issuer | None
+    witnesses: witnessing.Witnessing
 
     def close(self) -> None:
         """After the last request, and after the data domain's own end."""
         if self.issuer is not None:
             self.issuer.stop()
+        self.witnesses.stop()
         self.opening.stop()
         self.running.join()
         self.keeper.stop()
@@ -186,7 +189,15 @@ def build(home: Home, domain: Domain) -> Gateway:
         keeper.start()
     if issuer is not None:
         issuer.start()
-    return Gateway(create(service), turns, running, store, domain, opening, keeper, issuer)
+    witnesses = _witnessing(home, store, log)
+    witnesses.start()
+    return Gateway(create(service), turns, running, store, domain, opening, keeper, issuer, witnesses)
+
+
+def _witnessing(home: Home, store: Store, log: Log) -> witnessing.Witnessing:
+    settings = home.settings.audit
+    remotes = [witnessing.Remote(each.url, each.key) for each in settings.witnesses]
+    return witnessing.Witnessing(log, store, remotes, settings.witness_every_s)
 
 
 def serve(home: Home, port: int | None, ready: Callable[[str], None]) -> None:
@@ -199,7 +210,7 @@ def serve(home: Home, port: int | None, ready: Callable[[str], None]) -> None:
         signal.signal(number, _leave)  # uvicorn puts these back and raises the signal again when it has ended
     with contextlib.ExitStack() as stack:
         server = home.settings.server
-        listener = stack.enter_context(contextlib.closing(_listen(server.host, server.port if port is None else port)))
+        listener = stack.enter_context(contextlib.closing(listen(server.host, server.port if port is None else port)))
         door = _door(home, stack)
         domain = open_domain(home, door)
         gateway = stack.enter_context(contextlib.closing(build(home, domain)))
@@ -207,7 +218,7 @@ def serve(home: Home, port: int | None, ready: Callable[[str], None]) -> None:
             supervisor = Supervisor(home.root, door)
             stack.callback(supervisor.stop)
             supervisor.start(domain)
-        address = _address(listener)
+        address = address_of(listener)
         _drop_old_door(home)
         _leave_address(home, address, door)
         stack.callback(home.address_file.unlink, missing_ok=True)
@@ -281,26 +292,6 @@ def served_door(home: Home) -> Domain | None:
         domain.close()
         return None
     return domain
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        # named TCP, or asyncio leaves Nagle's algorithm on and every kept-alive answer waits for a delayed ACK
-        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(512)
-    except OSError as error:
-        way_out = f"take another one with `--port` (0 is any that is free): {error.strerror or error}"
-        raise Misconfigured(f"{host}:{port} cannot be listened on; {way_out}") from error
-    return listener
-
-
-def _address(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    shown = "127.0.0.1" if host == "0.0.0.0" else "[::1]" if host == "::" else f"[{host}]" if ":" in host else host  # noqa: S104  # read, not bound
-    return f"http://{shown}:{port}"
 
 
 def _drop_old_door(home: Home) -> None:

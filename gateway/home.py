@@ -138,10 +138,10 @@ def _write(root: Path) -> None:
             text = text.replace(mark, value)
         (root / target).write_text(text, encoding="utf-8")
     for key in ("token", "ticket", "log"):
-        _write_key_pair(root / "keys", key)
+        write_key_pair(root / "keys", key)
 
 
-def _write_key_pair(folder: Path, name: str) -> None:
+def write_key_pair(folder: Path, name: str) -> None:
     key = write_private_key(folder / f"{name}.key")
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     _write_new(folder / f"{name}.pub", public)

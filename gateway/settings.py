@@ -169,10 +169,20 @@ class Store(_Section):
         return url
 
 
+class Witness(_Section):
+    """Somebody who cosigns the log's checkpoints: where it is asked, and its verifier key (`bpk witness key`)."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=1000)]
+    key: Annotated[str, Field(max_length=400)]
+
+
 class Audit(_Section):
     checkpoint_key: RelativePath = "keys/log.key"
     origin: Annotated[str, Field(pattern=r"^[\x21-\x2a\x2c-\x7e]{1,200}$")] = "baopingkou/home"
     """The name in the checkpoint's first line and of its signer."""
+    witnesses: Annotated[list[Witness], Field(max_length=16)] = []
+    witness_every_s: Annotated[int, Field(ge=1, le=86_400)] = 10
+    """How often a checkpoint goes to the witnesses, while the log grows."""
 
 
 class Tls(_Section):

@@ -40,6 +40,7 @@ FIELDS: Final = {
     "seat": "one of several gateways on one ledger",
     "failed": "how many questions of a silent gateway were recorded as failed",
     "layer": "an isolation layer",
+    "witness": "of the audit log, as the settings name it",
     "file": "a file of this home",
     "seconds": "how long something takes or took",
     "key_id": "which of several keys, by its name",

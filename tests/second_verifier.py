@@ -81,16 +81,50 @@ def _sound(lines: list[bytes]) -> None:
     *records, end = parsed
     name, key_hex, key_text = end["key"].split("+", 2)
     key = base64.b64decode(key_text, validate=True)
-    need(set(end) == {"key", "checkpoint"} and key[0] == 1 and len(key) == 33)
+    need(set(end) in ({"key", "checkpoint"}, {"key", "checkpoint", "cosigned", "consistency"}))
+    need(key[0] == 1 and len(key) == 33)
     need(hashlib.sha256(name.encode() + b"\n" + key).hexdigest()[:8] == key_hex)
-    origin, size, encoded_root, empty, signature, nothing = end["checkpoint"].split("\n")
-    need(origin == name and empty == nothing == "" and size == str(len(records)))
-    need(encoded_root == base64.b64encode(root([_leaf(line) for line in lines[:-1]])).decode())
-    blob = base64.b64decode(signature.removeprefix(f"— {name} "), validate=True)
-    need(signature == f"— {name} {base64.b64encode(blob).decode()}" and blob[:4].hex() == key_hex)
-    Ed25519PublicKey.from_public_bytes(key[1:]).verify(blob[4:], f"{origin}\n{size}\n{encoded_root}\n".encode())
+    leaves = [_leaf(line) for line in lines[:-1]]
+    need(_signed(end["checkpoint"], name, key) == (len(records), root(leaves)))
+    if "cosigned" in end:
+        old, top = _signed(end["cosigned"], name, key)
+        need(0 < old <= len(leaves) and top == root(leaves[:old]))
+        need(end["consistency"] == [step.hex() for step in _proof(old, leaves, whole=True)])
     need(records[0]["commitments"]["key"] == hashlib.sha256(key).hexdigest() and records[0]["ledger"] == name)
     _records(records)
+
+
+def _signed(note: str, name: str, key: bytes) -> tuple[int, bytes]:
+    """Size and root of a checkpoint that the log's key signed, whoever else did."""
+    origin, size, top, empty, *signatures, nothing = note.split("\n")
+    need(origin == name and empty == nothing == "" and size.isascii() and size == str(int(size)))
+    need(signatures and all(len(line.split(" ")) == 3 and line.startswith("— ") for line in signatures))
+    blobs = [(line.split(" ")[1], base64.b64decode(line.split(" ")[2], validate=True)) for line in signatures]
+    need([f"— {who} {base64.b64encode(blob).decode()}" for who, blob in blobs] == signatures)
+    need(all(len(blob) > 4 and who for who, blob in blobs))
+    own = [
+        blob
+        for who, blob in blobs
+        if who == name and blob[:4] == hashlib.sha256(f"{name}\n".encode() + key).digest()[:4]
+    ]
+    need(own)
+    for blob in own:
+        Ed25519PublicKey.from_public_bytes(key[1:]).verify(blob[4:], f"{origin}\n{size}\n{top}\n".encode())
+    found = base64.b64decode(top, validate=True)
+    need(base64.b64encode(found).decode() == top and len(found) == 32)
+    return int(size), found
+
+
+def _proof(old: int, leaves: list[bytes], *, whole: bool) -> list[bytes]:
+    """The consistency proof, as RFC 6962 section 2.1.2 makes it."""
+    if old == len(leaves):
+        return [] if whole else [root(leaves)]
+    half = 1
+    while half * 2 < len(leaves):
+        half *= 2
+    if old <= half:
+        return [*_proof(old, leaves[:half], whole=whole), root(leaves[half:])]
+    return [*_proof(old - half, leaves[half:], whole=False), root(leaves[:half])]
 
 
 def _leaf(line: bytes) -> bytes:

@@ -6,9 +6,11 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from gateway.audit import cosigned
 from gateway.audit.log import Log
-from gateway.audit.proofs import size_of
+from gateway.audit.note import size_of
 from gateway.audit.record import canonical
 from gateway.errors import Fault
 
@@ -25,7 +27,16 @@ def lines(log: Log) -> Iterator[bytes]:
         for content in bodies:
             yield content + b"\n"
         start += len(bodies)
-    yield canonical({"checkpoint": checkpoint, "key": log.vkey}) + b"\n"
+    yield canonical({"checkpoint": checkpoint, "key": log.vkey, **_cosigned(log, size)}) + b"\n"
+
+
+def _cosigned(log: Log, size: int) -> dict[str, Any]:
+    """What witnesses have signed of it, and the proof that it leads to the checkpoint."""
+    with log.reading() as view:
+        note = cosigned.newest(view)
+    if note is None or size_of(note) > size:
+        return {}
+    return {"cosigned": note, "consistency": [step.hex() for step in log.consistency(size_of(note), size)]}
 
 
 def write(log: Log, target: Path) -> None:

@@ -16,9 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.audit import cosigned, rights, tree
 from gateway.audit import record as records
-from gateway.audit import rights, tree
 from gateway.audit.checkpoint import Signer
+from gateway.audit.note import size_of
 from gateway.audit.record import Decision, Entry, Kind
 from gateway.errors import Fault, Misconfigured, Refusal
 from gateway.right import Right
@@ -143,6 +144,16 @@ class Log:
         with self._signing, self._store.reading() as view:
             return self._sign(view, self.size(view))
 
+    def published(self) -> str:
+        """The newest checkpoint that witnesses have cosigned; without any, one that is signed now."""
+        witnessed = self.cosigned()
+        return self.checkpoint() if witnessed is None else witnessed
+
+    def cosigned(self) -> str | None:
+        """The newest checkpoint that witnesses have cosigned."""
+        with self._store.reading() as view:
+            return cosigned.newest(view)
+
     def receipt(self, index: int) -> dict[str, Any]:
         """`{index, record, leaf_hash, proof, checkpoint}`: proves a durable record offline. Hashes are hex.
 
@@ -153,8 +164,11 @@ class Log:
             row = view.one("SELECT body FROM record WHERE seq = ?", (index,))
             if row is None:
                 raise Fault("a receipt for a record that is not durable")
-            path = tree.inclusion(index, size, partial(_node, view))
             note = self._sign(view, size)
+            witnessed = cosigned.newest(view)
+            if witnessed is not None and size_of(witnessed) > index:  # says more than our own word
+                note, size = witnessed, size_of(witnessed)
+            path = tree.inclusion(index, size, partial(_node, view))
         return {
             "index": index,
             "record": json.loads(row[0]),

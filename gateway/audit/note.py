@@ -58,6 +58,11 @@ def parse_checkpoint(note: str) -> Checkpoint:
     return Checkpoint(head[0], int(size), root, f"{text}\n".encode(), signatures)
 
 
+def size_of(note: str) -> int:
+    """Of a checkpoint that is known to be one."""
+    return int(note.split("\n", 2)[1])
+
+
 def parse_key(vkey: str) -> Key:
     """Reads `name+hex id+base64` of an Ed25519 key, a log's or a witness's. Raises ValueError."""
     name, _, rest = vkey.partition("+")
@@ -82,19 +87,15 @@ def signed_by(checkpoint: Checkpoint, vkey: str) -> bool:
     key = parse_key(vkey)
     if key.kind != LOG_KEY or checkpoint.origin != key.name:
         return False
-    blob = _blob(checkpoint, key)
-    return blob is not None and _holds(key, blob, checkpoint.signed)
+    blobs = _blobs(checkpoint, key)
+    return bool(blobs) and all(_holds(key, blob, checkpoint.signed) for blob in blobs)
 
 
 def cosigned_by(checkpoint: Checkpoint, vkey: str) -> int | None:
     """When this witness cosigned the checkpoint (s since 1970); None where it did not."""
     key = parse_key(vkey)
-    blob = _blob(checkpoint, key)
-    if key.kind != WITNESS_KEY or blob is None or len(blob) <= _TIME_BYTES:
-        return None
-    moment = int.from_bytes(blob[:_TIME_BYTES], "big")
-    good = 0 < moment < 2**63 and _holds(key, blob[_TIME_BYTES:], cosigned_text(moment, checkpoint.signed))
-    return moment if good else None
+    moments = [_moment(key, blob, checkpoint.signed) for blob in _blobs(checkpoint, key)]
+    return None if key.kind != WITNESS_KEY or not all(moments) else max(moments, default=None)
 
 
 def cosigned_text(moment: int, text: bytes) -> bytes:
@@ -112,9 +113,24 @@ def signature_line(line: str) -> tuple[str, bytes]:
     return name, blob
 
 
-def _blob(checkpoint: Checkpoint, key: Key) -> bytes | None:
-    found = (blob[4:] for name, blob in checkpoint.signatures if name == key.name and blob[:4] == key.id)
-    return next(found, None)
+def only(note: str, vkey: str) -> str:
+    """The note without the signatures of others. Raises ValueError."""
+    key = parse_key(vkey)
+    text, _, tail = note.partition("\n\n")
+    named = [(line, signature_line(line)) for line in tail[:-1].split("\n")]
+    kept = [line for line, (name, blob) in named if name == key.name and blob[:4] == key.id]
+    return "\n".join([text, "", *kept, ""])
+
+
+def _blobs(checkpoint: Checkpoint, key: Key) -> list[bytes]:
+    return [blob[4:] for name, blob in checkpoint.signatures if name == key.name and blob[:4] == key.id]
+
+
+def _moment(key: Key, blob: bytes, text: bytes) -> int:
+    """When a cosignature was made; 0 for one that does not hold."""
+    moment = int.from_bytes(blob[:_TIME_BYTES], "big")
+    good = len(blob) > _TIME_BYTES and 0 < moment < 2**63
+    return moment if good and _holds(key, blob[_TIME_BYTES:], cosigned_text(moment, text)) else 0
 
 
 def _holds(key: Key, signature: bytes, text: bytes) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.audit.log import Log
+from gateway.audit.note import size_of
 
 
 def inclusion(log: Log, index: int, size: int | None = None) -> dict[str, Any]:
@@ -28,8 +29,3 @@ def consistency(log: Log, old: int, new: int | None = None) -> dict[str, Any]:
     most = size_of(note) if note is not None else new or 0
     path = log.consistency(old, most)
     return {"old": old, "new": most, "proof": [step.hex() for step in path], "checkpoint": note}
-
-
-def size_of(note: str) -> int:
-    """Of a checkpoint of our own."""
-    return int(note.split("\n", 2)[1])

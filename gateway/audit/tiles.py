@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.audit.log import Log
-from gateway.audit.proofs import size_of
+from gateway.audit.note import size_of
 from gateway.errors import Fault, Refusal
 from gateway.store import Reading
 
@@ -79,7 +79,7 @@ def write(log: Log, folder: Path) -> str:
 
     Whoever reads the folder meanwhile finds the old checkpoint and all that it covers.
     """
-    note = log.checkpoint()
+    note = log.published()
     size = size_of(note)
     try:
         for tile in of_size(size):

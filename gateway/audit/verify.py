@@ -32,6 +32,7 @@ from gateway.audit.tiled import lines_of
 
 LINE_BYTES_MAX: Final = 65_536
 _END: Final = {"checkpoint", "key"}
+_END_PROBLEMS: Final = {"key_differs", "signature", "checkpoint_unreadable", "size_differs", "root_differs"}
 
 
 def verify_file(
@@ -84,6 +85,8 @@ def verify(
     end = _end_line(last)
     vkey = _check_end(report, replay, tree, end, key)
     held = [] if vkey is None else check_older(report, vkey, older, roots, leaves)
+    if vkey is not None and end is not None and not report.kinds.keys() & _END_PROBLEMS:
+        held.append(parse_checkpoint(end["checkpoint"]))
     if vkey is not None and end is not None and "cosigned" in end and (cosigned := check_cosigned(report, vkey, end)):
         held.append(cosigned)
     require_witnesses(report, witnesses, held)

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from gateway.cli import asking, audit, demo, doctor, policy, serving, tokens
+from gateway.cli import asking, audit, demo, doctor, policy, serving, tokens, witness
 from gateway.errors import Fault, Refusal
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.add_typer(serving.sandbox, name="sandbox")
 app.add_typer(tokens.group, name="token")
 app.add_typer(policy.group, name="policy")
 app.add_typer(audit.group, name="audit")
+app.add_typer(witness.group, name="witness")
 
 
 def run() -> None:

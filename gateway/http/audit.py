@@ -57,7 +57,11 @@ async def checkpoint(request: Request) -> Response:
         caller,
         "checkpoint",
         None,
-        lambda: {"checkpoint": service.log.checkpoint(), "key": service.log.vkey},
+        lambda: {
+            "checkpoint": service.log.checkpoint(),
+            "cosigned": service.log.cosigned(),
+            "key": service.log.vkey,
+        },
     )
 
 
@@ -104,7 +108,7 @@ async def tile(request: Request) -> Response:
             with service.store.transaction() as tx:
                 service.log.note_read(tx, caller.subject, "tiles")
         if wanted is None:
-            return PlainTextResponse(service.log.checkpoint())
+            return PlainTextResponse(service.log.published())
         with service.store.reading() as view:
             return Response(tiles.content(view, wanted), media_type="application/octet-stream")
 

@@ -124,7 +124,7 @@ OTHERS: Final = (
         CHECKPOINT,
         "signed now",
         200,
-        {"checkpoint": RECEIPT["checkpoint"], "key": "baopingkou/3f7a3f7a3f7a+0a1b2c3d+AX…="},
+        {"checkpoint": RECEIPT["checkpoint"], "cosigned": None, "key": "baopingkou/3f7a3f7a3f7a+0a1b2c3d+AX…="},
         who="auditor",
     ),
     no_token(CHECKPOINT),

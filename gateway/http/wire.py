@@ -348,7 +348,10 @@ class Records(BaseModel):
 
 
 class Checkpoint(BaseModel):
+    """`cosigned` is the newest one that witnesses have signed too."""
+
     checkpoint: str
+    cosigned: str | None
     key: str
 
 

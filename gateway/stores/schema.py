@@ -279,5 +279,18 @@ _REVOKED: Final[tuple[Step, ...]] = (
     _stays("revoked", "DELETE"),
 )
 
-SCHEMAS: Final[tuple[tuple[Step, ...], ...]] = ((*_LEDGER, *_LOG, *_GUARDS), _CELLS, _SEATS, _DECLARED, _REVOKED)
+_COSIGNED: Final[tuple[Step, ...]] = (
+    # the newest checkpoint of each day that witnesses have cosigned
+    Table("cosigned", "day TEXT PRIMARY KEY, size INTEGER NOT NULL CHECK (size > 0), note TEXT NOT NULL", by_key=True),
+    Index("CREATE INDEX cosigned_size ON cosigned (size)"),
+)
+
+SCHEMAS: Final[tuple[tuple[Step, ...], ...]] = (
+    (*_LEDGER, *_LOG, *_GUARDS),
+    _CELLS,
+    _SEATS,
+    _DECLARED,
+    _REVOKED,
+    _COSIGNED,
+)
 """SCHEMAS[n] leads from schema n to schema n + 1."""

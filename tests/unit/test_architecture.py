@@ -18,7 +18,7 @@ ALLOWED = {
     "duckdb": ("sandbox/engine/", "sandbox/ingest/", "sandbox/release/post.py", "sandbox/worker.py"),
     "opendp": ("sandbox/release/", "sandbox/relational/price.py"),
     "fastapi": ("gateway/http/", "gateway/app.py", "sandbox/service.py"),
-    "starlette": ("gateway/http/", "gateway/app.py", "sandbox/service.py"),
+    "starlette": ("gateway/http/", "gateway/app.py", "gateway/witness/server.py", "sandbox/service.py"),
     "jwt": ("gateway/identity/",),
     "sqlglot": ("gateway/sql/", "sandbox/relational/lower/"),
     "typer": ("gateway/cli/",),
@@ -26,7 +26,7 @@ ALLOWED = {
     "psycopg": ("gateway/stores/postgres.py",),
     "structlog": ("sandbox/logs.py",),
     "logging": ("sandbox/logs.py", "gateway/sql/parse.py"),
-    "httpx": ("gateway/cli/client.py", "gateway/identity/fetch.py"),
+    "httpx": ("gateway/audit/witnessing.py", "gateway/cli/client.py", "gateway/identity/fetch.py"),
     "httpcore": ("gateway/line.py",),
 }
 """Library -> folders and files that may import it. duckdb in `worker.py`: a zygote imports it before it forks."""

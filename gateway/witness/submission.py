@@ -1,0 +1,94 @@
+"""What a log sends to be cosigned: the size that the witness saw last, a proof, the new checkpoint. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.audit.climbing import HASHES_MAX, extends
+from gateway.audit.note import Checkpoint, parse_checkpoint, signed_by
+
+BYTES_MAX: Final = 65_536
+SIZE_TYPE: Final = "text/x.tlog.size"
+_OLD: Final = re.compile(r"old (0|[1-9]\d{0,17})", re.ASCII)
+_EMPTY_ROOT: Final = bytes.fromhex("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
+
+
+class Refused(Exception):
+    """An answer that is no cosignature. `evidence`: the log's own signature is on what does not fit."""
+
+    def __init__(self, status: int, words: str, *, kind: str = "text/plain", evidence: bool = False) -> None:
+        super().__init__(words)
+        self.status = status
+        self.words = words
+        self.kind = kind
+        self.evidence = evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    old: int
+    proof: tuple[bytes, ...]
+    note: str
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The last checkpoint of a log that was cosigned; size 0 and no root where there was none."""
+
+    size: int = 0
+    root: bytes = b""
+
+
+def read(body: bytes) -> Submission:
+    """Raises Refused(400)."""
+    try:
+        head, gap, note = body.decode().partition("\n\n")
+        first, *steps = head.split("\n")
+        old = _OLD.fullmatch(first)
+        if not gap or old is None or len(steps) > HASHES_MAX:
+            raise ValueError("not a submission")
+        return Submission(int(old[1]), tuple(map(_hash, steps)), note, parse_checkpoint(note))
+    except ValueError as error:
+        raise Refused(400, "not a submission of tlog-witness\n") from error
+
+
+def key_of(submission: Submission, logs: dict[str, str]) -> str:
+    """The log's verifier key, of those this witness knows by origin. Raises Refused(404, 403)."""
+    vkey = logs.get(submission.checkpoint.origin)
+    if vkey is None:
+        raise Refused(404, "this witness does not know the log\n")
+    if not signed_by(submission.checkpoint, vkey):
+        raise Refused(403, "the checkpoint is not signed by the log's key\n")
+    return vkey
+
+
+def judge(submission: Submission, seen: Seen) -> None:
+    """Raises Refused for whatever does not extend what was seen. Guarantee: what passes, passed against `seen`."""
+    new = submission.checkpoint
+    if submission.old > new.size:
+        raise Refused(400, "the old size is larger than the checkpoint\n")
+    if submission.old != seen.size:
+        raise Refused(409, f"{seen.size}\n", kind=SIZE_TYPE)
+    if new.size == 0 and new.root != _EMPTY_ROOT:
+        raise Refused(422, "the root of an empty log is another one\n", evidence=True)
+    if submission.old == 0 and submission.proof:
+        raise Refused(422, "from nothing there is nothing to prove\n")
+    if submission.old == 0:
+        return
+    if not extends(submission.old, new.size, seen.root, new.root, submission.proof):
+        raise Refused(422, "the checkpoint is not proven to extend the last one\n", evidence=True)
+
+
+def _hash(line: str) -> bytes:
+    try:
+        value = base64.b64decode(line, validate=True)
+    except binascii.Error as error:
+        raise ValueError("not base64") from error
+    if len(value) != 32 or base64.b64encode(value).decode() != line:
+        raise ValueError("not a hash")
+    return value
