@@ -36,6 +36,7 @@ from sandbox.tickets import TicketVerifier
 
 log = logs.logger("bpk.domain")
 LOOK_S: Final = 1.0
+CANCELLED_MAX: Final = 10_000
 PLACE_WAIT_S: Final = 2.0
 """How long a question waits for a free worker before it is refused as `busy`, uncharged."""
 
@@ -53,6 +54,8 @@ class Door:
         self._looked = float("-inf")
         self._can_write = True
         self._running: dict[str, Worker] = {}
+        self._cancelled: dict[str, None] = {}
+        """Tickets in the order in which they were cancelled: a word that comes before the worker counts too."""
         self._noisy = Noisy(store, seed)
         self._exact = Exact(store, Memories(store))
         self._opened = Opened(store)
@@ -144,6 +147,10 @@ class Door:
     def cancel(self, ticket: str) -> Cancelled:
         """Kills the worker of a running job, whose charge stays; or gives back a place, by its reservation."""
         self._pool.release(ticket)
+        with self._lock:
+            self._cancelled[ticket] = None
+            if len(self._cancelled) > CANCELLED_MAX:
+                del self._cancelled[next(iter(self._cancelled))]
         self._stop(ticket)
         return Cancelled(ticket)
 
@@ -266,6 +273,9 @@ class Door:
             raise RuntimeError("the reserved place was lost")
         with self._lock:
             self._running[request.ticket.id] = worker
+            cancelled = request.ticket.id in self._cancelled
+        if cancelled:
+            raise RuntimeError("cancelled before its worker was there")
         if worker.snapshot != served.snapshot.path:
             raise RuntimeError("the worker holds another snapshot than the ticket names")
         return regime.run(job, request.ticket, worker, served)
