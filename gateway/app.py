@@ -30,11 +30,11 @@ from gateway.errors import Misconfigured, NotReady
 from gateway.home import Home, read_private_key
 from gateway.http.health import Readiness
 from gateway.http.lanes import Lanes
+from gateway.http.limits import LockOut, Rate, Strangers
 from gateway.http.metrics import Metrics
 from gateway.http.proxy import Ends, read_secret
 from gateway.http.readings import Readings
 from gateway.http.routes import create
-from gateway.http.security import Rate
 from gateway.http.service import Service
 from gateway.identity.fetch import fetcher
 from gateway.identity.issuer import Issuer, KeyRing
@@ -178,6 +178,8 @@ def build(home: Home, domain: Domain) -> Gateway:
         turns=turns,
         lanes=Lanes(limits.waiting_per_operator_max + SPARE_LANES, limits.waiting_max + SPARE_THREADS),
         rate=Rate(limits.requests_per_minute_max),
+        strangers=Strangers(limits.strangers_per_minute_max),
+        lock_out=LockOut(limits.refusals_max, limits.lock_out_s),
         readings=Readings(),
         limits=limits,
         today=today,

@@ -65,6 +65,7 @@ STATUS: Final[dict[str, int]] = {
     "epsilon_invalid": 422,
     "budget_exhausted": 429,
     "rate_limited": 429,
+    "locked_out": 429,
     "caller_gone": 499,
     "internal_error": 500,
     "dataset_not_ready": 503,

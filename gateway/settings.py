@@ -152,6 +152,11 @@ class Limits(_Section):
     """How long a question holds its place, about: for `Retry-After` alone."""
     requests_per_minute_max: Annotated[int, Field(ge=1, le=10_000_000)] = 30_000
     """Per caller. The budget is what limits questions; this limits load."""
+    strangers_per_minute_max: Annotated[int, Field(ge=1, le=10_000_000)] = 300
+    """Per address: requests whose token is not accepted. Those with a good one are not held up."""
+    refusals_max: Annotated[int, Field(ge=10, le=1_000_000)] = 1_000
+    """Questions of one caller that may be refused in ten minutes; one more, and it is locked out."""
+    lock_out_s: Annotated[int, Field(ge=1, le=3600)] = 300
 
 
 class Store(_Section):

@@ -42,6 +42,8 @@ class Files:
     licences: Sequence[Licensed]
     worker: str = ""
     """The first lines of domain.toml."""
+    limits: str = "strangers_per_minute_max = 1000000\nrefusals_max = 1000000\n"
+    """What gateway.toml says of limits: tests are refused by the thousand."""
     dataset: str = 'deadlines_s = "off"\n'
     """What domain.toml says of each dataset besides."""
 
@@ -49,6 +51,8 @@ class Files:
 def make(root: Path, files: Files) -> Home:
     """A home at `root`, ready to be served. A table lies in `data/<dataset>/<table>.csv`."""
     init(root)
+    settings = root / "gateway.toml"
+    settings.write_text(settings.read_text(encoding="utf-8").replace("[limits]\n", f"[limits]\n{files.limits}"))
     domain = files.worker
     for dataset, policy in files.policies.items():
         folder = root / "policies" / dataset

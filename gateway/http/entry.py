@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from gateway.errors import Fault, Refusal
 from gateway.http.service import Service
 from gateway.identity.possession import BEARER, DPOP, Presented, require_holder
+from gateway.identity.proof import NonceNeeded
 from gateway.identity.revoked import require_good
 from gateway.identity.roles import ROUTES, Caller, Need
 from gateway.identity.token import Accepted, NotAccepted
@@ -28,13 +29,20 @@ def service_of(request: Request) -> Service:
 async def caller_of(request: Request) -> Caller:
     """Whoever holds the token, in this order: it is good, it is its holder who sends it, it was not called back.
 
-    Raises Refusal(401), NotReady.
+    Raises Refusal(401), Refusal(`rate_limited`) for too many that were not accepted, NotReady.
     """
     service = service_of(request)
-    presented = _presented(request)
-    accepted = await _accepted(service, presented.token)
-    require_holder(accepted, presented, service.proofs)
-    await run_in_threadpool(_require_good, service, accepted)
+    peer = service.ends.of(request)
+    try:
+        presented = _presented(request, peer.certificate)
+        accepted = await _accepted(service, presented.token, waits=not service.strangers.over(peer.address))
+        require_holder(accepted, presented, service.proofs)
+        await run_in_threadpool(_require_good, service, accepted)
+    except Refusal as refusal:
+        service.metrics.refused_caller(refusal.code)
+        if not isinstance(refusal, NonceNeeded):  # which every caller meets once a minute
+            service.strangers.count(peer.address)
+        raise
     return accepted.caller
 
 
@@ -50,6 +58,8 @@ def admit(request: Request, caller: Caller) -> None:
             "this takes a token that is bound to a key or a certificate of yours",
             hint="ask your identity provider for one (DPoP, or mutual TLS)",
         )
+    if need.spends:
+        service.lock_out.require(caller.subject)
 
 
 def need_of(request: Request) -> Need:
@@ -60,7 +70,7 @@ def need_of(request: Request) -> Need:
     return need
 
 
-def _presented(request: Request) -> Presented:
+def _presented(request: Request, certificate: str | None) -> Presented:
     """Raises Refusal(`token_missing`)."""
     given = request.headers.getlist("authorization")
     scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
@@ -71,7 +81,7 @@ def _presented(request: Request) -> Presented:
         scheme=scheme,
         token=token,
         proofs=request.headers.getlist("dpop"),
-        certificate=service_of(request).ends.of(request).certificate,
+        certificate=certificate,
         method=request.method,
         addresses=_addresses(request),
     )
@@ -92,13 +102,13 @@ def _addresses(request: Request) -> tuple[str, ...]:
     return tuple(f"http://{f'[{name}]' if ':' in name else name}{port}{path}" for name in sorted(names))
 
 
-async def _accepted(service: Service, token: str) -> Accepted:
+async def _accepted(service: Service, token: str, *, waits: bool) -> Accepted:
     """A key that is not known yet may be one that the issuer has just published: then the keys are fetched, once."""
     issuer = service.issuer
     try:
         return service.verifier.accept(token)
     except NotAccepted as refusal:
-        flight = issuer.ask() if refusal.unknown_key and issuer is not None else None
+        flight = issuer.ask() if refusal.unknown_key and waits and issuer is not None else None
         if flight is None or issuer is None:
             raise
     with contextlib.suppress(TimeoutError):

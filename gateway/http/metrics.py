@@ -10,6 +10,7 @@ from typing import Final
 _HELP: Final = {
     "bpk_requests_total": "HTTP requests by route, method and status.",
     "bpk_queries_total": "Questions by verdict.",
+    "bpk_callers_refused_total": "Requests whose token was not accepted, by code.",
 }
 _GAUGES: Final = {
     "bpk_questions_waiting": "Questions that wait for their turn, by mode.",
@@ -32,6 +33,9 @@ class Metrics:
 
     def query(self, verdict: str) -> None:
         self._add("bpk_queries_total", verdict=verdict)
+
+    def refused_caller(self, code: str) -> None:
+        self._add("bpk_callers_refused_total", code=code)
 
     def text(self, gauges: Mapping[str, float] | None = None) -> str:
         """`gauges`: what is measured now, by name, with labels where it has some; one name after the other."""

@@ -99,12 +99,14 @@ async def ask(request: Request) -> Response:
         question = question_of(caller, body, key_of(request))
     except Refusal as refusal:
         service.metrics.query("refused")
+        service.lock_out.refused(caller.subject, refusal.status)
         raise await service.lanes.run(caller.subject, service.pipeline.refused, caller, refusal) from refusal
     try:
         async with listening(request) as gone:
             begun = await service.lanes.run(caller.subject, service.pipeline.ask, question, gone)
-    except NotAnswered:
+    except NotAnswered as not_answered:
         service.metrics.query("refused")
+        service.lock_out.refused(caller.subject, not_answered.refusal.status)
         raise
     service.metrics.query(begun.verdict)
     wait = WAIT_S if body.wait_s is None else float(body.wait_s)

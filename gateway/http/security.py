@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable
 from secrets import token_hex
-from threading import Lock
 from typing import Final
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.errors import Fault, Refusal
+from gateway.errors import Fault
 from gateway.http import problems
 from gateway.http.metrics import Metrics
 from sandbox import logs
@@ -25,7 +22,6 @@ HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
-CALLERS_MAX: Final = 10_000
 METHODS: Final = frozenset({"GET", "POST", "DELETE", "HEAD", "PUT", "PATCH", "OPTIONS"})
 _log = logs.logger("bpk.http")
 
@@ -72,31 +68,3 @@ class Envelope:
             self._metrics.request(route, method, status or 500)
             ms = round((time.perf_counter() - begin) * 1000, 1)
             _log.info("request", method=method, route=route, status=status, ms=ms)
-
-
-class Rate:
-    """At most so many requests of one caller in a minute, counted in whole minutes."""
-
-    def __init__(self, per_minute_max: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._max = per_minute_max
-        self._clock = clock
-        self._minute = -1
-        self._counts: dict[str, int] = {}
-        self._lock = Lock()
-
-    def count(self, subject: str) -> None:
-        """Raises Refusal(`rate_limited`)."""
-        with self._lock:
-            now = self._clock()
-            minute = int(now // 60)
-            if minute != self._minute or len(self._counts) > CALLERS_MAX:
-                self._minute, self._counts = minute, {}
-            self._counts[subject] = self._counts.get(subject, 0) + 1
-            over = self._counts[subject] > self._max
-        if over:
-            raise Refusal(
-                "rate_limited",
-                f"more than {self._max} requests in a minute",
-                hint="wait a minute; this spent no budget",
-                retry_after_s=max(1, math.ceil(60 * (minute + 1) - now)),
-            )

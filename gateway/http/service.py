@@ -11,10 +11,10 @@ from gateway.budget.ledger import Ledger
 from gateway.catalog import Catalog
 from gateway.http.health import Readiness
 from gateway.http.lanes import Lanes
+from gateway.http.limits import LockOut, Rate, Strangers
 from gateway.http.metrics import Metrics
 from gateway.http.proxy import Ends
 from gateway.http.readings import Readings
-from gateway.http.security import Rate
 from gateway.identity.issuer import Issuer
 from gateway.identity.proof import Proofs
 from gateway.identity.token import Verifier
@@ -45,6 +45,8 @@ class Service:
     turns: Turns
     lanes: Lanes
     rate: Rate
+    strangers: Strangers
+    lock_out: LockOut
     readings: Readings
     limits: Limits
     today: Callable[[], date]
