@@ -26,6 +26,7 @@ from gateway.budget.recovery import recover
 from gateway.cases import Attempt, Doors, Opening
 from gateway.catalog import Catalog
 from gateway.domain import Domain
+from gateway.erasing import Retention
 from gateway.errors import Misconfigured, NotReady
 from gateway.home import Home, read_private_key
 from gateway.http.health import Readiness
@@ -121,12 +122,14 @@ class Gateway:
     keeper: Keeper
     issuer: Issuer | None
     witnesses: witnessing.Witnessing
+    retention: Retention
 
     def close(self) -> None:
         """After the last request, and after the data domain's own end."""
         if self.issuer is not None:
             self.issuer.stop()
         self.witnesses.stop()
+        self.retention.stop()
         self.opening.stop()
         self.running.join()
         self.keeper.stop()
@@ -191,9 +194,10 @@ def build(home: Home, domain: Domain) -> Gateway:
         keeper.start()
     if issuer is not None:
         issuer.start()
-    witnesses = _witnessing(home, store, log)
+    witnesses, retention = _witnessing(home, store, log), Retention(log, store, home.settings.audit.retention_days)
     witnesses.start()
-    return Gateway(create(service), turns, running, store, domain, opening, keeper, issuer, witnesses)
+    retention.start()
+    return Gateway(create(service), turns, running, store, domain, opening, keeper, issuer, witnesses, retention)
 
 
 def _witnessing(home: Home, store: Store, log: Log) -> witnessing.Witnessing:

@@ -55,6 +55,7 @@ STATUS: Final[dict[str, int]] = {
     "accuracy_unaffordable": 403,
     "accuracy_unknown": 403,
     "policy_changed": 403,
+    "retention_floor": 403,
     "not_found": 404,
     "method_not_allowed": 405,
     "idempotency_conflict": 409,

@@ -75,6 +75,8 @@ class Outcomes:
             self._unsettled.discard(row.id)
         if row.state != "answered" or row.release is None:
             return answer.state(row)
+        if not row.question:  # erased, for its age or on demand
+            raise Refusal("not_found", "the text of this query was erased, and its answer with it")
         question = codec.loads(row.question.encode(), Question)
         return self.answered(row, self.domain.fetch(row.release, question))
 

@@ -185,6 +185,8 @@ class Audit(_Section):
     checkpoint_key: RelativePath = "keys/log.key"
     origin: Annotated[str, Field(pattern=r"^[\x21-\x2a\x2c-\x7e]{1,200}$")] = "baopingkou/home"
     """The name in the checkpoint's first line and of its signer."""
+    retention_days: Annotated[int, Field(ge=180, le=36_500)] = 1095
+    """How long the texts behind records are kept, SQL and parameters; records stay for ever."""
     witnesses: Annotated[list[Witness], Field(max_length=16)] = []
     witness_every_s: Annotated[int, Field(ge=1, le=86_400)] = 10
     """How often a checkpoint goes to the witnesses, while the log grows."""

@@ -252,12 +252,6 @@ class Log:
         rows = view.all("SELECT name, salt, text FROM secret WHERE seq = ?", (index,))
         return {name: (salt.hex(), text) for name, salt, text in rows}
 
-    def erase(self, tx: Transaction, index: int, actor: str | None) -> int:
-        """Erases the texts and salts behind a record for ever; the tree stays whole. Leaves an `admin` record."""
-        if not tx.write("DELETE FROM secret WHERE seq = ?", (index,)):
-            raise Refusal("not_found", "there is nothing to erase")
-        return self.append(tx, kind="admin", actor=actor, code="texts_erased", texts={"record": str(index)})
-
     def _begin(self) -> None:
         with self._store.transaction() as tx:
             if self.size(tx) == 0:

@@ -117,6 +117,54 @@ def checkpoint(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
 
 @group.command()
+def erase(
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept beside the record of the erasure.")],
+    by: Annotated[str, typer.Option("--by", help="Who decided it.")],
+    record: Annotated[int | None, typer.Option("--record", min=0, help="The texts of one record.")] = None,
+    query: Annotated[str | None, typer.Option("--query", help="Those of one query.")] = None,
+    actor: Annotated[str | None, typer.Option("--actor", help="All that this operator asked.")] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Erase texts for ever: SQL, purpose, parameters. Records and the tree stay; not before 180 days."""
+    from gateway.app import open_log
+    from gateway.audit.log import utc_now
+    from gateway.erasing import Wanted, Why
+    from gateway.erasing import erase as forget
+
+    if sum(chosen is not None for chosen in (record, query, actor)) != 1:
+        raise typer.BadParameter("name one of --record, --query, --actor")
+    store, log = open_log(home_of(home))
+    try:
+        with store.transaction() as tx:
+            count = forget(log, tx, Wanted(record, query, actor), Why(reason, by), utc_now())
+    finally:
+        store.close()
+    if as_json:
+        print_json({"records": count})
+    else:
+        typer.echo(f"the texts of {count} records are gone; the records stay")
+
+
+@group.command()
+def expire(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Erase now what is older than `retention_days`; a gateway that serves does so every day by itself."""
+    from gateway.app import open_log
+    from gateway.erasing import Retention
+
+    found = home_of(home)
+    store, log = open_log(found)
+    try:
+        count = Retention(log, store, found.settings.audit.retention_days).once()
+    finally:
+        store.close()
+    if as_json:
+        print_json({"records": count})
+    else:
+        typer.echo(f"the texts of {count} records are gone; the records stay")
+
+
+@group.command()
 def verify(
     file: Annotated[Path, typer.Argument(help="An exported log, a folder of tiles, or a receipt.")],
     key: Annotated[

@@ -19,7 +19,7 @@ from psycopg.conninfo import conninfo_to_dict
 from gateway.errors import Fault, Misconfigured, NotReady
 from gateway.store import Execute, NotWritten, Parameters, Result
 from gateway.stores.pooled import Pooled
-from gateway.stores.schema import SCHEMAS, Column, Guard, Index, Rows, Step, Table
+from gateway.stores.schema import SCHEMAS, Column, Guard, Index, NoGuard, Rows, Step, Table
 
 SCHEMA: Final = "baopingkou"
 LOCK: Final = 0x42504B31
@@ -261,6 +261,8 @@ def _statements(step: Step) -> tuple[str, ...]:
             return (sql,)
         case Column(table, column):
             return (f"ALTER TABLE {table} ADD COLUMN {_typed(column)}",)
+        case NoGuard(name, table):
+            return (f"DROP TRIGGER {name} ON {table}",)
         case Guard(name, table, event, says, when):
             row = (
                 f"CREATE TRIGGER {name} BEFORE {event} ON {table} FOR EACH ROW WHEN ({when or 'true'})"

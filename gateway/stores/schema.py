@@ -55,7 +55,15 @@ class Rows:
     sql: str
 
 
-Step = Table | Index | Column | Guard | Rows
+@dataclass(frozen=True, slots=True)
+class NoGuard:
+    """Takes a guard on updates away, for another one in its place."""
+
+    name: str
+    table: str
+
+
+Step = Table | Index | Column | Guard | NoGuard | Rows
 
 _LEDGER: Final[tuple[Step, ...]] = (
     Table(
@@ -285,6 +293,26 @@ _COSIGNED: Final[tuple[Step, ...]] = (
     Index("CREATE INDEX cosigned_size ON cosigned (size)"),
 )
 
+_SAME: Final = " AND ".join(
+    [f"coalesce(NEW.{name}, '') = coalesce(OLD.{name}, '')" for name in ("key", "release", "release_hash")]
+    + [f"NEW.{name} = OLD.{name}" for name in ("id", "operator", "dataset", "mode", "policy_digest", "snapshot")]
+    + [f"NEW.{name} = OLD.{name}" for name in ("state", "rho", "epsilon", "delta", "reused", "record", "created")]
+)
+_ERASED: Final[tuple[Step, ...]] = (
+    NoGuard("query_ends_once", "query"),
+    Guard(
+        "query_ends_once_or_is_erased",
+        "query",
+        "UPDATE",
+        "a query ends once",
+        f"NOT (OLD.state <> 'running' AND NEW.question = '' AND NEW.request_hash = '' AND {_SAME}) AND ("
+        "OLD.state <> 'running' OR NEW.state = 'running' OR NEW.id <> OLD.id OR NEW.operator <> OLD.operator"
+        " OR coalesce(NEW.key, '') <> coalesce(OLD.key, '') OR NEW.request_hash <> OLD.request_hash"
+        " OR NEW.rho <> OLD.rho OR NEW.epsilon <> OLD.epsilon OR NEW.delta <> OLD.delta OR NEW.reused <> OLD.reused"
+        " OR NEW.dataset <> OLD.dataset OR NEW.question <> OLD.question OR NEW.created <> OLD.created)",
+    ),
+)
+
 SCHEMAS: Final[tuple[tuple[Step, ...], ...]] = (
     (*_LEDGER, *_LOG, *_GUARDS),
     _CELLS,
@@ -292,5 +320,6 @@ SCHEMAS: Final[tuple[tuple[Step, ...], ...]] = (
     _DECLARED,
     _REVOKED,
     _COSIGNED,
+    _ERASED,
 )
 """SCHEMAS[n] leads from schema n to schema n + 1."""

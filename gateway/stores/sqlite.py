@@ -17,7 +17,7 @@ from typing import Any, Final
 from gateway.errors import Fault, Misconfigured, NotReady
 from gateway.store import Execute, NotWritten
 from gateway.stores.pooled import Pooled
-from gateway.stores.schema import SCHEMAS, Column, Guard, Index, Rows, Step, Table
+from gateway.stores.schema import SCHEMAS, Column, Guard, Index, NoGuard, Rows, Step, Table
 
 APPLICATION_ID: Final = 0x42504B31
 BUSY_WAIT_S: Final = 20.0
@@ -171,6 +171,8 @@ def _statement(step: Step) -> str:
             return sql
         case Column(table, column):
             return f"ALTER TABLE {table} ADD COLUMN {column}"
+        case NoGuard(name, _):
+            return f"DROP TRIGGER {name}"
         case Guard(name, table, event, says, when):
             condition = "" if when is None else f" WHEN {when}"
             return (

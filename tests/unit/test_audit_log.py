@@ -80,20 +80,6 @@ def test_texts_are_committed_to_and_kept_apart(world: World) -> None:
     assert again["commitments"] != record["commitments"], "the same text must not show as the same"
 
 
-def test_an_erased_text_is_gone_from_the_file_and_the_tree_stays_whole(world: World) -> None:
-    index = append(world, texts={"sql": "SELECT erase_me_please"})
-    receipt = world.log.receipt(index)
-    assert b"erase_me_please" in world.path.read_bytes()
-    with world.store.transaction() as tx:
-        world.log.erase(tx, index, "custodian")
-    assert b"erase_me_please" not in world.path.read_bytes()
-    report = verify(world.export(), receipts=[receipt])
-    assert report.ok, report.text()
-    assert world.records()[-1]["code"] == "texts_erased"
-    with pytest.raises(Refusal), world.store.transaction() as tx:
-        world.log.erase(tx, index, "custodian")
-
-
 def test_a_text_that_is_half_a_character_is_committed_to_as_an_escape(world: World) -> None:
     index = append(world, texts={"sql": "SELECT '\ud800'"})
     with world.store.reading() as view:
