@@ -8,7 +8,7 @@ SLICE ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-long test-timing bench bench-accuracy bench-exact bench-peers lint format clean
+.PHONY: help demo serve test test-long test-timing walls bench bench-accuracy bench-exact bench-peers lint format clean
 
 help: ## print this list
 	@echo "make demo           a gateway with real data: questions asked, answered, one refused, the log verified"
@@ -16,6 +16,7 @@ help: ## print this list
 	@echo "make test           the whole test suite, with ruff, mypy and the import rules (some 12 minutes on 2 cores)"
 	@echo "make test-long      bigger numbers of the same tests, in slices that can be resumed (SLICE=n: one of them)"
 	@echo "make test-timing    whether the clock tells neighbouring data apart (20 minutes on a quiet machine)"
+	@echo "make walls          attack a worker from inside: what each layer of isolation stops alone; then what all of them cost"
 	@echo "make bench          measure: a query through the gateway against the same query in bare DuckDB (ARGS=--quick)"
 	@echo "make bench-accuracy measure: how far answers are from the truth, with good, loose and no bounds"
 	@echo "make bench-exact    measure: exact answers on real data: how much is withheld, and how long they take"
@@ -41,6 +42,11 @@ test-long: $(VENV)/.ready-test
 
 test-timing: $(VENV)/.ready-test
 	@$(BIN)/python -m tests.timing $(ARGS)
+
+walls: $(VENV)/.ready-test
+	@$(BIN)/python -m tests.isolation $(ARGS)
+	@echo
+	@$(BIN)/python -m bench.walls
 
 bench: $(VENV)/.ready-bench
 	@$(BIN)/python -m bench $(ARGS)

@@ -444,7 +444,7 @@ def _others(scene: Scene, pid: int, who: str) -> dict[str, Attack]:
         f"memory map of {who}": opened(f"/proc/{pid}/maps"),
         f"command line of {who}": opened(f"/proc/{pid}/cmdline"),
         f"descriptors of {who}": lambda: os.listdir(f"/proc/{pid}/fd"),
-        f"root of {who}": lambda: os.listdir(f"/proc/{pid}/root/"),
+        f"root of {who}": lambda: os.listdir(f"/proc/{pid}/root"),
         f"ptrace {who}": raw(101, 117, 16, pid, 0, 0),
         f"read the memory of {who}": raw(310, 270, pid, vector, 1, vector, 1, 0),
         f"write the memory of {who}": raw(311, 271, pid, vector, 1, vector, 1, 0),
