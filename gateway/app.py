@@ -19,15 +19,15 @@ import uvicorn
 from fastapi import FastAPI
 
 from gateway.audit import witnessing
-from gateway.audit.checkpoint import Signer
 from gateway.audit.log import Log
+from gateway.books import open_log
 from gateway.budget.ledger import Ledger
 from gateway.budget.recovery import recover
 from gateway.cases import Attempt, Doors, Opening
 from gateway.catalog import Catalog
 from gateway.domain import Domain
 from gateway.erasing import Retention
-from gateway.errors import Misconfigured, NotReady
+from gateway.errors import NotReady
 from gateway.home import Home, read_private_key
 from gateway.http.health import Readiness
 from gateway.http.lanes import Lanes
@@ -50,7 +50,6 @@ from gateway.pipeline import Pipeline
 from gateway.running import Running
 from gateway.sql.limits import SqlLimits
 from gateway.store import Store
-from gateway.stores.sqlite import SqliteStore
 from gateway.supervisor import Supervisor
 from gateway.turns import TurnLimits, Turns
 from sandbox import logs, tls
@@ -66,25 +65,6 @@ _log = logs.logger("bpk.app")
 
 def today() -> date:
     return datetime.now(UTC).date()
-
-
-def open_store(home: Home) -> Store:
-    """Raises Misconfigured, and NotReady where a server does not answer."""
-    url = home.settings.store.url
-    if url is None:
-        return SqliteStore(home.ledger_file)
-    try:
-        from gateway.stores.postgres import PostgresStore  # noqa: PLC0415  # its driver is an optional extra
-    except ImportError as error:
-        raise Misconfigured("a store in PostgreSQL needs `pip install baopingkou[postgresql]`") from error
-    return PostgresStore(url.get_secret_value())
-
-
-def open_log(home: Home, degraded: Callable[[], tuple[str, ...] | None] = lambda: None) -> tuple[Store, Log]:
-    """The home's store and its log; `degraded` as in Log. Raises Misconfigured, NotReady."""
-    signer = Signer(home.settings.audit.origin, read_private_key(home.path(home.settings.audit.checkpoint_key)))
-    store = open_store(home)
-    return store, Log(store, signer, home.anchor_file, degraded=degraded)
 
 
 def open_domain(home: Home, door: Place) -> Domain:
@@ -145,10 +125,13 @@ def build(home: Home, domain: Domain) -> Gateway:
     store, log = open_log(home, lambda: domain.degraded)
     ledger = Ledger(log)
     recovered = recover(store, ledger, log)
+    if log.closed is not None:
+        _log.error("every dataset is frozen", reason=log.closed)
     for dataset, why in recovered.frozen.items():
-        _log.error("a dataset is closed", dataset=dataset, reason=why)
-    with store.transaction() as tx:
-        log.end_licences(tx, frozenset(licence.licence for licence in catalog.licences))
+        _log.error("a dataset is frozen", dataset=dataset, reason=why)
+    if log.closed is None:
+        with store.transaction() as tx:
+            log.end_licences(tx, frozenset(licence.licence for licence in catalog.licences))
     doors, metrics, limits = Doors(), Metrics(), home.settings.limits
     turns = Turns(TurnLimits.of(limits), lambda: domain.places)
     running = Running(limits.running_max)

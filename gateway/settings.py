@@ -190,6 +190,8 @@ class Audit(_Section):
     witnesses: Annotated[list[Witness], Field(max_length=16)] = []
     witness_every_s: Annotated[int, Field(ge=1, le=86_400)] = 10
     """How often a checkpoint goes to the witnesses, while the log grows."""
+    witnessed: RelativePath | None = None
+    """A signed checkpoint that is kept elsewhere, or a folder of them: the log must extend each."""
 
 
 class Tls(_Section):

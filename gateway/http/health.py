@@ -58,7 +58,7 @@ class Readiness:
         status, store = self._status(), self._try_store()
         datasets = [self._dataset(name, status) for name in sorted(self._catalog.policies)]
         waiting = any(each["state"] in ("ingesting", "checking", "unknown") for each in datasets)
-        every_one_refused = bool(datasets) and all(each["state"] == "refused" for each in datasets)
+        every_one_refused = bool(datasets) and all(each["state"] in ("refused", "frozen") for each in datasets)
         layers = () if status is None else status.layers
         degraded = () if status is None else status.degraded
         walls = [layer for layer in layers if layer.required and not layer.active and layer.name not in degraded]
@@ -129,6 +129,9 @@ class Readiness:
                 state, reason = "refused", "the data domain holds another policy for it; restart both sides"
         if state == "ready":
             state, reason = self._door(name)
+        frozen = self._ledger.why_frozen(name)
+        if frozen is not None:
+            state, reason = "frozen", frozen
         return {
             "name": name,
             "state": state,
@@ -139,8 +142,6 @@ class Readiness:
         }
 
     def _door(self, name: str) -> tuple[str, str]:
-        if name in self._ledger.frozen:
-            return "refused", "its ledger and its log disagree"
         door = self._doors.of(name)
         return ("ready" if door.state == "open" else door.state), door.reason
 
