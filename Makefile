@@ -6,9 +6,10 @@ DEMO := .demo/home
 PORT ?= 0
 SLICE ?=
 ARGS ?=
+SECONDS ?= 3600
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-long test-timing walls bench bench-accuracy bench-exact bench-peers lint format clean
+.PHONY: help demo serve test test-long test-timing walls bench bench-accuracy bench-exact bench-peers bench-saturation soak lint format clean
 
 help: ## print this list
 	@echo "make demo           a gateway with real data: questions asked, answered, one refused, the log verified"
@@ -21,6 +22,8 @@ help: ## print this list
 	@echo "make bench-accuracy measure: how far answers are from the truth, with good, loose and no bounds"
 	@echo "make bench-exact    measure: exact answers on real data: how much is withheld, and how long they take"
 	@echo "make bench-peers    measure: the same questions put to other libraries, each in an environment of its own"
+	@echo "make bench-saturation  measure: questions a second when everybody asks at once, of one operator and of several"
+	@echo "make soak           an hour of mixed work; fails where memory, descriptors or files pile up (SECONDS=600: ten minutes)"
 	@echo "make lint           ruff, mypy and the import rules alone"
 	@echo "make format         let ruff lay the code out"
 	@echo "make clean          remove what make has made: .venv, .demo, caches"
@@ -57,6 +60,12 @@ bench-accuracy: $(VENV)/.ready-bench
 bench-exact: $(VENV)/.ready-bench
 	@$(BIN)/python -m bench.exact.guard
 	@$(BIN)/python -m bench.exact $(ARGS)
+
+bench-saturation: $(VENV)/.ready-bench
+	@$(BIN)/python -m bench.saturation $(ARGS)
+
+soak: $(VENV)/.ready-bench
+	@$(BIN)/python -m bench.soak --seconds $(SECONDS)
 
 bench-peers: $(VENV)/.ready-bench
 	@$(BIN)/python -m bench.peers $(ARGS)
