@@ -15,7 +15,6 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
-import uvicorn
 from fastapi import FastAPI
 
 from gateway.audit import witnessing
@@ -36,6 +35,7 @@ from gateway.http.metrics import Metrics
 from gateway.http.proxy import Ends, read_secret
 from gateway.http.readings import Readings
 from gateway.http.routes import create
+from gateway.http.server import Server
 from gateway.http.service import Service
 from gateway.identity.fetch import fetcher
 from gateway.identity.issuer import Issuer, KeyRing
@@ -94,6 +94,7 @@ class Gateway:
     """Everything of a running gateway that has to be ended."""
 
     app: FastAPI
+    readiness: Readiness
     turns: Turns
     running: Running
     store: Store
@@ -147,6 +148,7 @@ def build(home: Home, domain: Domain) -> Gateway:
         turns.close()
         running.drain(DRAIN_S)
 
+    readiness = Readiness(domain, store, catalog, doors, ledger, issuer)
     service = Service(
         verifier=verifier,
         issuer=issuer,
@@ -159,7 +161,7 @@ def build(home: Home, domain: Domain) -> Gateway:
         store=store,
         ledger=ledger,
         log=log,
-        readiness=Readiness(domain, store, catalog, doors, ledger, issuer),
+        readiness=readiness,
         metrics=metrics,
         turns=turns,
         lanes=Lanes(limits.waiting_per_operator_max + SPARE_LANES, limits.waiting_max + SPARE_THREADS),
@@ -180,7 +182,8 @@ def build(home: Home, domain: Domain) -> Gateway:
     witnesses, retention = _witnessing(home, store, log), Retention(log, store, home.settings.audit.retention_days)
     witnesses.start()
     retention.start()
-    return Gateway(create(service), turns, running, store, domain, opening, keeper, issuer, witnesses, retention)
+    app = create(service)
+    return Gateway(app, readiness, turns, running, store, domain, opening, keeper, issuer, witnesses, retention)
 
 
 def _witnessing(home: Home, store: Store, log: Log) -> witnessing.Witnessing:
@@ -212,17 +215,13 @@ def serve(home: Home, port: int | None, ready: Callable[[str], None]) -> None:
         _leave_address(home, address, door)
         stack.callback(home.address_file.unlink, missing_ok=True)
         ready(address)
-        config = uvicorn.Config(
+        Server(
             gateway.app,
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,  # else a header of the caller's would be taken for its address
-            server_header=False,
-            timeout_graceful_shutdown=int(DRAIN_S),
-            timeout_keep_alive=30,
-            h11_max_incomplete_event_size=32_768,
-        )
-        uvicorn.Server(config).run(sockets=[listener])
+            drain_s=DRAIN_S,
+            notice_s=server.notice_s,
+            connections_max=home.settings.limits.connections_max,
+            leaving=gateway.readiness.leave,
+        ).run(sockets=[listener])
 
 
 def _leave(*_: object) -> None:

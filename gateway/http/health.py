@@ -47,12 +47,17 @@ class Readiness:
         self._doors = doors
         self._ledger = ledger
         self._issuer = issuer
+        self._leaving = False
         self._lock = Lock()
         self._seen: tuple[float, Status | None] = (float("-inf"), None)
         self._silent = ""
         """Why the data domain did not tell its status, in words for whoever runs the gateway."""
         self._writing = Lock()
         self._tried: tuple[float, str] = (float("-inf"), "ready")
+
+    def leave(self) -> None:
+        """From now on whoever spreads requests over gateways is told to send none here."""
+        self._leaving = True
 
     def look(self) -> Ready:
         status, store = self._status(), self._try_store()
@@ -64,11 +69,12 @@ class Readiness:
         walls = [layer for layer in layers if layer.required and not layer.active and layer.name not in degraded]
         isolated = (bool(layers) and not walls) or not datasets
         writable = status is not None and status.writable
-        answering = writable and isolated and not waiting and not every_one_refused
+        answering = writable and isolated and not (waiting or every_one_refused or self._leaving)
         issuer = None if self._issuer is None else self._issuer.look()
         ready = answering and store == "ready" and (issuer is None or issuer.state != "none")
         body = {
             "ready": ready,
+            "leaving": self._leaving,
             "store": store,
             "domain": _domain(status, isolated=isolated),
             "issuer": _issuer(issuer),
