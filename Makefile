@@ -9,7 +9,7 @@ ARGS ?=
 SECONDS ?= 3600
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-long test-timing walls bench bench-accuracy bench-exact bench-peers bench-saturation soak lint format clean
+.PHONY: help demo serve test test-long test-timing walls fuzz bench bench-accuracy bench-exact bench-peers bench-saturation soak lint format clean
 
 help: ## print this list
 	@echo "make demo           a gateway with real data: questions asked, answered, one refused, the log verified"
@@ -18,6 +18,7 @@ help: ## print this list
 	@echo "make test-long      bigger numbers of the same tests, in slices that can be resumed (SLICE=n: one of them)"
 	@echo "make test-timing    whether the clock tells neighbouring data apart (20 minutes on a quiet machine)"
 	@echo "make walls          attack a worker from inside: what each layer of isolation stops alone; then what all of them cost"
+	@echo "make fuzz           20,000 requests drawn from the API's own document (ARGS='500 3': so many, with this seed)"
 	@echo "make bench          measure: a query through the gateway against the same query in bare DuckDB (ARGS=--quick)"
 	@echo "make bench-accuracy measure: how far answers are from the truth, with good, loose and no bounds"
 	@echo "make bench-exact    measure: exact answers on real data: how much is withheld, and how long they take"
@@ -50,6 +51,9 @@ walls: $(VENV)/.ready-test
 	@$(BIN)/python -m tests.isolation $(ARGS)
 	@echo
 	@$(BIN)/python -m bench.walls
+
+fuzz: $(VENV)/.ready-fuzz
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 bench: $(VENV)/.ready-bench
 	@$(BIN)/python -m bench $(ARGS)
@@ -100,6 +104,11 @@ $(VENV)/.ready: pyproject.toml
 $(VENV)/.ready-test: $(VENV)/.ready
 	@echo "installing what the tests need (this is done once)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+$(VENV)/.ready-fuzz: $(VENV)/.ready-test
+	@echo "installing what the fuzzer needs (this is done once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
 	@touch $@
 
 $(VENV)/.ready-bench: $(VENV)/.ready
