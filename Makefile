@@ -71,6 +71,7 @@ bench-saturation: $(VENV)/.ready-bench
 
 soak: $(VENV)/.ready-bench
 	@$(BIN)/python -m bench.soak --seconds $(SECONDS)
+
 bench-audit: $(VENV)/.ready-test
 	@$(BIN)/python -m bench.audit $(ARGS)
 	@BPK_MUTATIONS=10000 $(BIN)/python -m pytest -q -o timeout=3600 tests/attack/test_mutated_exports.py

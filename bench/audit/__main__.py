@@ -15,6 +15,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.audit import export
+from gateway.audit.anchors import Anchors
 from gateway.audit.checkpoint import Signer
 from gateway.audit.log import Log
 from gateway.audit.verify import verify_file
@@ -39,7 +40,7 @@ OPERATORS = tuple(f"operator-{number}" for number in range(20))
 def write(folder: Path, records: int) -> Path:
     """Half of the queries are answered, a quarter fail, a quarter are refused; the export's file."""
     store = SqliteStore(folder / "ledger.sqlite")
-    log = Log(store, Signer("baopingkou/bench", Ed25519PrivateKey.generate()), folder / "anchor")
+    log = Log(store, Signer("baopingkou/bench", Ed25519PrivateKey.generate()), Anchors(folder / "anchor"))
     ledger = Ledger(log)
     with store.transaction() as tx:
         ledger.seat = seats.take(tx)
