@@ -221,6 +221,7 @@ def serve(home: Home, port: int | None, ready: Callable[[str], None]) -> None:
             notice_s=server.notice_s,
             connections_max=home.settings.limits.connections_max,
             leaving=gateway.readiness.leave,
+            ending=gateway.turns.close,
         ).run(sockets=[listener])
 
 

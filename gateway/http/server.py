@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
@@ -52,10 +53,20 @@ class Held(Connection):
 
 
 class Server(uvicorn.Server):
-    """`leaving` is called at the order to stop; the server takes requests for `notice_s` more, then ends in order."""
+    """`leaving` is called at the order to stop; the server takes requests for `notice_s` more, then ends in order.
 
-    def __init__(
-        self, app: Any, *, drain_s: float, notice_s: float, connections_max: int, leaving: Callable[[], None]
+    `ending` is called when it takes no more, before it lets those that it has taken come to their end.
+    """
+
+    def __init__(  # noqa: PLR0913  # what it serves, its limits, whom it tells
+        self,
+        app: Any,
+        *,
+        drain_s: float,
+        notice_s: float,
+        connections_max: int,
+        leaving: Callable[[], None],
+        ending: Callable[[], None],
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -73,6 +84,7 @@ class Server(uvicorn.Server):
         )
         self._notice_s = notice_s
         self._leaving = leaving
+        self._ending = ending
         self._until: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -83,6 +95,10 @@ class Server(uvicorn.Server):
         if first and self._notice_s > 0:
             self.should_exit = False
             self._until = asyncio.get_running_loop().time() + self._notice_s
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._ending()
+        await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         if self._until is not None and asyncio.get_running_loop().time() >= self._until:
