@@ -20,7 +20,7 @@ from typing import Any
 
 _TRACEME, _CONT_TO_CALL, _SETOPTIONS, _GET_CALL = 0, 24, 0x4200, 0x420E
 _TELL_CALLS_APART, _FOLLOW_THREADS, _DIE_WITH_TRACER = 1, 8, 1 << 20
-_AT_EXIT = 2
+_AT_ENTRY, _AT_EXIT = 1, 2
 REFUSALS = {errno.EPERM, errno.EACCES}
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.restype = ctypes.c_long
@@ -68,7 +68,7 @@ def watch(child: int) -> dict[int, set[str]]:
             if call.op == _AT_EXIT:
                 if -call.first in REFUSALS:
                     denied.setdefault(number.get(pid, -1), set()).add(errno.errorcode[-call.first])
-            else:
+            elif call.op == _AT_ENTRY:
                 number[pid] = call.first
         elif os.WSTOPSIG(status) not in (signal.SIGTRAP, signal.SIGSTOP):
             passed = os.WSTOPSIG(status)
