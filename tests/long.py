@@ -21,6 +21,8 @@ NEIGHBOUR_SEEDS = range(1, 11)
 NEIGHBOUR_PAIRS = 100_000
 REFERENCE_SEEDS = range(1, 5)
 REFERENCE_INTEGERS = 100_000
+POISON_TURNS = (0, 2, 3, 4, 5, 6)
+"""Turn 1 is that of `make test`."""
 REPLAY_SEEDS = range(1, 5)
 REPLAY_PAIRS = 25_000
 EPSILON_PARTS = 8
@@ -45,6 +47,9 @@ def slices() -> list[Slice]:
     for seed in NEIGHBOUR_SEEDS:
         settings = (("BPK_SEED", str(seed)), ("BPK_PAIRS", str(NEIGHBOUR_PAIRS)))
         found.append(Slice(f"neighbours_{seed}", "tests/property/test_neighbours.py", settings))
+    for turn in POISON_TURNS:
+        settings = (("BPK_TURN", str(turn)),)
+        found.append(Slice(f"poisoned_unit_{turn}", "tests/attack/test_poisoned_unit.py", settings))
     for seed in REPLAY_SEEDS:
         settings = (("BPK_SEED", str(seed)), ("BPK_REPLAYS", str(REPLAY_PAIRS)))
         found.append(Slice(f"replays_{seed}", "tests/property/test_record_replay.py", settings))

@@ -376,7 +376,6 @@ class Consistency(BaseModel):
 
 class Ready(BaseModel):
     ready: bool
-    leaving: bool
     store: str
     domain: str
     issuer: dict[str, Any] | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ LIMITS = WorkerLimits(wall_ms=60_000, result_bytes_max=RESULT_BYTES_MAX, rss_byt
 NO_LIMITS = MappingProxyType(
     {"snapshot": "", "spill": "", "threads": 1, "memory_mb": 1024, "spill_mb": 0, "wall_ms": 60_000, "jobs_cpu_s": 60}
 )
+_SEED = re.compile(rb"'[0-9a-f]{64}:'")
 START = Start(**NO_LIMITS, result_bytes_max=RESULT_BYTES_MAX, allow_degraded=())
 
 
@@ -67,6 +69,11 @@ class InsidePool:
     engine: Callable[[], duckdb.DuckDBPyConnection]
     asked: list[bytes] = field(default_factory=list)
     files: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def statements(self) -> list[bytes]:
+        """`asked`, without the seed of ranks, which is new with every snapshot."""
+        return [_SEED.sub(b"'seed:'", each) for each in self.asked]
 
     def serve(self, dataset: str, snapshot_path: Path) -> None:
         self.files[dataset] = snapshot_path

@@ -23,8 +23,10 @@ from gateway.home import Home, read_private_key
 from gateway.http.service import Service
 from sandbox import codec
 from sandbox.datasets import Datasets
+from sandbox.disclosure.memory import Memories
 from sandbox.door import Door
 from sandbox.protocol import Cancel, Fetch, Prepare, Request, Run
+from sandbox.regimes.exact import Exact
 from sandbox.release.store import Store
 from sandbox.tickets import TicketVerifier
 from tests.alike.engine import WALLS, InsidePool
@@ -104,9 +106,13 @@ class Inside:
         return self.call("POST", "/v1/queries", {"sql": sql, "purpose": "research", **more})
 
     def forget(self) -> None:
-        """Lets the data domain answer anew what it has answered before."""
+        """Lets the data domain answer anew what it has answered before, and hold it against nothing."""
         with self.store.reading() as connection:
             connection.execute("DELETE FROM release")
+            connection.execute("DROP TABLE said_row")
+            connection.execute("DROP TABLE said_cell")
+        self.door._exact = Exact(self.store, Memories(self.store))
+        del self.pool.asked[:]
 
 
 async def _answer_of(sent: Any) -> httpx.Response:

@@ -57,6 +57,10 @@ _OWN_IN_LINES: Final = (
 )
 
 
+_SAID: Final = ("rows", "intervals", "notes", "budget")
+"""Of an exact answer: what it says, and how many numbers that leaves."""
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """Of one question. Two of them are compared field by field."""
@@ -67,8 +71,8 @@ class Seen:
     body: Any
     stored: Mapping[str, list[Any]]
     lines: tuple[str, ...]
-    counted: str
-    """Of /metrics."""
+    counted: tuple[str, ...]
+    """Lines of /metrics that have changed."""
 
     @property
     def outcome(self) -> str:
@@ -84,9 +88,20 @@ class Seen:
             self, body=without_numbers(self.body), length=0, stored={**self.stored, "behind.release": releases}
         )
 
+    def without_exact_numbers(self) -> Seen:
+        """The same but for all that mode `aggregate` says: what it shows, of which groups, and what it withholds."""
+        if self.outcome != "answered":
+            return self
+        body = without_rows(self.body)
+        stored = {name: rows for name, rows in self.stored.items() if name not in ("cells", "behind.release")}
+        stored["record"] = [without_cells(row) for row in stored["record"]]
+        return replace(self, body=body, length=0, stored=stored)
+
     def differences(self, other: Seen) -> list[str]:
         mine, its = self.parts(), other.parts()
-        return [f"{name}: {mine[name]!r} and {its[name]!r}" for name in mine if mine[name] != its[name]]
+        names = [*mine, *(name for name in its if name not in mine)]
+        pairs = ((name, mine.get(name), its.get(name)) for name in names)
+        return [f"{name}: {one!r} and {two!r}" for name, one, two in pairs if one != two]
 
     def parts(self) -> dict[str, Any]:
         found = {name: getattr(self, name) for name in ("status", "headers", "length", "lines", "counted")}
@@ -103,12 +118,16 @@ class Watched:
 
     def ask(self, body: Mapping[str, Any]) -> Seen:
         """What one question leaves behind."""
-        place, seq, behind = *self._ends(), self._ends_behind()
+        place, seq, behind, before = *self._ends(), self._ends_behind(), self._counters()
         del self.inside.lines[:]
         told = seen(self.inside.call("POST", "/v1/queries", dict(body)))
         lines = tuple(_line(line) for line in self.inside.lines)
         stored = self._kept(place, seq) | self._kept_behind(behind)
-        return Seen(*told, stored, lines, self.inside.service.metrics.text())
+        counted = tuple(line for line in self._counters() if line not in before)
+        return Seen(*told, stored, lines, counted)
+
+    def _counters(self) -> list[str]:
+        return self.inside.service.metrics.text().splitlines()
 
     def _ends(self) -> tuple[int, int]:
         with self.inside.service.store.reading() as view:
@@ -148,6 +167,12 @@ def seen(reply: httpx.Response) -> tuple[int, dict[str, str], int, Any]:
     headers = {name: text for name, text in reply.headers.items() if name not in OWN_HEADERS}
     length = int(headers.pop("content-length"))
     return reply.status_code, headers, length, _masked(reply.json())
+
+
+def without_rows(body: dict[str, Any]) -> dict[str, Any]:
+    """An answer without what it says, how many numbers that leaves, and how many it counts for."""
+    kept = {name: value for name, value in body.items() if name not in _SAID}
+    return {**kept, "receipt": without_cells(body["receipt"])}
 
 
 def without_numbers(body: dict[str, Any]) -> dict[str, Any]:
@@ -193,3 +218,10 @@ def _line(line: str) -> str:
     for pattern, name in _OWN_IN_LINES:
         line = pattern.sub(name, line)
     return line
+
+
+def without_cells(value: Any) -> Any:
+    """Without the counts of numbers that were shown and withheld."""
+    if isinstance(value, dict):
+        return {name: without_cells(each) for name, each in value.items()}
+    return "cells" if isinstance(value, str) and value.startswith("cells_") else value

@@ -71,7 +71,6 @@ def _of_one(dice: random.Random, world: World, homes: Sequence[Side], asked: Ask
     body = {"sql": sql, "purpose": "research", "epsilon": asked.epsilon}
     for home in homes:
         home.inside.forget()
-        del home.inside.pool.asked[:]
     with noted(random.Random(dice.random())) as first:
         seen = Watched(whole.inside).ask(body)
     units = dice.sample(range(world.units), UNITS)
@@ -92,7 +91,7 @@ def _of_one(dice: random.Random, world: World, homes: Sequence[Side], asked: Ask
 
 def _asked(one: Side, two: Side) -> list[str]:
     """Where workers of the two are asked for different things."""
-    mine, its = one.inside.pool.asked, two.inside.pool.asked
+    mine, its = one.inside.pool.statements, two.inside.pool.statements
     return [] if mine == its else [f"workers are asked: {mine} and {its}"]
 
 
