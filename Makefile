@@ -6,9 +6,10 @@ DEMO := .demo/home
 PORT ?= 0
 SLICE ?=
 ARGS ?=
+SECONDS ?= 3600
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-long test-timing walls bench bench-accuracy bench-exact bench-peers lint format clean
+.PHONY: help demo serve test test-long test-timing walls fuzz bench bench-accuracy bench-exact bench-audit bench-peers bench-saturation soak lint format clean
 
 help: ## print this list
 	@echo "make demo           a gateway with real data: questions asked, answered, one refused, the log verified"
@@ -17,10 +18,14 @@ help: ## print this list
 	@echo "make test-long      bigger numbers of the same tests, in slices that can be resumed (SLICE=n: one of them)"
 	@echo "make test-timing    whether the clock tells neighbouring data apart (20 minutes on a quiet machine)"
 	@echo "make walls          attack a worker from inside: what each layer of isolation stops alone; then what all of them cost"
+	@echo "make fuzz           20,000 requests drawn from the API's own document (ARGS='500 3': so many, with this seed)"
 	@echo "make bench          measure: a query through the gateway against the same query in bare DuckDB (ARGS=--quick)"
 	@echo "make bench-accuracy measure: how far answers are from the truth, with good, loose and no bounds"
 	@echo "make bench-exact    measure: exact answers on real data: how much is withheld, and how long they take"
+	@echo "make bench-audit    measure: a log of 1,000,000 records verified offline, and 10,000 mutated exports caught"
 	@echo "make bench-peers    measure: the same questions put to other libraries, each in an environment of its own"
+	@echo "make bench-saturation  measure: questions a second when everybody asks at once, of one operator and of several"
+	@echo "make soak           an hour of mixed work; fails where memory, descriptors or files pile up (SECONDS=600: ten minutes)"
 	@echo "make lint           ruff, mypy and the import rules alone"
 	@echo "make format         let ruff lay the code out"
 	@echo "make clean          remove what make has made: .venv, .demo, caches"
@@ -48,6 +53,9 @@ walls: $(VENV)/.ready-test
 	@echo
 	@$(BIN)/python -m bench.walls
 
+fuzz: $(VENV)/.ready-fuzz
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
 bench: $(VENV)/.ready-bench
 	@$(BIN)/python -m bench $(ARGS)
 
@@ -57,6 +65,16 @@ bench-accuracy: $(VENV)/.ready-bench
 bench-exact: $(VENV)/.ready-bench
 	@$(BIN)/python -m bench.exact.guard
 	@$(BIN)/python -m bench.exact $(ARGS)
+
+bench-saturation: $(VENV)/.ready-bench
+	@$(BIN)/python -m bench.saturation $(ARGS)
+
+soak: $(VENV)/.ready-bench
+	@$(BIN)/python -m bench.soak --seconds $(SECONDS)
+
+bench-audit: $(VENV)/.ready-test
+	@$(BIN)/python -m bench.audit $(ARGS)
+	@BPK_MUTATIONS=10000 $(BIN)/python -m pytest -q -o timeout=3600 tests/attack/test_mutated_exports.py
 
 bench-peers: $(VENV)/.ready-bench
 	@$(BIN)/python -m bench.peers $(ARGS)
@@ -91,6 +109,11 @@ $(VENV)/.ready: pyproject.toml
 $(VENV)/.ready-test: $(VENV)/.ready
 	@echo "installing what the tests need (this is done once)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+$(VENV)/.ready-fuzz: $(VENV)/.ready-test
+	@echo "installing what the fuzzer needs (this is done once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
 	@touch $@
 
 $(VENV)/.ready-bench: $(VENV)/.ready

@@ -28,6 +28,7 @@ PURPOSES: Final = {
 }
 EPSILON_CAP: Final = 1000
 """In the place of the shipped policies' 8, so that hundreds of questions fit. Noise per question stays the same."""
+CONCURRENT_MAX: Final = 16
 READY_S: Final = 300.0
 STOP_S: Final = 15.0
 BPK: Final = (sys.executable, "-m", "gateway")
@@ -43,36 +44,45 @@ class Home:
         current: str = json.loads((folder / "current.json").read_text(encoding="utf-8"))["id"]
         return folder / current / "data.duckdb"
 
+    def token(self, operator: str) -> str:
+        return _run(*BPK, "token", "issue", "--home", str(self.root), "--subject", operator, "--role", "operator")
 
-def make(root: Path, datasets: Sequence[Dataset]) -> Home:
-    """A new home in the place of what is there."""
+
+def make(
+    root: Path, datasets: Sequence[Dataset], *, operators: Sequence[str] = (OPERATOR,), deadlines: str = '"off"'
+) -> Home:
+    """A new home in the place of what is there. `deadlines` as domain.toml has them."""
     shutil.rmtree(root, ignore_errors=True)
     root.parent.mkdir(parents=True, exist_ok=True)
     _run(*BPK, "init", str(root))
     lines = []
     for data in datasets:
-        _write_policy(root, data)
+        _write_policy(root, data, operators)
         tables = ", ".join(
             f"{json.dumps(t, ensure_ascii=False)} = {json.dumps(str(f))}" for t, f in data.tables.items()
         )
-        lines.append(f'[datasets.{data.name}]\ntables = {{ {tables} }}\nsnapshot = "bench"\ndeadlines_s = "off"\n')
+        lines.append(
+            f'[datasets.{data.name}]\ntables = {{ {tables} }}\nsnapshot = "bench"\ndeadlines_s = {deadlines}\n'
+        )
     tail = f'[isolation]\nallow_degraded = {json.dumps(degraded())}\n[gateway]\nticket_key = "keys/ticket.pub"\n'
     (root / "domain.toml").write_text("\n".join([*lines, tail]), encoding="utf-8")
     return Home(root)
 
 
-def _write_policy(root: Path, data: Dataset) -> None:
+def _write_policy(root: Path, data: Dataset, operators: Sequence[str]) -> None:
     folder = root / "policies" / data.name
     folder.mkdir(parents=True)
     text = (data.policy / "policy.toml").read_text(encoding="utf-8")
     text = re.sub(r"^epsilon = .*$", f"epsilon = {EPSILON_CAP}", text, count=1, flags=re.MULTILINE)
+    text = text.replace("[release]\n", f"[release]\nconcurrent_max = {CONCURRENT_MAX}\n", 1)
     (folder / "policy.toml").write_text(text, encoding="utf-8")
     shutil.copy(data.policy / "cases.toml", folder)
-    licence = (
-        f'licence = "BENCH-{data.name}"\noperator = "{OPERATOR}"\ndatasets = ["{data.name}"]\n'
-        f'purposes = ["{PURPOSES[data.name]}"]\nvalid = {{ from = 2026-01-01, until = 2099-12-31 }}\n'
-    )
-    (root / "policies" / "licences" / f"{data.name}.toml").write_text(licence, encoding="utf-8")
+    for operator in operators:
+        licence = (
+            f'licence = "{operator}-{data.name}"\noperator = "{operator}"\ndatasets = ["{data.name}"]\n'
+            f'purposes = ["{PURPOSES[data.name]}"]\nvalid = {{ from = 2026-01-01, until = 2099-12-31 }}\n'
+        )
+        (root / "policies" / "licences" / f"{operator}-{data.name}.toml").write_text(licence, encoding="utf-8")
 
 
 @cache
@@ -116,7 +126,7 @@ def traced(home: Home, spans: Path) -> Iterator[Client]:
 def running(home: Home, commands: list[list[str]]) -> Iterator[Client]:
     """The commands' processes, from the moment the gateway is ready. Raises RuntimeError when it does not get so."""
     (home.root / "state" / "gateway" / "address.json").unlink(missing_ok=True)
-    token = _run(*BPK, "token", "issue", "--home", str(home.root), "--subject", OPERATOR, "--role", "operator")
+    token = home.token(OPERATOR)
     said = home.root / "serve.log"
     processes: list[subprocess.Popen[bytes]] = []
     signal.signal(signal.SIGTERM, _end)  # whoever ends the benchmark ends what it serves

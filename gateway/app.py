@@ -15,19 +15,18 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
-import uvicorn
 from fastapi import FastAPI
 
 from gateway.audit import witnessing
-from gateway.audit.checkpoint import Signer
 from gateway.audit.log import Log
+from gateway.books import open_log
 from gateway.budget.ledger import Ledger
 from gateway.budget.recovery import recover
 from gateway.cases import Attempt, Doors, Opening
 from gateway.catalog import Catalog
 from gateway.domain import Domain
 from gateway.erasing import Retention
-from gateway.errors import Misconfigured, NotReady
+from gateway.errors import NotReady
 from gateway.home import Home, read_private_key
 from gateway.http.health import Readiness
 from gateway.http.lanes import Lanes
@@ -36,6 +35,7 @@ from gateway.http.metrics import Metrics
 from gateway.http.proxy import Ends, read_secret
 from gateway.http.readings import Readings
 from gateway.http.routes import create
+from gateway.http.server import Server
 from gateway.http.service import Service
 from gateway.identity.fetch import fetcher
 from gateway.identity.issuer import Issuer, KeyRing
@@ -50,7 +50,6 @@ from gateway.pipeline import Pipeline
 from gateway.running import Running
 from gateway.sql.limits import SqlLimits
 from gateway.store import Store
-from gateway.stores.sqlite import SqliteStore
 from gateway.supervisor import Supervisor
 from gateway.turns import TurnLimits, Turns
 from sandbox import logs, tls
@@ -66,25 +65,6 @@ _log = logs.logger("bpk.app")
 
 def today() -> date:
     return datetime.now(UTC).date()
-
-
-def open_store(home: Home) -> Store:
-    """Raises Misconfigured, and NotReady where a server does not answer."""
-    url = home.settings.store.url
-    if url is None:
-        return SqliteStore(home.ledger_file)
-    try:
-        from gateway.stores.postgres import PostgresStore  # noqa: PLC0415  # its driver is an optional extra
-    except ImportError as error:
-        raise Misconfigured("a store in PostgreSQL needs `pip install baopingkou[postgresql]`") from error
-    return PostgresStore(url.get_secret_value())
-
-
-def open_log(home: Home, degraded: Callable[[], tuple[str, ...] | None] = lambda: None) -> tuple[Store, Log]:
-    """The home's store and its log; `degraded` as in Log. Raises Misconfigured, NotReady."""
-    signer = Signer(home.settings.audit.origin, read_private_key(home.path(home.settings.audit.checkpoint_key)))
-    store = open_store(home)
-    return store, Log(store, signer, home.anchor_file, degraded=degraded)
 
 
 def open_domain(home: Home, door: Place) -> Domain:
@@ -114,6 +94,7 @@ class Gateway:
     """Everything of a running gateway that has to be ended."""
 
     app: FastAPI
+    readiness: Readiness
     turns: Turns
     running: Running
     store: Store
@@ -145,10 +126,13 @@ def build(home: Home, domain: Domain) -> Gateway:
     store, log = open_log(home, lambda: domain.degraded)
     ledger = Ledger(log)
     recovered = recover(store, ledger, log)
+    if log.closed is not None:
+        _log.error("every dataset is frozen", reason=log.closed)
     for dataset, why in recovered.frozen.items():
-        _log.error("a dataset is closed", dataset=dataset, reason=why)
-    with store.transaction() as tx:
-        log.end_licences(tx, frozenset(licence.licence for licence in catalog.licences))
+        _log.error("a dataset is frozen", dataset=dataset, reason=why)
+    if log.closed is None:
+        with store.transaction() as tx:
+            log.end_licences(tx, frozenset(licence.licence for licence in catalog.licences))
     doors, metrics, limits = Doors(), Metrics(), home.settings.limits
     turns = Turns(TurnLimits.of(limits), lambda: domain.places)
     running = Running(limits.running_max)
@@ -164,6 +148,7 @@ def build(home: Home, domain: Domain) -> Gateway:
         turns.close()
         running.drain(DRAIN_S)
 
+    readiness = Readiness(domain, store, catalog, doors, ledger, issuer)
     service = Service(
         verifier=verifier,
         issuer=issuer,
@@ -176,7 +161,7 @@ def build(home: Home, domain: Domain) -> Gateway:
         store=store,
         ledger=ledger,
         log=log,
-        readiness=Readiness(domain, store, catalog, doors, ledger, issuer),
+        readiness=readiness,
         metrics=metrics,
         turns=turns,
         lanes=Lanes(limits.waiting_per_operator_max + SPARE_LANES, limits.waiting_max + SPARE_THREADS),
@@ -197,7 +182,8 @@ def build(home: Home, domain: Domain) -> Gateway:
     witnesses, retention = _witnessing(home, store, log), Retention(log, store, home.settings.audit.retention_days)
     witnesses.start()
     retention.start()
-    return Gateway(create(service), turns, running, store, domain, opening, keeper, issuer, witnesses, retention)
+    app = create(service)
+    return Gateway(app, readiness, turns, running, store, domain, opening, keeper, issuer, witnesses, retention)
 
 
 def _witnessing(home: Home, store: Store, log: Log) -> witnessing.Witnessing:
@@ -229,17 +215,14 @@ def serve(home: Home, port: int | None, ready: Callable[[str], None]) -> None:
         _leave_address(home, address, door)
         stack.callback(home.address_file.unlink, missing_ok=True)
         ready(address)
-        config = uvicorn.Config(
+        Server(
             gateway.app,
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,  # else a header of the caller's would be taken for its address
-            server_header=False,
-            timeout_graceful_shutdown=int(DRAIN_S),
-            timeout_keep_alive=30,
-            h11_max_incomplete_event_size=32_768,
-        )
-        uvicorn.Server(config).run(sockets=[listener])
+            drain_s=DRAIN_S,
+            notice_s=server.notice_s,
+            connections_max=home.settings.limits.connections_max,
+            leaving=gateway.readiness.leave,
+            ending=gateway.turns.close,
+        ).run(sockets=[listener])
 
 
 def _leave(*_: object) -> None:

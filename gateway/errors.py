@@ -4,6 +4,7 @@
     ├── Refusal        the caller's: nothing was read, nothing spent; code, words, position, a way out
     └── Fault          ours: the caller gets an id, the log gets the cause, the charge stays
         ├── NotReady   a start-up or a dependency is not there; 503
+        │   └── Unsound   the log is damaged or lacks records: it takes no more, and nothing is granted
         └── Misconfigured   a home, a policy or a setting that cannot be served; says which file and what would do
 
 Each code of a refusal has one HTTP status, here and nowhere else.
@@ -69,6 +70,7 @@ STATUS: Final[dict[str, int]] = {
     "locked_out": 429,
     "caller_gone": 499,
     "internal_error": 500,
+    "dataset_frozen": 503,
     "dataset_not_ready": 503,
     "not_ready": 503,
     "busy": 503,
@@ -124,6 +126,10 @@ class Fault(Exception):
 
 class NotReady(Fault):
     """Something this process needs is not there (yet)."""
+
+
+class Unsound(NotReady):
+    """The log is damaged, or lacks records that were signed. The text names the place and the way out."""
 
 
 class Misconfigured(Fault):

@@ -42,9 +42,10 @@ class Home:
         return self.root / "state" / "gateway" / "ledger.sqlite"
 
     @property
-    def anchor_file(self) -> Path:
-        """The last checkpoint that this gateway has signed, outside the database."""
-        return self.ledger_file.with_suffix(".checkpoint")
+    def anchors(self) -> tuple[Path, Path | None]:
+        """The last checkpoint that this gateway has signed, outside the database, and where witnessed ones lie."""
+        witnessed = self.settings.audit.witnessed
+        return self.ledger_file.with_suffix(".checkpoint"), None if witnessed is None else self.path(witnessed)
 
     @property
     def address_file(self) -> Path:

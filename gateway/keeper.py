@@ -7,7 +7,7 @@ from threading import Event, Thread
 
 from gateway.budget.ledger import Ledger
 from gateway.budget.recovery import keep_seat
-from gateway.budget.seats import BEAT_S, Watch
+from gateway.budget.seats import BEAT_S, NOBODY, Watch
 from gateway.errors import Fault
 from gateway.store import Store
 from sandbox import logs
@@ -53,4 +53,7 @@ class Keeper:
             if kept.lost_own:
                 _log.error("this gateway was silent for too long: others took over what it ran; it goes on from here")
             for seat in kept.silent:
-                _log.warning("a gateway is silent, and what it ran has failed", seat=seat, failed=len(kept.failed))
+                if seat != NOBODY:
+                    _log.warning("a gateway is silent, and has lost its seat", seat=seat)
+            if kept.failed:
+                _log.warning("queries have failed with those who ran them", failed=len(kept.failed))

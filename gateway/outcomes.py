@@ -75,6 +75,9 @@ class Outcomes:
             self._unsettled.discard(row.id)
         if row.state != "answered" or row.release is None:
             return answer.state(row)
+        if row.release == queries.LOST:
+            hint = "ask the question again: what is stored answers it, free"
+            raise Refusal("not_found", "the answer is on record, and its place was lost at a restore", hint=hint)
         if not row.question:  # erased, for its age or on demand
             raise Refusal("not_found", "the text of this query was erased, and its answer with it")
         question = codec.loads(row.question.encode(), Question)

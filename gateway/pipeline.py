@@ -169,8 +169,13 @@ class Pipeline:
     def refused(
         self, caller: Caller, refusal: Refusal, texts: Mapping[str, str] | None = None, trail: _Trail | None = None
     ) -> NotAnswered:
-        """Puts a refusal of a question on record, once; the exception that tells the caller."""
+        """Puts a refusal of a question on record, once; the exception that tells the caller.
+
+        A log that lacks records takes none, not even of refusals: they would contradict what was signed.
+        """
         trail = trail or _Trail()
+        if self.ledger.closed:
+            return NotAnswered(refusal, None, trail.policy)
         with self.store.transaction() as tx:
             self.ledger.refuse(
                 tx,
@@ -195,6 +200,7 @@ class Pipeline:
 
     def _admit(self, ask: Ask, trail: _Trail) -> AdmittedQuery:
         """Who asks, in which words, of what, at which price."""
+        self.ledger.require_thawed()
         operator = ask.caller.subject
         licences = tuple(licence for licence in self.catalog.licences if licence.operator == operator)
         policies = askable(self.catalog.policies, licences)
@@ -221,6 +227,7 @@ class Pipeline:
             if refusal.code == "table_unknown" and not licences and any(p.supply != "open" for p in policies.values()):
                 raise unlicensed(refusal) from None
             raise
+        self.ledger.require_thawed(query.dataset)
         self.doors.require_open(query.dataset)
         return admitted
 

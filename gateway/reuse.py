@@ -18,7 +18,7 @@ def own_release(view: Reading, operator: str, question: Question, snapshot: str)
     """The newest release that this operator was given for the same question, at no less than its epsilon."""
     wanted = (question.dataset, question.mode, question.policy_digest, snapshot)
     for row in queries.history(view, operator, limit=LOOKED_AT_MAX).rows:
-        if row.release is None or row.release_hash is None or not row.question:
+        if row.release in (None, queries.LOST) or row.release_hash is None or not row.question:
             continue
         if (row.dataset, row.mode, row.policy_digest, row.snapshot) != wanted:
             continue

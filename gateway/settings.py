@@ -61,6 +61,8 @@ class Proxy(_Section):
 class Server(_Section):
     host: Name = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    notice_s: Annotated[int, Field(ge=0, le=60)] = 0
+    """How long it goes on at the order to stop, with `/readyz` at 503, so that load balancers look elsewhere first."""
     url: Name | None = None
     """What callers call this gateway, where that is not the address that it listens on: `https://gateway.example`."""
     proxy: Proxy | None = None
@@ -150,6 +152,8 @@ class Limits(_Section):
     """How long a question waits for its turn, before it is refused as `busy`."""
     turn_about_s: Annotated[int, Field(ge=1, le=60)] = 2
     """How long a question holds its place, about: for `Retry-After` alone."""
+    connections_max: Annotated[int, Field(ge=8, le=65_536)] = 512
+    """Connections at once. The one that has been idle for longest makes room for a new one."""
     requests_per_minute_max: Annotated[int, Field(ge=1, le=10_000_000)] = 30_000
     """Per caller. The budget is what limits questions; this limits load."""
     strangers_per_minute_max: Annotated[int, Field(ge=1, le=10_000_000)] = 300
@@ -190,6 +194,8 @@ class Audit(_Section):
     witnesses: Annotated[list[Witness], Field(max_length=16)] = []
     witness_every_s: Annotated[int, Field(ge=1, le=86_400)] = 10
     """How often a checkpoint goes to the witnesses, while the log grows."""
+    witnessed: RelativePath | None = None
+    """A signed checkpoint that is kept elsewhere, or a folder of them: the log must extend each."""
 
 
 class Tls(_Section):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, Protocol
 
 from gateway.errors import Fault, NotReady
@@ -88,6 +89,11 @@ class Store(Protocol):
         ...
 
     @property
+    def sessions(self) -> int:
+        """How often the writer's connection was made anew: another server may have taken over since."""
+        ...
+
+    @property
     def failing(self) -> bool:
         """Whether a transaction was not written, and `try_writing` has not shown since that the next one can be."""
         ...
@@ -105,6 +111,17 @@ class Store(Protocol):
 
     def try_writing(self) -> None:
         """Proves that the database can be written, by writing. Raises as `transaction` does."""
+        ...
+
+    def copy_to(self, target: Path) -> None:
+        """A consistent copy of everything, as a new file that `SqliteStore` opens (mode 0600). Others go on meanwhile.
+
+        Raises NotWritten where the file cannot be written.
+        """
+        ...
+
+    def fill(self, view: Reading) -> None:
+        """Takes over all rows of another store, in one transaction. This one must be empty."""
         ...
 
     def serve(self) -> bool:

@@ -39,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument("--home", type=Path, default=os.environ.get("BPK_HOME"), help="folder of the deployment")
         if name == "serve":
             command.add_argument("--socket", type=Path, help="path of a Unix socket, in a 0700 folder")
+            command.add_argument(
+                "--socket-group", metavar="NAME", help="a group that may connect to it too: the gateway's"
+            )
             command.add_argument("--follow", type=int, metavar="PID", help="end when this process, our parent, ends")
         elif name == "tally":
             word = "the custodian's word that the store is the newest, where its tally is lost"
@@ -64,7 +67,7 @@ def _serve(options: argparse.Namespace) -> int:
     if options.follow is not None:
         follow_parent(options.follow)
     try:
-        serve(options.home, options.socket)
+        serve(options.home, options.socket, options.socket_group)
     except (ValueError, OSError, StoreUnusable) as error:
         print(f"the data domain cannot serve: {error}", file=sys.stderr)
         return 1

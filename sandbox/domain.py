@@ -78,6 +78,8 @@ class Domain:
     """The second memory of what was spent, which should not lie where backups of the state are restored."""
     worker: WorkerLimits
     remote: Remote | None = None
+    ticket_key_next: Path | None = None
+    """Also believed, while the gateway's key is being changed."""
 
     @property
     def state(self) -> Path:
@@ -96,6 +98,7 @@ class Domain:
             datasets=datasets,
             allow_degraded=_layers(file, document.isolation.allow_degraded),
             ticket_key=home / document.gateway.ticket_key,
+            ticket_key_next=None if (more := document.gateway.ticket_key_next) is None else home / more,
             tally=home / document.store.tally,
             worker=WorkerLimits(**document.worker.model_dump()),
             remote=_remote(home, document.gateway.tls),
@@ -145,6 +148,7 @@ class _Tls(_Part):
 
 class _Gateway(_Part):
     ticket_key: _Path = "keys/ticket.pub"
+    ticket_key_next: _Path | None = None
     tls: _Tls | None = None
 
 

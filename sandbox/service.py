@@ -7,6 +7,7 @@ everybody.
 from __future__ import annotations
 
 import contextlib
+import grp
 import os
 import socket
 import threading
@@ -117,16 +118,16 @@ def _reply(record: object) -> Response:
     return Response(padded(dumps(record)), media_type="application/json")
 
 
-def serve(home: Path, socket_path: Path | None) -> None:
+def serve(home: Path, socket_path: Path | None, socket_group: str | None = None) -> None:
     """Serves the domain of `home` until it is told to stop. Raises DomainError, OSError, ValueError at start.
 
-    Listens on `socket_path`, and where domain.toml says so; on one of the two at least.
+    Listens on `socket_path`, where `socket_group` may connect too, and where domain.toml says so; on one of the two.
     """
     domain = Domain.load(home)
     if socket_path is None and domain.remote is None:
         raise DomainError("nothing to listen on: name a Unix socket with --socket, or fill in `[gateway.tls]`")
     entrance = None if domain.remote is None else Entrance(domain.remote)
-    verifier = TicketVerifier(domain.ticket_key)
+    verifier = TicketVerifier(domain.ticket_key, domain.ticket_key_next)
     state = domain.state
     pool = Pool(_pool_settings(domain))
     store = Store(state / "domain.sqlite", domain.tally)
@@ -134,7 +135,7 @@ def serve(home: Path, socket_path: Path | None) -> None:
     door = Door(datasets, store, pool, verifier, seed_of(state))
     door.degraded = tuple(sorted(domain.allow_degraded))
     threading.Thread(target=prepare, args=(datasets, pool, door), name="bpk-ingest", daemon=True).start()
-    listeners = [] if socket_path is None else [bind(socket_path)]
+    listeners = [] if socket_path is None else [bind(socket_path, socket_group)]
     try:
         Server(application(door), entrance).run(sockets=listeners)
     finally:
@@ -167,13 +168,20 @@ def prepare(datasets: Datasets, pool: Pool, door: Door) -> None:
         log.error("the start failed", error=type(error).__name__, at=logs.lines_of(error.__traceback__))
 
 
-def bind(path: Path) -> socket.socket:
-    """A listening Unix socket with mode 0600 in a folder that only its owner may enter."""
+def bind(path: Path, group: str | None = None) -> socket.socket:
+    """A listening Unix socket with mode 0600 in a folder that only its owner may enter.
+
+    With `group`, for a gateway under an account of its own: mode 0660 and of that group, in a folder of that group
+    which its members may enter and nobody but the owner may change. Raises DomainError.
+    """
     if len(os.fsencode(path)) > SOCKET_PATH_MAX:
         raise DomainError(f"{path}: longer than a socket's path may be; choose a shorter folder with --socket")
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if path.parent.stat().st_mode & 0o077:
+    folder, gid = path.parent.stat(), -1 if group is None else _group(group)
+    if group is None and folder.st_mode & 0o077:
         raise DomainError(f"{path.parent}: others may enter this folder; the socket needs one of mode 0700")
+    if group is not None and (folder.st_mode & 0o027 or folder.st_gid != gid):
+        raise DomainError(f"{path.parent}: the socket needs a folder of group `{group}` and of mode 0750")
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -182,8 +190,18 @@ def bind(path: Path) -> socket.socket:
         listener.bind(str(path))
     finally:
         os.umask(mask)
+    if group is not None:
+        os.chown(path, -1, gid)
+        path.chmod(0o660)
     listener.listen(128)
     return listener
+
+
+def _group(name: str) -> int:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise DomainError(f"there is no group `{name}` on this machine") from None
 
 
 def follow_parent(pid: int) -> None:

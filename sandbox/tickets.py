@@ -18,23 +18,15 @@ CLOCK_SKEW_MS = 5_000
 
 
 class TicketVerifier:
-    """Holds the gateway's public key. Raises ValueError where the file is no Ed25519 public key.
+    """Holds the gateway's public key, and the one that follows it, if its key is being changed. Raises ValueError where
+    a file is no Ed25519 public key.
 
     `audience` is drawn anew for every run of the service. A ticket names the run that it is for, so one that was given
     to an earlier run is dead, also where a restored store has forgotten that it was used.
     """
 
-    def __init__(self, path: Path) -> None:
-        way_out = "copy the gateway's `keys/ticket.pub` here"
-        try:
-            key = load_pem_public_key(path.read_bytes())
-        except OSError as error:
-            raise ValueError(f"{path}: cannot be read ({error.strerror}); {way_out}") from error
-        except (ValueError, UnsupportedAlgorithm) as error:
-            raise ValueError(f"{path}: not a public key in PEM; {way_out}") from error
-        if not isinstance(key, Ed25519PublicKey):
-            raise ValueError(f"{path}: not an Ed25519 public key; {way_out}")
-        self._key = key
+    def __init__(self, path: Path, following: Path | None = None) -> None:
+        self._keys = tuple(_key(each) for each in (path, following) if each is not None)
         self.audience = secrets.token_hex(16)
 
     def verify(self, run: Run, price: Price, snapshot: str) -> None:
@@ -44,10 +36,8 @@ class TicketVerifier:
         this domain's own policy and snapshot, from this very run of the service.
         """
         ticket, question = run.ticket, run.question
-        try:
-            self._key.verify(bytes.fromhex(run.signature), TICKET_CONTEXT + dumps(ticket))
-        except (InvalidSignature, ValueError) as error:
-            raise TicketRefused("ticket_refused", "the ticket's signature does not verify") from error
+        if not any(_signed(key, run) for key in self._keys):
+            raise TicketRefused("ticket_refused", "the ticket's signature does not verify")
         now = time.time_ns() // 1_000_000
         same = (
             ticket.dataset == question.dataset
@@ -67,3 +57,24 @@ class TicketVerifier:
             raise TicketRefused("ticket_refused", "the ticket has expired")
         if ticket.expires - ticket.issued > TICKET_S * 1000:
             raise TicketRefused("ticket_refused", "the ticket is valid for too long")
+
+
+def _key(path: Path) -> Ed25519PublicKey:
+    way_out = "copy the gateway's `keys/ticket.pub` here"
+    try:
+        key = load_pem_public_key(path.read_bytes())
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}); {way_out}") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ValueError(f"{path}: not a public key in PEM; {way_out}") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise ValueError(f"{path}: not an Ed25519 public key; {way_out}")
+    return key
+
+
+def _signed(key: Ed25519PublicKey, run: Run) -> bool:
+    try:
+        key.verify(bytes.fromhex(run.signature), TICKET_CONTEXT + dumps(run.ticket))
+    except (InvalidSignature, ValueError):
+        return False
+    return True

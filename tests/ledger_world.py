@@ -13,6 +13,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.audit import export
+from gateway.audit.anchors import Anchors
 from gateway.audit.checkpoint import Signer
 from gateway.audit.log import Log
 from gateway.budget import queries
@@ -75,8 +76,15 @@ class Clock:
 class World:
     """`charge` and its like are one transaction each."""
 
-    def __init__(self, folder: Path, dataset: str = "clinic", open_store: Callable[[], Store] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        dataset: str = "clinic",
+        open_store: Callable[[], Store] | None = None,
+        witnessed: Path | None = None,
+    ) -> None:
         self.path = folder / "gateway" / "ledger.sqlite"
+        self.witnessed = witnessed
         self.dataset = dataset
         self.clock = Clock()
         self.open_store = open_store or (lambda: SqliteStore(self.path))
@@ -85,15 +93,16 @@ class World:
 
     def open(self) -> None:
         self.store: Store = self.open_store()
-        self.log = Log(self.store, SIGNER, self.path.with_suffix(".checkpoint"), self.clock)
+        self.log = Log(self.store, SIGNER, Anchors(self.path.with_suffix(".checkpoint"), self.witnessed), self.clock)
         self.ledger = Ledger(self.log, self.clock)
         self.sit()
 
     def sit(self, ledger: Ledger | None = None) -> None:
         """Takes a seat, for another ledger where one is given."""
         self.ledger = ledger or self.ledger
-        with self.store.transaction() as tx:
-            self.ledger.sit(tx)
+        if self.log.closed is None:
+            with self.store.transaction() as tx:
+                self.ledger.sit(tx)
 
     def reopen(self) -> None:
         self.store.close()

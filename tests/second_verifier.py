@@ -55,9 +55,13 @@ def root(leaves: list[bytes]) -> bytes:
     return hashlib.sha256(b"\1" + root(leaves[:half]) + root(leaves[half:])).digest()
 
 
-def sound(lines: list[bytes]) -> bool:
+def sound(
+    lines: list[bytes], key: str | None = None, since: list[str] | None = None, receipts: list[dict] | None = None
+) -> bool:
+    """Whether nothing speaks against it: not the lines themselves, nor what somebody kept of an earlier log."""
     try:
         _sound(lines)
+        _still_there(lines, key, since or [], receipts or [])
     except (
         Unsound,
         ValueError,
@@ -92,6 +96,21 @@ def _sound(lines: list[bytes]) -> None:
         need(end["consistency"] == [step.hex() for step in _proof(old, leaves, whole=True)])
     need(records[0]["commitments"]["key"] == hashlib.sha256(key).hexdigest() and records[0]["ledger"] == name)
     _records(records)
+
+
+def _still_there(lines: list[bytes], key: str | None, since: list[str], receipts: list[dict]) -> None:
+    vkey = json.loads(lines[-1])["key"]
+    need(key in (None, vkey))
+    name, _, key_text = vkey.split("+", 2)
+    leaves = [_leaf(line) for line in lines[:-1]]
+    for note in since:
+        size, top = _signed(note, name, base64.b64decode(key_text))
+        need(size <= len(leaves) and top == root(leaves[:size]))
+    for receipt in receipts:
+        size, top = _signed(receipt["checkpoint"], name, base64.b64decode(key_text))
+        need(size <= len(leaves) and top == root(leaves[:size]))
+        need(leaves[receipt["index"]].hex() == receipt["leaf_hash"])
+        need(json.loads(lines[receipt["index"]]) == receipt["record"])
 
 
 def _signed(note: str, name: str, key: bytes) -> tuple[int, bytes]:

@@ -98,6 +98,7 @@ def make_home(root: Path, *, policy: str = POLICY, cases: str = CASES) -> Home:
 def small() -> Files:
     """A clinic that starts quickly and takes thousands of cheap questions."""
     cheap = POLICY.replace("epsilon_per_query = 0.1", "epsilon_per_query = 0.005")
+    cheap = cheap.replace("[release]\n", "[release]\nconcurrent_max = 4\n")
     worker = "[worker]\nthreads = 1\nwarm = 2\nmax = 4\n"
     return clinic_files(200, policy=cheap, licences=(Licensed("op-a", "8"), Licensed("op-b", "8")), worker=worker)
 

@@ -6,22 +6,21 @@ Receipts and checkpoints read only what is durable, so nothing is signed that a 
 from __future__ import annotations
 
 import json
-import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
-from gateway.audit import cosigned, rights, tree
+from gateway.audit import cosigned, rights, soundness, tree
 from gateway.audit import record as records
+from gateway.audit.anchors import Anchors
 from gateway.audit.checkpoint import Signer
 from gateway.audit.note import size_of
 from gateway.audit.record import Decision, Entry, Kind
-from gateway.errors import Fault, Misconfigured, Refusal
+from gateway.errors import Fault, Misconfigured, Refusal, Unsound
 from gateway.right import Right
 from gateway.store import Reading, Store, Transaction
 
@@ -57,7 +56,7 @@ class Page:
 class Log:
     """Opens the log of `signer.origin` in `store`, with its genesis record if it is new.
 
-    `anchor` is the file of the last checkpoint, outside the database: a database put back from a copy is older than it.
+    `anchors` are the checkpoints that are kept outside the database.
     `degraded` are the isolation layers that the data domain does without, or None as long as it has not told: then
     records say what the one before them says.
 
@@ -68,22 +67,39 @@ class Log:
         self,
         store: Store,
         signer: Signer,
-        anchor: Path,
+        anchors: Anchors,
         clock: Callable[[], datetime] = utc_now,
         degraded: Callable[[], tuple[str, ...] | None] = lambda: None,
     ) -> None:
         self._store = store
         self._signer = signer
-        self._anchor = anchor
+        self._anchors = anchors
         self._clock = clock
         self._degraded = degraded
-        self._signed: tuple[int, bytes] = (0, tree.EMPTY_ROOT)
+        self._signed: tuple[int, bytes, bytes | None] = (0, tree.EMPTY_ROOT, None)
+        """Size, root and last leaf of what was signed; replaced as one, for other threads look at it."""
         self._signing = threading.Lock()
+        self._closed: str | None = None
+        self._sessions = store.sessions
         with store.reading() as view:
-            empty = self.size(view) == 0
-        if empty:
+            size = self.size(view)
+            try:
+                soundness.check_extends(view, anchors.known(signer.vkey))
+            except Unsound as unsound:
+                self.close(str(unsound))
+        if size == 0 and self._closed is None:
             self._begin()
-        self._check_genesis()
+        if size or self._closed is None:
+            self._check_genesis()
+
+    @property
+    def closed(self) -> str | None:
+        """Why the log takes no more records, if it does not."""
+        return self._closed
+
+    def close(self, why: str) -> None:
+        """Takes no more records and signs nothing: what would be added now would contradict what was signed."""
+        self._closed = self._closed or why
 
     @property
     def origin(self) -> str:
@@ -114,8 +130,10 @@ class Log:
         """The record's index. `texts` are committed to with fresh salts and kept apart; `hashes` are such already.
 
         A null `actor` is the gateway itself. `right` is that of a decision to run or to reuse; what it rests on is put
-        on record first, where it is new. Durable with `tx`, not before. Raises Refusal(licence_expired).
+        on record first, where it is new. Durable with `tx`, not before. Raises Refusal(licence_expired), and Unsound
+        while the log is closed.
         """
+        self._require_whole(tx)
         entry = Entry(
             kind=kind,
             actor=actor,
@@ -132,8 +150,7 @@ class Log:
         return self._write(tx, entry if right is None else self._by_right(tx, entry, right), right)
 
     def size(self, view: Reading) -> int:
-        row = view.one("SELECT max(seq) FROM record")
-        return 0 if row is None or row[0] is None else int(row[0]) + 1
+        return soundness.size_of(view)
 
     def reading(self) -> AbstractContextManager[Reading]:
         """A view of what is durable."""
@@ -168,7 +185,7 @@ class Log:
             witnessed = cosigned.newest(view)
             if witnessed is not None and size_of(witnessed) > index:  # says more than our own word
                 note, size = witnessed, size_of(witnessed)
-            path = tree.inclusion(index, size, partial(_node, view))
+            path = tree.inclusion(index, size, partial(soundness.node, view))
         return {
             "index": index,
             "record": json.loads(row[0]),
@@ -220,27 +237,14 @@ class Log:
     def moves(self, view: Reading) -> Iterator[dict[str, Any]]:
         """The records that move budgets (charges, caps, cells), in order, with every record checked against the tree.
 
-        Raises Misconfigured when the log is damaged, or older than the last checkpoint that was signed over it: a
-        restored backup gives no budget back.
+        Raises Unsound when the log is damaged, or does not extend a checkpoint that is kept outside: a restored backup
+        gives no budget back.
         """
-        size = self.size(view)
-        start = 0
-        while start < size:
-            rows = view.all(
-                "SELECT r.seq, r.kind, r.code, r.body, n.hash FROM record r"
-                " JOIN node n ON n.level = 0 AND n.place = r.seq WHERE r.seq >= ? ORDER BY r.seq LIMIT ?",
-                (start, PAGE_MAX),
-            )
-            for seq, kind, code, content, leaf in rows:
-                if seq != start or tree.leaf_hash(content) != leaf:
-                    raise Misconfigured(f"{self._store.name}: the log is damaged at record {start}")
-                start += 1
-                if kind == "charge" or (code is not None and code.startswith(("cap_", "cells_"))):
-                    yield json.loads(content)
-            if not rows:
-                raise Misconfigured(f"{self._store.name}: the log is damaged at record {start}")
-        self._check_tree(view, size)
-        self._check_anchor(view, size)
+        for record in soundness.records(view):
+            if record["kind"] == "charge" or (record["code"] or "").startswith(("cap_", "cells_")):
+                yield record
+        soundness.check_tree(view)
+        soundness.check_extends(view, self._anchors.known(self.vkey))
 
     def note_read(self, tx: Transaction, actor: str | None, what: str, wanted: Mapping[str, str] | None = None) -> int:
         """Records that somebody reads the log: `what` is the act (`records`, `export`), `wanted` its parameters."""
@@ -251,6 +255,36 @@ class Log:
         """The texts behind a record's commitments that were not erased: name -> (hex salt, text)."""
         rows = view.all("SELECT name, salt, text FROM secret WHERE seq = ?", (index,))
         return {name: (salt.hex(), text) for name, salt, text in rows}
+
+    def take_back(self, tx: Transaction, content: bytes) -> dict[str, Any]:
+        """Appends a record that was lost, as it was. The caller has verified it, and does what it did. Raises Fault."""
+        entry = records.read(content)
+        if entry["seq"] != self.size(tx) or entry["ledger"] != self.origin:
+            raise Fault("a record that is not the next one of this log")
+        names = ("time", "kind", "actor", "query_id", "dataset", "decision", "code")
+        self._insert(tx, entry["seq"], tuple(entry[name] for name in names), content)
+        return entry
+
+    def _require_open(self) -> None:
+        if self._closed is not None:
+            raise Unsound(self._closed)
+
+    def _require_whole(self, view: Reading) -> None:
+        """What this process has signed is there: a server that took over may lack the last records. Raises Unsound."""
+        self._require_open()
+        size, _, last = self._signed
+        if size and soundness.leaf(view, size - 1) != last:
+            self._lose_trust("the log no longer holds what was signed before")
+        if self._store.sessions != self._sessions:
+            try:
+                soundness.check_extends(view, self._anchors.known(self.vkey))
+            except Unsound as unsound:
+                self._lose_trust(str(unsound))
+            self._sessions = self._store.sessions
+
+    def _lose_trust(self, why: str) -> NoReturn:
+        self.close(why)
+        raise Unsound(why)
 
     def _begin(self) -> None:
         with self._store.transaction() as tx:
@@ -292,76 +326,32 @@ class Log:
         if right is not None:
             right.require_valid(time)
         content = records.body(entry, ledger=self._signer.origin, seq=seq, time=time)
-        tx.write(
-            "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (seq, time, entry.kind, entry.actor, entry.query_id, entry.dataset, entry.decision, entry.code, content),
-        )
-        for level, place, value in tree.appended(seq, tree.leaf_hash(content), partial(_node, tx)):
-            tx.write("INSERT INTO node VALUES (?, ?, ?)", (level, place, value))
+        about = (time, entry.kind, entry.actor, entry.query_id, entry.dataset, entry.decision, entry.code)
+        self._insert(tx, seq, about, content)
         for secret in entry.secrets:
             tx.write("INSERT INTO secret VALUES (?, ?, ?, ?)", (seq, secret.name, secret.salt, secret.text))
         return int(seq)
 
-    def _check_tree(self, view: Reading, size: int) -> None:
-        """The stored subtrees must be those of the leaves, and no others."""
-        total = width = size
-        for level in range(1, size.bit_length()):
-            width //= 2
-            total += width
-            for start in range(0, width, PAGE_MAX):
-                rows = view.all(
-                    "SELECT p.hash, l.hash, r.hash FROM node p"
-                    " JOIN node l ON l.level = p.level - 1 AND l.place = 2 * p.place"
-                    " JOIN node r ON r.level = p.level - 1 AND r.place = 2 * p.place + 1"
-                    " WHERE p.level = ? AND p.place >= ? AND p.place < ?",
-                    (level, start, min(start + PAGE_MAX, width)),
-                )
-                whole = len(rows) == min(PAGE_MAX, width - start)
-                if not whole or any(tree.parent_hash(left, right) != parent for parent, left, right in rows):
-                    raise Misconfigured(f"{self._store.name}: the log's tree is damaged")
-        if view.one("SELECT count(*) FROM node") != (total,):
-            raise Misconfigured(f"{self._store.name}: the log's tree is damaged")
-
-    def _check_anchor(self, view: Reading, size: int) -> None:
-        try:
-            note = self._anchor.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return
-        except (OSError, UnicodeError) as error:
-            raise Misconfigured(f"{self._anchor}: cannot be read") from error
-        if not note:
-            return  # power was lost just after the file was replaced; the database holds the records
-        lines = note.split("\n")
-        signed = int(lines[1]) if len(lines) > 1 and lines[1].isascii() and lines[1].isdigit() else size + 1
-        if signed > size or self._signer.sign(signed, tree.root(signed, partial(_node, view))) != note:
-            raise Misconfigured(
-                f"{self._store.name}: older than the checkpoint in {self._anchor.name}, or another log; put the newest "
-                "copy of the database back. Removing that file gives up the proof that no charge was lost"
-            )
-
-    def _keep(self, note: str) -> None:
-        beside = self._anchor.with_suffix(f".{secrets.token_hex(4)}")
-        try:
-            beside.write_text(note, encoding="utf-8")
-            beside.replace(self._anchor)
-        except OSError as error:
-            beside.unlink(missing_ok=True)
-            raise Fault(f"{self._anchor}: not written ({error.strerror})") from error
+    def _insert(self, tx: Transaction, seq: int, about: tuple[str | None, ...], content: bytes) -> None:
+        tx.write("INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (seq, *about, content))
+        for level, place, value in tree.appended(seq, tree.leaf_hash(content), partial(soundness.node, tx)):
+            tx.write("INSERT INTO node VALUES (?, ?, ?)", (level, place, value))
 
     def _sign(self, view: Reading, size: int) -> str:
         """Signs the tree of `size`, but never one that does not extend what this process signed before.
 
         Under `_signing`, taken before the view was opened, so that views come in order.
         """
-        node = partial(_node, view)
-        signed_size, signed_root = self._signed
+        node = partial(soundness.node, view)
+        self._require_open()
+        signed_size, signed_root, _ = self._signed
         if size < signed_size or (signed_size and tree.root(signed_size, node) != signed_root):
-            raise Fault("the log no longer extends what was signed before")
+            self._lose_trust("the log no longer extends what was signed before")
         root = tree.root(size, node)
         note = self._signer.sign(size, root)
         if size > signed_size:
-            self._keep(note)
-            self._signed = (size, root)
+            self._anchors.keep(note)
+            self._signed = (size, root, soundness.leaf(view, size - 1))
         return note
 
     @contextmanager
@@ -370,16 +360,9 @@ class Log:
             if size > self.size(view):
                 raise Refusal("not_found", f"the log has no {size} records")
             try:
-                yield partial(_node, view)
+                yield partial(soundness.node, view)
             except ValueError as error:
                 raise Refusal("not_found", str(error)) from error
-
-
-def _node(view: Reading, level: int, place: int) -> bytes:
-    row = view.one("SELECT hash FROM node WHERE level = ? AND place = ?", (level, place))
-    if row is None:
-        raise Fault("the log's tree has a hole")
-    return bytes(row[0])
 
 
 def _start(cursor: str | None) -> int:

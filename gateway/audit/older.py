@@ -33,6 +33,7 @@ class Witnesses:
         return dict(found.values())
 
 
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 NO_WITNESSES: Final = Witnesses()
 
 
@@ -135,4 +136,4 @@ def check_receipt(report: Report, receipt: Mapping[str, Any], vkey: str) -> Chec
 
 def canonical(record: Any) -> bytes:
     """RFC 8785 for what records are made of: ASCII keys, strings, small integers, null, lists."""
-    return json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _ENCODER.encode(record).encode()

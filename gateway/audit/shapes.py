@@ -6,6 +6,7 @@ Part of the offline verifier: standard library only, nothing of the writer.
 from __future__ import annotations
 
 import re
+from functools import cache, lru_cache
 from typing import Any, Final
 
 from gateway.audit.broken import Broken
@@ -20,6 +21,7 @@ SUITE_1: Final = "sha256-ed25519"
 SUITES: Final = frozenset({SUITE_1})
 DEGRADED: Final = "degraded"
 TERMS: Final = "terms"
+_SOMETIMES: Final = frozenset({DEGRADED, TERMS})
 _ALWAYS: Final = ("v", "ledger", "seq", "time", "kind", "suite")
 QUERY: Final = ("actor", "query_id", "dataset", "policy_digest", "snapshot")
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -52,7 +54,7 @@ def check_fields(record: Any) -> None:
     if type(version) is not int or version not in FIELDS:
         raise Broken("version", "is no record, or one of another version")
     fields = FIELDS[version]
-    if set(record) - {DEGRADED, TERMS} != set(fields):
+    if record.keys() - _SOMETIMES != fields.keys():
         raise Broken("fields", "does not have the fields of a record")
     for name, kind in fields.items():
         value = record[name]
@@ -63,7 +65,8 @@ def check_fields(record: Any) -> None:
     for name, value in (record["commitments"] or {}).items():
         if not _NAME.fullmatch(name) or type(value) is not str or not _HASH.fullmatch(value):
             raise Broken("fields", "`commitments` holds what is no commitment")
-    _check_degraded(record.get(DEGRADED, ["none"]))
+    if DEGRADED in record:
+        _check_degraded(record[DEGRADED])
 
 
 def _check_degraded(layers: Any) -> None:
@@ -88,15 +91,19 @@ def shape_of(record: dict[str, Any]) -> str:
 
 
 def check_shape(record: dict[str, Any], shape: str) -> None:
-    needed, allowed = _SHAPES[shape]
-    extra = ("decision",) if record["kind"] == "decision" else ()
     if (TERMS in record) != (shape in ("policy", "licence")):
         raise Broken("fields", f"`{TERMS}` is {'not for this kind' if TERMS in record else 'missing'}")
-    for name in FIELDS[record["v"]]:
-        if name in _ALWAYS or name in extra or name in allowed:
-            continue
-        if (record[name] is None) == (name in needed):
-            raise Broken("fields", f"`{name}` is {'missing' if name in needed else 'not for this kind'}")
+    for name, needed in _judged(record["v"], shape, record["kind"] == "decision"):
+        if (record[name] is None) == needed:
+            raise Broken("fields", f"`{name}` is {'missing' if needed else 'not for this kind'}")
+
+
+@cache
+def _judged(version: int, shape: str, decides: bool) -> tuple[tuple[str, bool], ...]:  # a key of the cache
+    """The fields that must be there (True) or must not (False); the others may be."""
+    needed, allowed = _SHAPES[shape]
+    free = {*_ALWAYS, *allowed, *(("decision",) if decides else ())}
+    return tuple((name, name in needed) for name in FIELDS[version] if name not in free)
 
 
 def amounts_of(line: Any) -> dict[str, int]:
@@ -105,6 +112,7 @@ def amounts_of(line: Any) -> dict[str, int]:
     return {unit: _amount(line[unit], places) for unit, places in PLACES.items()}
 
 
+@lru_cache(maxsize=4096)
 def _amount(text: str, places: int) -> int:
     match = _AMOUNT.fullmatch(text)
     if match is None or len(match[2] or "") > places:

@@ -31,6 +31,13 @@ from gateway.audit.shapes import amount_text
 from gateway.audit.tiled import lines_of
 
 LINE_BYTES_MAX: Final = 65_536
+
+
+def _refuse(text: str) -> Any:
+    raise ValueError(text)
+
+
+_DECODER: Final = json.JSONDecoder(parse_float=_refuse, parse_constant=_refuse)
 _END: Final = {"checkpoint", "key"}
 _END_PROBLEMS: Final = {"key_differs", "signature", "checkpoint_unreadable", "size_differs", "root_differs"}
 
@@ -142,17 +149,13 @@ def _take_record(report: Report, replay: Replay, tree: _Tree, line: bytes) -> No
 def _read_canonical(content: bytes) -> Any:
     """One text per record: no duplicate names, no other spelling of a string or a number."""
     try:
-        read = json.loads(content.decode(), parse_float=_refuse, parse_constant=_refuse)
+        read = _DECODER.decode(content.decode())
         again = canonical(read)
     except (ValueError, RecursionError) as error:
         raise Broken("unreadable", "is not JSON as records are") from error
     if again != content:
         raise Broken("canonical", "is not in canonical form")
     return read
-
-
-def _refuse(text: str) -> Any:
-    raise ValueError(text)
 
 
 def _finish_replay(report: Report, replay: Replay) -> None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from gateway.budget import cells, queries, seats
+from gateway.budget import scopes as scopes_table
 from gateway.budget.account import Account, Budget, Scope, Shortfall, State, advance, budget_of, shortfall_words
 from gateway.budget.cells import Shown
 from gateway.budget.loss import Loss, words
@@ -25,6 +26,11 @@ INTERRUPTED: Final = "query_interrupted"
 
 class Journal(Protocol):
     """What the ledger needs of the log."""
+
+    @property
+    def closed(self) -> str | None:
+        """Why it takes no more records, if it does not."""
+        ...
 
     def append(  # noqa: PLR0913  # the fields of a record
         self,
@@ -78,12 +84,26 @@ class Ledger:
             self.unseat(tx, self.seat)
 
     def freeze(self, dataset: str, why: str) -> None:
-        """Grants nothing more of `dataset` in this process: its ledger and its log disagree. `why` is for the log."""
+        """Grants nothing more of `dataset` in this process: its ledger and its log disagree."""
         self._frozen[dataset] = why
 
     @property
-    def frozen(self) -> Mapping[str, str]:
-        return dict(self._frozen)
+    def closed(self) -> bool:
+        """Whether nothing at all can be put on record: then every dataset is frozen."""
+        return self._journal.closed is not None
+
+    def why_frozen(self, dataset: str) -> str | None:
+        """Why nothing of `dataset` is granted, for whoever runs the gateway; None where it may be."""
+        if self.closed:
+            return "the log is damaged, or lacks records that were signed"
+        return "its ledger and its log disagree" if dataset in self._frozen else None
+
+    def require_thawed(self, dataset: str | None = None) -> None:
+        """Raises Refusal(dataset_frozen); without a dataset, where all are frozen."""
+        if self.closed or dataset in self._frozen:
+            what = "every dataset" if dataset is None else f"`{dataset}`"
+            hint = "nothing was charged; /readyz says when it is open again"
+            raise Refusal("dataset_frozen", f"{what} is frozen until its custodian has put its ledger right", hint=hint)
 
     def declare(self, tx: Transaction, scopes: Sequence[Scope], policy_digest: str) -> None:
         """Opens scopes and puts changed caps in force, each with an `admin` record. What is spent stays spent.
@@ -106,11 +126,11 @@ class Ledger:
 
         Appends the `decision` record (run, with commitments to `texts`) and the `charge` record. `scopes` are those of
         `account.scopes_for`; none where the mode spends no budget.
-        Raises Refusal(budget_exhausted, idempotency_conflict, dataset_not_ready, licence_expired), Repeated, Fault for
-        no price, and NotReady where this gateway has lost its seat.
+        Raises Refusal(budget_exhausted, idempotency_conflict, dataset_frozen, licence_expired), Repeated, Fault for no
+        price, and NotReady where this gateway has lost its seat.
         Guarantee: in every scope all charges together stay within the cap in force.
         """
-        self._refuse_frozen(asked.dataset)
+        self.require_thawed(asked.dataset)
         seat = seats.require(tx, self.seat)
         _check_scopes(asked, scopes)
         queries.raise_repeated(tx, asked)
@@ -119,7 +139,7 @@ class Ledger:
         seq = self._journal.append(tx, kind="decision", decision="run", **_about(asked), texts=texts, right=asked.right)
         queries.insert(tx, self._row(asked, price if scopes else FREE, seq, seat))
         for scope, amount in charged:
-            _book(tx, asked.id, scope, amount)
+            scopes_table.book(tx, asked.id, scope.id, amount)
         lines = [{"scope": scope.id, **words(price)} for scope in scopes]
         self._journal.append(tx, kind="charge", **_about(asked), charges=lines)
         return queries.get(tx, asked.id)
@@ -137,7 +157,7 @@ class Ledger:
 
         `shown` are the cells of an exact answer; they count where the operator was not shown this release before.
         """
-        self._refuse_frozen(asked.dataset)
+        self.require_thawed(asked.dataset)
         queries.raise_repeated(tx, asked)
         fresh = None if shown is None or cells.seen(tx, asked.operator, stored.release) else shown
         code = None if fresh is None else fresh.code
@@ -213,16 +233,13 @@ class Ledger:
 
     def account(self, view: Reading, scope: Scope) -> Account:
         """What was charged to the scope so far, under the cap that `scope` carries. Raises Misconfigured."""
-        row = view.one(
-            "SELECT accountant, charged_rho, charged_epsilon, charged_delta FROM scope WHERE id = ?", (scope.id,)
-        )
-        if row is None:
+        found = scopes_table.find(view, scope.id)
+        if found is None:
             return Account(scope, Loss())
-        if row[0] != scope.cap.accountant:
-            raise Misconfigured(
-                f"`{scope.dataset}` counts its budget as {row[0]} for life; its policy now says {scope.cap.accountant}"
-            )
-        return Account(scope, Loss(*row[1:]))
+        if found.cap.accountant != scope.cap.accountant:
+            counts, says = found.cap.accountant, scope.cap.accountant
+            raise Misconfigured(f"`{scope.dataset}` counts its budget as {counts} for life; its policy now says {says}")
+        return Account(scope, found.spent)
 
     def budgets(self, view: Reading, scopes: Sequence[Scope], price: Price | None = None) -> tuple[Budget, ...]:
         """What is spent and left in each scope, and how many answers at `price`."""
@@ -240,19 +257,10 @@ class Ledger:
 
     def _declare(self, tx: Transaction, scope: Scope, policy_digest: str) -> None:
         self.account(tx, scope)  # refuses another accountant
-        limit = scope.cap
-        new = (limit.rho, limit.epsilon, limit.delta)
-        row = tx.one("SELECT cap_rho, cap_epsilon, cap_delta FROM scope WHERE id = ?", (scope.id,))
-        if row == new:
+        limit, found = scope.cap, scopes_table.find(tx, scope.id)
+        if found is not None and found.cap == limit:
             return
-        if row is None:
-            tx.write(
-                "INSERT INTO scope (id, dataset, operator, accountant, cap_rho, cap_epsilon, cap_delta)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (scope.id, scope.dataset, scope.operator, limit.accountant, *new),
-            )
-        else:
-            tx.write("UPDATE scope SET cap_rho = ?, cap_epsilon = ?, cap_delta = ? WHERE id = ?", (*new, scope.id))
+        scopes_table.put_cap(tx, scope.id, scope.dataset, scope.operator, limit)
         self._journal.append(
             tx,
             kind="admin",
@@ -291,10 +299,6 @@ class Ledger:
         queries.end(tx, query_id, state, seq, None)
         return queries.get(tx, query_id)
 
-    def _refuse_frozen(self, dataset: str) -> None:
-        if dataset in self._frozen:
-            raise Refusal("dataset_not_ready", f"`{dataset}` is closed until its custodian has checked its ledger")
-
 
 def _about(query: Asked | QueryRow) -> dict[str, Any]:
     return {
@@ -313,17 +317,3 @@ def _check_scopes(asked: Asked, scopes: Sequence[Scope]) -> None:
         raise Fault("a charge to other scopes than the dataset's and the operator's")
     if not scopes and asked.mode == "dp":
         raise Fault("a dp question without a scope")
-
-
-def _book(tx: Transaction, query_id: str, scope: Scope, amount: Loss) -> None:
-    """The second fence: the statement itself adds only below the cap, whatever was computed before."""
-    each = (amount.rho, amount.epsilon, amount.delta)
-    grown = tx.write(
-        "UPDATE scope SET charged_rho = charged_rho + ?, charged_epsilon = charged_epsilon + ?,"
-        " charged_delta = charged_delta + ? WHERE id = ? AND charged_delta + ? <= cap_delta AND CASE accountant"
-        " WHEN 'zcdp' THEN charged_rho + ? <= cap_rho ELSE charged_epsilon + ? <= cap_epsilon END",
-        (*each, scope.id, amount.delta, amount.rho, amount.epsilon),
-    )
-    if grown != 1:
-        raise Fault("the ledger and its own arithmetic disagree")
-    tx.write("INSERT INTO charge VALUES (?, ?, ?, ?, ?)", (query_id, scope.id, *each))

@@ -14,6 +14,8 @@ from policies.model import Mode
 from sandbox.protocol import Price
 
 HISTORY_MAX: Final = 200
+LOST: Final = "lost"
+"""The place of a release that is not known any more: its query was put back from the log alone."""
 KEY_BYTES_MAX: Final = 255
 _COLUMNS: Final = (
     "id, operator, key, request_hash, dataset, mode, policy_digest, snapshot, question, created,"

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
-from functools import lru_cache
 from typing import Any, Protocol
 
 from gateway.budget import seats
+from gateway.budget.amounts import amounts, charged
 from gateway.budget.cells import CODE, Shown
 from gateway.budget.ledger import Ledger
+from gateway.budget.loss import Loss
 from gateway.budget.seats import Watch
+from gateway.errors import Unsound
 from gateway.store import Reading, Store
-from policies.privacy_loss import DELTA_UNIT, EPSILON_UNIT, RHO_UNIT, units_up
 
 _Amounts = tuple[int, int, int]
 
@@ -22,7 +22,14 @@ class Records(Protocol):
     """What recovery needs of the log."""
 
     def moves(self, view: Reading) -> Iterator[Mapping[str, Any]]:
-        """The records that move budgets, in order, with the whole log checked on the way."""
+        """The records that move budgets, in order, with the whole log checked on the way. Raises Unsound."""
+        ...
+
+    @property
+    def closed(self) -> str | None: ...
+
+    def close(self, why: str) -> None:
+        """Takes no more records."""
         ...
 
 
@@ -48,7 +55,7 @@ class Kept:
 @dataclass(slots=True)
 class _Fold:
     caps: dict[str, tuple[str, _Amounts]] = field(default_factory=dict)
-    spent: dict[str, _Amounts] = field(default_factory=dict)
+    spent: dict[str, Loss] = field(default_factory=dict)
     datasets: dict[str, str] = field(default_factory=dict)
     cells: dict[str, tuple[str, str, str]] = field(default_factory=dict)
     """Query -> operator, dataset, and what it was shown."""
@@ -60,17 +67,19 @@ def recover(store: Store, ledger: Ledger, log: Records) -> Recovered:
     """Makes this process one that serves from the store, then settles what a crash left.
 
     A dataset whose tables differ from the log is frozen: it answers nothing until its custodian has put the missing
-    part back. What others left that may still live is settled by `keep_seat`, a lease later. Raises Misconfigured when
-    the log itself is damaged or older than its last checkpoint, NotReady when the store may not be shared.
+    part back. So are all, and nothing is settled, where the log itself is damaged or does not extend what was signed of
+    it: then it is closed. What others left that may still live is settled by `keep_seat`, a lease later. Raises
+    NotReady when the store may not be shared.
     """
     alone = store.serve()
-    with store.reading() as view:
-        frozen = _differences(view, log)
+    frozen = differences(store, log)
+    if log.closed is not None:
+        return Recovered({}, (), alone)
     for dataset, why in frozen.items():
         ledger.freeze(dataset, why)
     with store.transaction() as tx:
-        others = seats.beats(tx, None) if alone else {}
-        lost = tuple(query_id for seat in others for query_id in ledger.unseat(tx, seat))
+        others = (*seats.beats(tx, None),) if alone else ()
+        lost = tuple(query_id for seat in (*others, *seats.orphaned(tx)) for query_id in ledger.unseat(tx, seat))
         ledger.sit(tx)
     return Recovered(frozen, lost, alone)
 
@@ -85,8 +94,18 @@ def keep_seat(store: Store, ledger: Ledger, watch: Watch, now: float) -> Kept:
         if lost_own:
             ledger.sit(tx)
         silent = watch.silent(seats.beats(tx, ledger.seat), now)
-        failed = tuple(query_id for seat in silent for query_id in ledger.unseat(tx, seat))
+        failed = tuple(query_id for seat in (*silent, *seats.orphaned(tx)) for query_id in ledger.unseat(tx, seat))
     return Kept(lost_own, silent, failed)
+
+
+def differences(store: Store, log: Records) -> dict[str, str]:
+    """Datasets whose tables differ from the log, with what differs first. Closes the log where it is itself unsound."""
+    try:
+        with store.reading() as view:
+            return _differences(view, log)
+    except Unsound as unsound:
+        log.close(str(unsound))
+        return {}
 
 
 def _differences(view: Reading, log: Records) -> dict[str, str]:
@@ -107,7 +126,7 @@ def _differences(view: Reading, log: Records) -> dict[str, str]:
 def _fold_cap(fold: _Fold, record: Mapping[str, Any]) -> None:
     (line,) = record["charges"]
     accountant = record["code"].removeprefix("cap_")
-    fold.caps[line["scope"]] = (accountant, _amounts(line))
+    fold.caps[line["scope"]] = (accountant, amounts(line))
     fold.datasets[line["scope"]] = record["dataset"]
 
 
@@ -115,12 +134,9 @@ def _fold_charge(view: Reading, fold: _Fold, record: Mapping[str, Any]) -> None:
     expected = {}
     for line in record["charges"]:
         scope = line["scope"]
-        rho, epsilon, delta = _amounts(line)
-        zcdp = fold.caps.get(scope, ("", (0, 0, 0)))[0] == "zcdp"
-        amounts = (rho, 0, delta) if zcdp else (0, epsilon, delta)
-        expected[scope] = amounts
-        before = fold.spent.get(scope, (0, 0, 0))
-        fold.spent[scope] = (before[0] + amounts[0], before[1] + amounts[1], before[2] + amounts[2])
+        each = charged(line, fold.caps.get(scope, ("", (0, 0, 0)))[0])
+        expected[scope] = (each.rho, each.epsilon, each.delta)
+        fold.spent[scope] = fold.spent.get(scope, Loss()) + each
     rows = view.all("SELECT scope, rho, epsilon, delta FROM charge WHERE query = ?", (record["query_id"],))
     fold.charged += len(rows)
     if {row[0]: tuple(row[1:]) for row in rows} != expected:
@@ -129,14 +145,14 @@ def _fold_charge(view: Reading, fold: _Fold, record: Mapping[str, Any]) -> None:
 
 def _compare_scopes(view: Reading, fold: _Fold) -> None:
     seen = set()
-    for scope, dataset, accountant, *amounts in view.all(
+    for scope, dataset, accountant, *limits in view.all(
         "SELECT id, dataset, accountant, cap_rho, cap_epsilon, cap_delta,"
         " charged_rho, charged_epsilon, charged_delta FROM scope"
     ):
         seen.add(scope)
-        if fold.caps.get(scope) != (accountant, tuple(amounts[:3])):
+        if fold.caps.get(scope) != (accountant, tuple(limits[:3])):
             fold.wrong[dataset] = f"the cap of {scope} differs from the log"
-        if fold.spent.get(scope, (0, 0, 0)) != tuple(amounts[3:]):
+        if fold.spent.get(scope, Loss()) != Loss(*limits[3:]):
             fold.wrong[dataset] = f"what {scope} has spent differs from the log"
     for scope in fold.caps.keys() - seen:
         fold.wrong[fold.datasets[scope]] = f"{scope} is in the log and not in the ledger"
@@ -173,17 +189,3 @@ def _compare_cells(view: Reading, fold: _Fold) -> None:
         if kept.get(query) != fold.cells.get(query):
             dataset = (fold.cells.get(query) or kept[query])[1]
             fold.wrong[dataset] = f"the cells of {query} differ from the log"
-
-
-def _amounts(line: Mapping[str, str]) -> _Amounts:
-    return _units(line["rho"], line["epsilon"], line["delta"])
-
-
-@lru_cache(maxsize=4096)
-def _units(rho: str, epsilon: str, delta: str) -> _Amounts:
-    """Prices repeat, and a start reads all of them."""
-    return (
-        units_up(Decimal(rho), RHO_UNIT),
-        units_up(Decimal(epsilon), EPSILON_UNIT),
-        units_up(Decimal(delta), DELTA_UNIT),
-    )

@@ -61,6 +61,15 @@ def beats(view: Reading, but: str | None) -> dict[str, int]:
     return {str(seat): int(number) for seat, number in rows}
 
 
+def orphaned(view: Reading) -> tuple[str, ...]:
+    """Seats that were lost and have queries that run all the same: of records that were put back, for one."""
+    rows = view.all(
+        "SELECT DISTINCT q.seat FROM query q JOIN seat s ON s.id = q.seat WHERE q.state = 'running' AND s.lost = 1"
+        " ORDER BY q.seat"
+    )
+    return tuple(str(row[0]) for row in rows)
+
+
 def lose(tx: Transaction, seat: str) -> None:
     tx.write("UPDATE seat SET lost = 1 WHERE id = ? AND lost = 0", (seat,))
 

@@ -21,12 +21,15 @@ group = typer.Typer(help="The audit log: list, export, tiles, verify, checkpoint
 @contextmanager
 def _reading(home: Path | None, what: str) -> Iterator[tuple[Store, Log]]:
     """The home's log, with the reading recorded first."""
-    from gateway.app import open_log
+    from gateway.books import open_log
 
     store, log = open_log(home_of(home))
     try:
-        with store.transaction() as tx:
-            log.note_read(tx, None, what, {"by": "command line"})
+        if log.closed is None:
+            with store.transaction() as tx:
+                log.note_read(tx, None, what, {"by": "command line"})
+        else:
+            typer.echo(f"this reading is not recorded: {log.closed}", err=True)
         yield store, log
     finally:
         store.close()
@@ -127,8 +130,8 @@ def erase(
     as_json: JsonOption = False,
 ) -> None:
     """Erase texts for ever: SQL, purpose, parameters. Records and the tree stay; not before 180 days."""
-    from gateway.app import open_log
     from gateway.audit.log import utc_now
+    from gateway.books import open_log
     from gateway.erasing import Wanted, Why
     from gateway.erasing import erase as forget
 
@@ -149,7 +152,7 @@ def erase(
 @group.command()
 def expire(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Erase now what is older than `retention_days`; a gateway that serves does so every day by itself."""
-    from gateway.app import open_log
+    from gateway.books import open_log
     from gateway.erasing import Retention
 
     found = home_of(home)

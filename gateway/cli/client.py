@@ -14,7 +14,7 @@ import typer
 if TYPE_CHECKING:
     from gateway.identity.prover import Prover
 
-TIMEOUT_S: Final = 90.0
+TIMEOUT_S: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)

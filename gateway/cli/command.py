@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from gateway.cli import asking, audit, demo, doctor, policy, serving, tokens, witness
+from gateway.cli import asking, audit, backup, demo, doctor, policy, serving, tokens, witness
 from gateway.errors import Fault, Refusal
 
 app = typer.Typer(
@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (serving, asking, doctor, demo):
+for module in (serving, asking, backup, doctor, demo):
     module.add(app)
 app.add_typer(serving.sandbox, name="sandbox")
 app.add_typer(tokens.group, name="token")

@@ -82,10 +82,16 @@ def sandbox_serve(
     socket: Annotated[
         Path | None, typer.Option("--socket", help="Path of a Unix socket, in a folder of mode 0700.")
     ] = None,
+    socket_group: Annotated[
+        str | None,
+        typer.Option("--socket-group", help="A group that may connect to it too: the gateway's. Folder of mode 0750."),
+    ] = None,
     home: HomeOption = None,
 ) -> None:
     """Serve the data domain alone: on a Unix socket, over TLS where domain.toml says so, or both."""
-    command = _sandbox_command("serve", home, *([] if socket is None else ["--socket", str(socket)]))
+    where = [] if socket is None else ["--socket", str(socket)]
+    group = [] if socket_group is None else ["--socket-group", socket_group]
+    command = _sandbox_command("serve", home, *where, *group)
     os.execv(command[0], command)  # noqa: S606  # signals are for the service itself
 
 

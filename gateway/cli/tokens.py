@@ -82,7 +82,8 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Say whether this home would take a token, and if not, why: callers are not told. Fetches the issuer's keys."""
-    from gateway.app import open_issuer, open_log
+    from gateway.app import open_issuer
+    from gateway.books import open_log
     from gateway.errors import Refusal
     from gateway.identity.issuer import KeyRing
     from gateway.identity.keys import load_keys
@@ -173,7 +174,7 @@ def revoked(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """List what was called back."""
     from datetime import UTC, datetime
 
-    from gateway.app import open_store
+    from gateway.books import open_store
     from gateway.cli import show
     from gateway.identity.revoked import FOR_GOOD, every
 
@@ -222,7 +223,7 @@ def issue_token(  # what a token says
 @contextmanager
 def _on_record(home: Home, code: str, texts: dict[str, str]) -> Iterator[Transaction]:
     """A transaction that leaves an `admin` record with what is written in it, or neither. Names are committed to."""
-    from gateway.app import open_log
+    from gateway.books import open_log
 
     store: Store
     log: Log

@@ -47,6 +47,7 @@ class Readiness:
         self._doors = doors
         self._ledger = ledger
         self._issuer = issuer
+        self._leaving = False
         self._lock = Lock()
         self._seen: tuple[float, Status | None] = (float("-inf"), None)
         self._silent = ""
@@ -54,21 +55,26 @@ class Readiness:
         self._writing = Lock()
         self._tried: tuple[float, str] = (float("-inf"), "ready")
 
+    def leave(self) -> None:
+        """From now on whoever spreads requests over gateways is told to send none here."""
+        self._leaving = True
+
     def look(self) -> Ready:
         status, store = self._status(), self._try_store()
         datasets = [self._dataset(name, status) for name in sorted(self._catalog.policies)]
         waiting = any(each["state"] in ("ingesting", "checking", "unknown") for each in datasets)
-        every_one_refused = bool(datasets) and all(each["state"] == "refused" for each in datasets)
+        every_one_refused = bool(datasets) and all(each["state"] in ("refused", "frozen") for each in datasets)
         layers = () if status is None else status.layers
         degraded = () if status is None else status.degraded
         walls = [layer for layer in layers if layer.required and not layer.active and layer.name not in degraded]
         isolated = (bool(layers) and not walls) or not datasets
         writable = status is not None and status.writable
-        answering = writable and isolated and not waiting and not every_one_refused
+        answering = writable and isolated and not (waiting or every_one_refused or self._leaving)
         issuer = None if self._issuer is None else self._issuer.look()
         ready = answering and store == "ready" and (issuer is None or issuer.state != "none")
         body = {
             "ready": ready,
+            "leaving": self._leaving,
             "store": store,
             "domain": _domain(status, isolated=isolated),
             "issuer": _issuer(issuer),
@@ -129,6 +135,9 @@ class Readiness:
                 state, reason = "refused", "the data domain holds another policy for it; restart both sides"
         if state == "ready":
             state, reason = self._door(name)
+        frozen = self._ledger.why_frozen(name)
+        if frozen is not None:
+            state, reason = "frozen", frozen
         return {
             "name": name,
             "state": state,
@@ -139,8 +148,6 @@ class Readiness:
         }
 
     def _door(self, name: str) -> tuple[str, str]:
-        if name in self._ledger.frozen:
-            return "refused", "its ledger and its log disagree"
         door = self._doors.of(name)
         return ("ready" if door.state == "open" else door.state), door.reason
 

@@ -26,7 +26,14 @@ TITLES: Final[dict[int, str]] = {
     500: "Something broke on our side",
     503: "Not ready, nothing was charged",
 }
-RETRY_AFTER_S: Final = {"rate_limited": 60, "busy": 2, "not_ready": 5, "dataset_not_ready": 5}
+RETRY_AFTER_S: Final = {
+    "rate_limited": 60,
+    "locked_out": 300,
+    "busy": 2,
+    "not_ready": 5,
+    "dataset_not_ready": 5,
+    "dataset_frozen": 300,
+}
 """Where the refusal itself does not say when; every code of status 503 and 429 that waiting helps."""
 
 _BEARER: Final = 'Bearer realm="baopingkou"'

@@ -376,6 +376,7 @@ class Consistency(BaseModel):
 
 class Ready(BaseModel):
     ready: bool
+    leaving: bool
     store: str
     domain: str
     issuer: dict[str, Any] | None

@@ -10,6 +10,8 @@ from typing import Generic, TypeVar
 
 from gateway.errors import Fault
 from gateway.store import Execute, NotWritten, Reading, Transaction
+from gateway.stores.copying import GUARDS, copy
+from gateway.stores.schema import NoGuard, Step
 
 Connection = TypeVar("Connection")
 
@@ -28,6 +30,7 @@ class Pooled(ABC, Generic[Connection]):
         self._here = threading.local()
         self._closed = False
         self._failed = False
+        self._sessions = 0
 
     @property
     def name(self) -> str:
@@ -36,6 +39,10 @@ class Pooled(ABC, Generic[Connection]):
     @property
     def failing(self) -> bool:
         return self._failed
+
+    @property
+    def sessions(self) -> int:
+        return self._sessions
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -73,6 +80,17 @@ class Pooled(ABC, Generic[Connection]):
             except self.errors as error:
                 raise self._not_read(error) from error
 
+    def fill(self, view: Reading) -> None:
+        """Takes over all rows of another store, in one transaction. This one must be empty."""
+        with self.transaction() as tx:
+            for guard in GUARDS:
+                for statement in self._with(NoGuard(guard.name, guard.table)):
+                    tx.write(statement)
+            copy(view, tx)
+            for guard in GUARDS:
+                for statement in self._with(guard):
+                    tx.write(statement)
+
     def close(self) -> None:
         with self._writing, self._pool_lock:
             if self._closed:
@@ -108,6 +126,10 @@ class Pooled(ABC, Generic[Connection]):
     @abstractmethod
     def _end(self) -> None:
         """Closes the writer and whatever else is held."""
+
+    @abstractmethod
+    def _with(self, step: Step) -> tuple[str, ...]:
+        """A step of the schema, in this database's words."""
 
     @abstractmethod
     def _not_written(self, error: Exception) -> Fault:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 import secrets
 import threading
+from contextlib import closing
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import psycopg
@@ -20,6 +22,7 @@ from gateway.errors import Fault, Misconfigured, NotReady
 from gateway.store import Execute, NotWritten, Parameters, Result
 from gateway.stores.pooled import Pooled
 from gateway.stores.schema import SCHEMAS, Column, Guard, Index, NoGuard, Rows, Step, Table
+from gateway.stores.sqlite import SqliteStore
 
 SCHEMA: Final = "baopingkou"
 LOCK: Final = 0x42504B31
@@ -102,6 +105,12 @@ class PostgresStore(Pooled[_Connection]):
             pass  # its own commit writes
         self._failed = False
 
+    def copy_to(self, target: Path) -> None:
+        if target.exists():
+            raise NotWritten(str(target), "it exists")
+        with self.reading() as view, closing(SqliteStore(target)) as copy:
+            copy.fill(view)
+
     def serve(self) -> bool:
         return False
 
@@ -118,7 +127,7 @@ class PostgresStore(Pooled[_Connection]):
                 raise Misconfigured(f"{self.name}: written by a newer release (schema {version})")
             for steps in SCHEMAS[version:]:
                 for step in steps:
-                    for statement in _statements(step):
+                    for statement in self._with(step):
                         self._writer.execute(_text(statement))
             upsert = "INSERT INTO meta VALUES (true, $1) ON CONFLICT (one) DO UPDATE SET version = excluded.version"
             self._writer.execute(upsert, (len(SCHEMAS),))
@@ -133,7 +142,7 @@ class PostgresStore(Pooled[_Connection]):
         except psycopg.Error:
             if not self._writer.closed:
                 raise
-            self._writer = self._connect()  # the server was started anew, or another one took over
+            self._reconnect()
             self._writer.execute(begin)
         return _executing(self._writer)
 
@@ -151,8 +160,7 @@ class PostgresStore(Pooled[_Connection]):
     def _landed(self, token: str) -> bool:
         """Whether a commit holds whose answer was lost: who is told that nothing was charged must not be charged."""
         try:
-            self._writer.close()
-            self._writer = self._connect()
+            self._reconnect()
             self._writer.execute(f"BEGIN; SELECT pg_advisory_xact_lock({LOCK})")  # the old session is over then
             row = self._writer.execute("SELECT token FROM landed WHERE writer = $1", (self._id,)).fetchone()
             self._writer.execute("ROLLBACK")
@@ -195,6 +203,26 @@ class PostgresStore(Pooled[_Connection]):
     def _end(self) -> None:
         self._writer.close()
 
+    def _with(self, step: Step) -> tuple[str, ...]:
+        match step:
+            case Table(name, columns):
+                return (f"CREATE TABLE {name} ({_typed(columns)})",)
+            case Index(sql) | Rows(sql):
+                return (sql,)
+            case Column(table, column):
+                return (f"ALTER TABLE {table} ADD COLUMN {_typed(column)}",)
+            case NoGuard(name, table):
+                return f"DROP TRIGGER {name} ON {table}", f"DROP TRIGGER IF EXISTS {name}_all ON {table}"
+            case Guard(name, table, event, says, when):
+                row = (
+                    f"CREATE TRIGGER {name} BEFORE {event} ON {table} FOR EACH ROW WHEN ({when or 'true'})"
+                    f" EXECUTE FUNCTION refuse('{says}')"
+                )
+                if event != "DELETE":
+                    return (row,)
+                whole = f"CREATE TRIGGER {name}_all BEFORE TRUNCATE ON {table} EXECUTE FUNCTION refuse('{says}')"
+                return row, whole
+
     def _not_written(self, error: Exception) -> Fault:
         if isinstance(error, _PASSING):
             return NotWritten(self.name, _cause(error))
@@ -203,6 +231,12 @@ class PostgresStore(Pooled[_Connection]):
     def _not_read(self, error: Exception) -> Fault:
         kind = NotReady if isinstance(error, _PASSING) else Fault
         return kind(f"{self.name}: not read ({_cause(error)})")
+
+    def _reconnect(self) -> None:
+        """The server was started anew, or another one took over."""
+        self._writer.close()
+        self._writer = self._connect()
+        self._sessions += 1
 
     def _connect(self) -> _Connection:
         """A connection with every setting set, and durability read back."""
@@ -250,28 +284,6 @@ def _numbered(statement: str) -> Any:
 def _text(statement: str) -> Any:
     """The driver's types want literals of Python, to keep strangers' words out; these are our own."""
     return statement
-
-
-def _statements(step: Step) -> tuple[str, ...]:
-    """A step of the schema, as PostgreSQL says it."""
-    match step:
-        case Table(name, columns):
-            return (f"CREATE TABLE {name} ({_typed(columns)})",)
-        case Index(sql) | Rows(sql):
-            return (sql,)
-        case Column(table, column):
-            return (f"ALTER TABLE {table} ADD COLUMN {_typed(column)}",)
-        case NoGuard(name, table):
-            return (f"DROP TRIGGER {name} ON {table}",)
-        case Guard(name, table, event, says, when):
-            row = (
-                f"CREATE TRIGGER {name} BEFORE {event} ON {table} FOR EACH ROW WHEN ({when or 'true'})"
-                f" EXECUTE FUNCTION refuse('{says}')"
-            )
-            if event != "DELETE":
-                return (row,)
-            whole = f"CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} EXECUTE FUNCTION refuse('{says}')"
-            return row, whole
 
 
 def _typed(columns: str) -> str:

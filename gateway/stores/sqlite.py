@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -72,17 +74,20 @@ class SqliteStore(Pooled[sqlite3.Connection]):
             with self.transaction() as tx:
                 tx.write(f"PRAGMA user_version = {len(SCHEMAS)}")  # what it is already: the first page is written anew
 
+    def copy_to(self, target: Path) -> None:
+        """While the pages are copied, in one go, a commit waits."""
+        self._check_file()
+        try:
+            os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            with closing(_connect(self.path)) as source, closing(sqlite3.connect(target)) as copy:
+                source.backup(copy)
+        except (sqlite3.Error, OSError) as error:
+            raise NotWritten(str(target), str(error)) from error
+
     def serve(self) -> bool:
         """One process serves the file: what looks unfinished in it could be another one's running queries."""
-        if self._owner is not None:
-            return True
-        handle = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(handle)
-            raise NotReady(f"{self.path}: another gateway serves this home") from error
-        self._owner = handle
+        if self._owner is None:
+            self._owner = _own(self.path)
         return True
 
     def _migrate(self) -> None:
@@ -96,7 +101,8 @@ class SqliteStore(Pooled[sqlite3.Connection]):
                 raise Misconfigured(f"{self.path}: written by a newer release (schema {version})")
             for steps in SCHEMAS[version:]:
                 for step in steps:
-                    tx.write(_statement(step))
+                    for statement in self._with(step):
+                        tx.write(statement)
             if version < len(SCHEMAS):
                 tx.write(f"PRAGMA application_id = {APPLICATION_ID}")
                 tx.write(f"PRAGMA user_version = {len(SCHEMAS)}")
@@ -148,6 +154,21 @@ class SqliteStore(Pooled[sqlite3.Connection]):
             os.close(self._owner)
             self._owner = None
 
+    def _with(self, step: Step) -> tuple[str, ...]:
+        match step:
+            case Table(name, columns, by_key):
+                return (f"CREATE TABLE {name} ({columns}) STRICT{', WITHOUT ROWID' if by_key else ''}",)
+            case Index(sql) | Rows(sql):
+                return (sql,)
+            case Column(table, column):
+                return (f"ALTER TABLE {table} ADD COLUMN {column}",)
+            case NoGuard(name, _):
+                return (f"DROP TRIGGER {name}",)
+            case Guard(name, table, event, says, when):
+                condition = "" if when is None else f" WHEN {when}"
+                refuse = f"SELECT RAISE(ABORT, '{says}')"
+                return (f"CREATE TRIGGER {name} BEFORE {event} ON {table}{condition} BEGIN {refuse}; END",)
+
     def _not_written(self, error: Exception) -> Fault:
         if isinstance(error, sqlite3.OperationalError):  # a full disk, a file on another's lock: not our mistake
             return NotWritten(self.name, str(error))
@@ -162,22 +183,47 @@ class SqliteStore(Pooled[sqlite3.Connection]):
             raise Fault(f"{self.path}: replaced or removed while it was in use; restart the gateway")
 
 
-def _statement(step: Step) -> str:
-    """A step of the schema, as SQLite says it."""
-    match step:
-        case Table(name, columns, by_key):
-            return f"CREATE TABLE {name} ({columns}) STRICT{', WITHOUT ROWID' if by_key else ''}"
-        case Index(sql) | Rows(sql):
-            return sql
-        case Column(table, column):
-            return f"ALTER TABLE {table} ADD COLUMN {column}"
-        case NoGuard(name, _):
-            return f"DROP TRIGGER {name}"
-        case Guard(name, table, event, says, when):
-            condition = "" if when is None else f" WHEN {when}"
-            return (
-                f"CREATE TRIGGER {name} BEFORE {event} ON {table}{condition} BEGIN SELECT RAISE(ABORT, '{says}'); END"
-            )
+def replace(path: Path, copy: Path, kept: str) -> Path | None:
+    """Puts a copy in the place of the file at `path`, which is kept beside it under another suffix; where, if there was
+    one. Raises NotReady while the file is served, Misconfigured where nothing can be written there.
+    """
+    before = path.with_suffix(f".{kept}")
+    beside = path.with_suffix(".restoring")
+    owner = _own(path)
+    try:
+        shutil.copyfile(copy, beside)
+        beside.chmod(0o600)
+        with beside.open("rb") as written:
+            os.fsync(written.fileno())
+        was = path.exists()
+        if was:
+            _rename(path, before)
+        beside.rename(path)
+        return before if was else None
+    except OSError as error:
+        raise Misconfigured(f"{path}: cannot be replaced ({error.strerror})") from error
+    finally:
+        os.close(owner)
+
+
+def _rename(path: Path, target: Path) -> None:
+    """With its journal: that of another file would be played back into the new one."""
+    for suffix in ("-journal", ""):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(target.with_name(target.name + suffix))
+
+
+def _own(path: Path) -> int:
+    """A lock beside the file, held as long as what is returned is open. Raises NotReady."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        raise NotReady(f"{path}: another gateway serves this home") from error
+    return handle
 
 
 def _make_file(path: Path) -> None:

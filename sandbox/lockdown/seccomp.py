@@ -71,6 +71,7 @@ def _argued_blocks(pid: int) -> dict[str, _Program]:
         "fcntl": _one_of(1, _FCNTL_COMMANDS),
         "prctl": _one_of(0, (_PR_SET_NAME,)),
         "prlimit64": _reads_own_limits(),
+        "kill": _one_of(0, (pid,)),  # the engine asks whether the owner of its spill folder lives: itself
         "tgkill": _one_of(0, (pid,)),
     }
 

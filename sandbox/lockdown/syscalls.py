@@ -111,6 +111,7 @@ ARGUED: Final[dict[str, tuple[int, int]]] = {
     "fcntl": (72, 25),
     "prctl": (157, 167),
     "prlimit64": (302, 261),
+    "kill": (62, 129),
     "tgkill": (234, 131),
 }
 

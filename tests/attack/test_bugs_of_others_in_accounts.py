@@ -15,7 +15,7 @@ import pytest
 
 from gateway.audit.verify import verify
 from gateway.budget import account as accounts
-from gateway.budget import ledger as ledgers
+from gateway.budget import scopes
 from gateway.budget.loss import counted
 from gateway.errors import Fault, Refusal
 from gateway.pipeline import Pipeline
@@ -49,14 +49,14 @@ def _never_refuses(account: accounts.Account, cost: Any) -> Any:
     return counted(account.scope.cap.accountant, cost)
 
 
-def _books_anything(tx: Transaction, query_id: str, scope: accounts.Scope, amount: Any) -> None:
+def _books_anything(tx: Transaction, query_id: str, scope: str, amount: Any) -> None:
     each = (amount.rho, amount.epsilon, amount.delta)
     tx.write(
         "UPDATE scope SET charged_rho = charged_rho + ?, charged_epsilon = charged_epsilon + ?,"
         " charged_delta = charged_delta + ? WHERE id = ?",
-        (*each, scope.id),
+        (*each, scope),
     )
-    tx.write("INSERT INTO charge VALUES (?, ?, ?, ?, ?)", (query_id, scope.id, *each))
+    tx.write("INSERT INTO charge VALUES (?, ?, ?, ?, ?)", (query_id, scope, *each))
 
 
 def test_a_budget_that_never_refuses_is_stopped_by_three_fences_and_shown_by_the_log(
@@ -67,7 +67,7 @@ def test_a_budget_that_never_refuses_is_stopped_by_three_fences_and_shown_by_the
         if number == 1:
             monkeypatch.setattr(accounts.Account, "charge", _never_refuses)
         if number == 2:
-            monkeypatch.setattr(ledgers, "_book", _books_anything)
+            monkeypatch.setattr(scopes, "book", _books_anything)
         world = LedgerWorld(tmp_path / str(number))
         answered, words = granted(world)
         assert answered == ANSWERS

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.audit.verify import verify
-from gateway.budget import ledger as ledger_module
+from gateway.budget import scopes as scopes_table
 from gateway.budget.account import Account, Scope
 from gateway.budget.ledger import Ledger
 from gateway.budget.loss import Loss
@@ -155,16 +155,16 @@ def spend_stale(folder: Path, dataset: str, tell: int) -> None:
         os.write(tell, row.id.encode() + b"\n")
 
 
-def book_blindly(tx: Transaction, query_id: str, scope: Scope, amount: Loss) -> None:
+def book_blindly(tx: Transaction, query_id: str, scope: str, amount: Loss) -> None:
     """Planted: the statement without its second look at the cap."""
-    tx.write("UPDATE scope SET charged_rho = charged_rho + ? WHERE id = ?", (amount.rho, scope.id))
-    tx.write("INSERT INTO charge VALUES (?, ?, ?, 0, 0)", (query_id, scope.id, amount.rho))
+    tx.write("UPDATE scope SET charged_rho = charged_rho + ? WHERE id = ?", (amount.rho, scope))
+    tx.write("INSERT INTO charge VALUES (?, ?, ?, 0, 0)", (query_id, scope, amount.rho))
 
 
 def test_a_ledger_that_looks_at_the_cap_outside_the_transaction_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_module, "_book", book_blindly)
+    monkeypatch.setattr(scopes_table, "book", book_blindly)
     monkeypatch.setitem(globals(), "spend", spend_stale)
     world = World(tmp_path, "d0")
     with world.store.transaction() as tx:
@@ -182,7 +182,7 @@ def test_a_ledger_that_looks_at_the_cap_outside_the_transaction_is_noticed(
 
 
 def test_the_same_fault_is_stopped_by_the_file_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_module, "_book", book_blindly)
+    monkeypatch.setattr(scopes_table, "book", book_blindly)
     world = World(tmp_path, "d0")
     scopes = world.counted_scopes("acme", 1, EACH)
     world.charge(EACH, scopes)

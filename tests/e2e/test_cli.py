@@ -237,3 +237,21 @@ def test_a_layer_that_does_not_exist_is_refused_by_doctor_ingest_and_serve(tmp_p
         said = done.stdout + done.stderr
         assert (done.returncode, "there is no layer `foo`" in said, "landlock" in said) == (1, True, True), said
         assert "Traceback" not in said
+
+
+def test_a_question_is_asked_with_a_token_that_is_bound_to_a_key(served: Served, tmp_path: Path) -> None:
+    """DPoP: the first try is told a nonce, the second is answered; without the key the token is worth nothing."""
+    key = tmp_path / "me.key"
+    assert bpk("token", "key", "--output", key).returncode == 0
+    grant = ("--subject", "op-a", "--role", "operator", "--bind", key)
+    token = bpk("token", "issue", "--home", served.home.root, *grant).stdout.strip()
+    bound = {"BPK_URL": served.url, "BPK_TOKEN": token}
+    for command in (("query", COUNT), ("check", COUNT), ("datasets",), ("budget",)):
+        done = bpk(*command, BPK_DPOP_KEY=str(key), **bound)
+        assert done.returncode == 0, done.stdout + done.stderr
+    stolen = bpk("budget", **bound)
+    assert stolen.returncode == 1
+    assert "proof_invalid" in stolen.stderr
+    other = tmp_path / "other.key"
+    assert bpk("token", "key", "--output", other).returncode == 0
+    assert "proof_invalid" in bpk("budget", BPK_DPOP_KEY=str(other), **bound).stderr

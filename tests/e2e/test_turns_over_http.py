@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sqlite3
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Final
 
@@ -140,3 +141,20 @@ def test_the_places_that_are_shown_have_no_names(served: Served) -> None:
     assert set(re.findall(r"^bpk_questions_\w+\{(.*?)\}", text, re.MULTILINE)) == {
         f'mode="{mode}"' for mode in ("dp", "aggregate", "open")
     }
+
+
+def test_whoever_waits_when_the_gateway_stops_is_told_so_at_once(served: Served) -> None:
+    """The last of this file: the gateway ends."""
+    for _ in range(2):
+        assert served.ask(fresh(), "op-a", epsilon="0.001", deadline_s=LONG_S, wait_s=0).status_code == 202
+    with ThreadPoolExecutor(3) as pool:
+        waiting = [pool.submit(served.ask, fresh(), "op-b", epsilon="0.001") for _ in range(3)]
+        assert eventually(lambda: gauge(served, "waiting") == 3, LONG_S)
+        served.process.send_signal(signal.SIGTERM)
+        replies = [each.result(WAIT_S) for each in waiting]
+    assert [(each.status_code, each.json()["code"]) for each in replies] == [(503, "not_ready")] * 3
+    assert all(int(each.headers["retry-after"]) for each in replies)
+    assert served.process.wait(WAIT_S) is not None
+    with closing(sqlite3.connect(served.home.ledger_file)) as ledger:
+        (kept,) = ledger.execute("SELECT count(*) FROM query WHERE operator = 'op-b' AND state = 'running'").fetchone()
+    assert kept == 0

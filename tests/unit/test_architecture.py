@@ -31,7 +31,7 @@ ALLOWED = {
 }
 """Library -> folders and files that may import it. duckdb in `worker.py`: a zygote imports it before it forks."""
 GATEWAY_MAY_SEE = re.compile(
-    r"sandbox(\.(protocol|codec|logs|notes|tls|tls_words|relational(\.(nodes|expressions|canonical|normal))?))?$"
+    r"sandbox(\.(protocol|codec|connection|logs|notes|tls|tls_words|relational(\.(nodes|expressions|canonical|normal))?))?$"
 )
 
 

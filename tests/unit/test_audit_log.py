@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.audit import export
+from gateway.audit.anchors import Anchors
 from gateway.audit.checkpoint import Signer
 from gateway.audit.log import Filter, Log
 from gateway.audit.note import parse_key
@@ -47,9 +48,9 @@ def test_a_new_log_begins_with_a_genesis_record_that_names_its_key(world: World)
 
 def test_a_log_does_not_open_under_another_name_or_key(world: World, tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match="another key"):
-        Log(world.store, Signer(SIGNER.origin, Ed25519PrivateKey.generate()), tmp_path / "anchor")
+        Log(world.store, Signer(SIGNER.origin, Ed25519PrivateKey.generate()), Anchors(tmp_path / "anchor"))
     with pytest.raises(Misconfigured, match="is that of"):
-        Log(world.store, replace(SIGNER, origin="baopingkou/other"), tmp_path / "anchor")
+        Log(world.store, replace(SIGNER, origin="baopingkou/other"), Anchors(tmp_path / "anchor"))
 
 
 @pytest.mark.parametrize("origin", ["", "two words", "a+b", "名", "a\nb"])

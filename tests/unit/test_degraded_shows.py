@@ -13,6 +13,7 @@ import pytest
 
 from gateway.ask import NotAnswered
 from gateway.audit import export
+from gateway.audit.anchors import Anchors
 from gateway.audit.log import Log
 from gateway.audit.older import canonical
 from gateway.audit.record import body
@@ -105,7 +106,11 @@ def test_a_process_that_was_not_told_yet_says_what_the_record_before_says(tmp_pa
     found = []
     for each in told:
         log = Log(
-            world.store, SIGNER, world.path.with_suffix(".checkpoint"), world.clock, degraded=lambda each=each: each
+            world.store,
+            SIGNER,
+            Anchors(world.path.with_suffix(".checkpoint")),
+            world.clock,
+            degraded=lambda each=each: each,
         )
         with world.store.transaction() as tx:
             log.note_read(tx, None, "records")
@@ -126,7 +131,9 @@ def test_a_process_that_was_not_told_yet_says_what_the_record_before_says(tmp_pa
 )
 def test_there_is_one_way_to_name_them(tmp_path: Path, change: Callable[[list[Any]], None]) -> None:
     world = World(tmp_path)
-    log = Log(world.store, SIGNER, world.path.with_suffix(".checkpoint"), world.clock, degraded=lambda: WITHOUT)
+    log = Log(
+        world.store, SIGNER, Anchors(world.path.with_suffix(".checkpoint")), world.clock, degraded=lambda: WITHOUT
+    )
     with world.store.transaction() as tx:
         log.note_read(tx, None, "records")
     lines = list(export.lines(log))

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import STATUS, Refusal
+from gateway.http.limits import Rate
 from gateway.http.problems import TITLES, problem, respond
-from gateway.http.security import Rate
 
 PAGES = Path(__file__).parents[2] / "docs" / "reference" / "errors"
 

@@ -229,10 +229,11 @@ def test_a_frozen_dataset_grants_nothing_and_others_do(world: World) -> None:
     world.ledger.freeze("clinic", "test")
     with pytest.raises(Refusal) as refused:
         world.charge()
-    assert refused.value.code == "dataset_not_ready"
+    assert refused.value.code == "dataset_frozen"
     with pytest.raises(Refusal), world.store.transaction() as tx:
         world.ledger.reuse(tx, world.asked(), Stored("rel_1", HASH))
-    assert world.ledger.frozen == {"clinic": "test"}
+    assert world.ledger.why_frozen("clinic") is not None
+    assert world.ledger.why_frozen("income") is None
 
 
 # requests, history

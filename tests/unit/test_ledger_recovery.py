@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from gateway.audit.anchors import Anchors
 from gateway.audit.log import Log
 from gateway.audit.verify import verify
 from gateway.budget.ledger import Ledger
 from gateway.budget.recovery import Recovered, recover
-from gateway.errors import Misconfigured, NotReady, Refusal
+from gateway.errors import Misconfigured, NotReady, Refusal, Unsound
 from gateway.store import Store, Transaction
 from gateway.stores.sqlite import SqliteStore
 from tests.ledger_world import SIGNER, World, a_busy_world, price, tamper, unfence
@@ -41,7 +42,7 @@ def test_only_the_serving_process_settles(tmp_path: Path) -> None:
     world = a_busy_world(tmp_path)
     start(world)
     other = SqliteStore(world.path)
-    log = Log(other, SIGNER, tmp_path / "anchor")
+    log = Log(other, SIGNER, Anchors(tmp_path / "anchor"))
     with pytest.raises(NotReady):
         recover(other, Ledger(log), log)
 
@@ -73,7 +74,7 @@ def test_a_dataset_whose_tables_differ_from_the_log_is_frozen(tmp_path: Path, op
     assert set(start(world).frozen) == {"clinic"}
     with pytest.raises(Refusal) as refused:
         world.charge(price("0.01"))
-    assert refused.value.code == "dataset_not_ready"
+    assert refused.value.code == "dataset_frozen"
 
 
 def test_other_datasets_stay_open(tmp_path: Path) -> None:
@@ -89,6 +90,8 @@ def test_other_datasets_stay_open(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
+        "UPDATE record SET kind = 'read' WHERE kind = 'charge'",
+        "UPDATE record SET actor = 'beta' WHERE kind = 'failure' AND actor = 'acme'",
         "UPDATE record SET body = (SELECT body FROM record WHERE seq = 6) WHERE seq = 7",
         "DELETE FROM record WHERE seq = 5",
         "DELETE FROM record WHERE seq = (SELECT max(seq) FROM record)",
@@ -102,8 +105,22 @@ def test_a_damaged_log_serves_nothing(tmp_path: Path, open_store: Open, statemen
     world = a_busy_world(tmp_path, open_store)
     world.log.checkpoint()
     assert tamper(world, statement) > 0
-    with pytest.raises(Misconfigured):
-        start(world)
+    start(world)
+    assert_frozen(world)
+
+
+def assert_frozen(world: World) -> None:
+    """Nothing is granted, nothing recorded, nothing signed."""
+    assert world.log.closed
+    size = len(world.log.bodies(0, 1000))
+    with pytest.raises(Refusal) as refused:
+        world.charge(price("0.01"))
+    assert refused.value.code == "dataset_frozen"
+    with pytest.raises(Unsound), world.store.transaction() as tx:
+        world.log.note_read(tx, "auditor", "records")
+    with pytest.raises(Unsound):
+        world.log.checkpoint()
+    assert len(world.log.bodies(0, 1000)) == size
 
 
 def test_a_database_from_a_backup_gives_no_budget_back(tmp_path: Path) -> None:
@@ -118,11 +135,26 @@ def test_a_database_from_a_backup_gives_no_budget_back(tmp_path: Path) -> None:
     newest = tmp_path / "newest"
     shutil.copy(world.path, newest)
     shutil.copy(backup, world.path)
-    with pytest.raises(Misconfigured, match="older than the checkpoint"):
-        start(world)
+    start(world)
+    assert_frozen(world)
     world.store.close()
     shutil.copy(newest, world.path)
     assert start(world).frozen == {}
+    assert world.log.closed is None
+    world.charge()
+
+
+def test_a_database_that_was_lost_is_not_begun_anew(tmp_path: Path, open_store: Open) -> None:
+    world = World(tmp_path)
+    world.log.receipt(world.charge().record)
+    world.store.close()
+    world.open_store = open_store
+    world.path.unlink()
+    start(world)
+    assert world.log.closed
+    assert world.log.bodies(0, 1) == []
+    with pytest.raises(Refusal):
+        world.charge()
 
 
 @pytest.mark.parametrize("note", ["rubbish", "a\nb\nc\n", "baopingkou/test\n1\nAAAA\n\n— x y\n"])
@@ -165,7 +197,7 @@ class RefundingLedger(Ledger):
 
 
 def append_outside(world: World) -> None:
-    world.log = LaterLog(world.store, SIGNER, world.path.with_suffix(".checkpoint"), world.clock)
+    world.log = LaterLog(world.store, SIGNER, Anchors(world.path.with_suffix(".checkpoint")), world.clock)
     world.sit(Ledger(world.log, world.clock))
     world.charge()  # and now the power goes
 

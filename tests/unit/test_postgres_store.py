@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +14,12 @@ pytest.importorskip("psycopg", reason="psycopg is not installed: the extra `post
 
 import psycopg
 
-from gateway.errors import Fault, Misconfigured, NotReady
+from gateway.errors import Fault, Misconfigured, NotReady, Refusal, Unsound
 from gateway.store import NotWritten, Transaction
 from gateway.stores import postgres as adapter
 from gateway.stores.postgres import PostgresStore
+from gateway.stores.sqlite import SqliteStore
+from tests.ledger_world import World
 from tests.postgres_server import Server, needed
 
 pytestmark = needed
@@ -215,3 +219,55 @@ def test_whoever_stops_in_a_transaction_holds_nobody_up_for_long(url: str, monke
     assert names(other) == ["in time"]
     for store in (stopped, other):
         store.close()
+
+
+def fail_over(world: World, copy: Path, server: Server) -> None:
+    """To a server that has only what `copy` has, as an asynchronous standby may."""
+    standby = PostgresStore(server.database())
+    with contextlib.closing(SqliteStore(copy)) as source, source.reading() as view:
+        standby.fill(view)
+    standby.close()
+    assert isinstance(world.store, PostgresStore)
+    world.store._url = standby._url
+    for connection in (world.store._writer, *world.store._readers):
+        connection.close()
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_server_that_took_over_without_what_was_signed_is_noticed_before_anything_is_charged(
+    tmp_path: Path, postgres: Server, url: str, signed: bool
+) -> None:
+    """What was never signed is nowhere to be seen: replication has to be synchronous."""
+    world = World(tmp_path, open_store=lambda: PostgresStore(url))
+    world.charge()
+    world.store.copy_to(tmp_path / "copy")
+    held = len(world.log.bodies(0, 1000))
+    world.charge()
+    if signed:
+        world.log.checkpoint()
+    fail_over(world, tmp_path / "copy", postgres)
+    if not signed:
+        world.charge()
+    else:
+        with pytest.raises(Unsound):
+            world.charge()
+        with pytest.raises(Refusal, match="frozen"):
+            world.charge()
+        assert len(world.log.bodies(0, 1000)) == held
+    world.store.close()
+
+
+def test_what_others_signed_is_looked_at_when_a_server_took_over(tmp_path: Path, postgres: Server, url: str) -> None:
+    """This gateway has signed nothing newer itself; a witness knows more."""
+    witnessed = tmp_path / "witnessed"
+    witnessed.mkdir()
+    world = World(tmp_path / "a", open_store=lambda: PostgresStore(url), witnessed=witnessed)
+    other = World(tmp_path / "b", open_store=lambda: PostgresStore(url))
+    world.store.copy_to(tmp_path / "copy")
+    other.charge()
+    (witnessed / "note").write_text(other.log.checkpoint(), encoding="utf-8")
+    fail_over(world, tmp_path / "copy", postgres)
+    with pytest.raises(Unsound, match="are missing"):
+        world.charge()
+    for each in (world, other):
+        each.store.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,3 +71,29 @@ def test_looking_twice_in_a_moment_writes_once(world: GatewayWorld, monkeypatch:
     for _ in range(3):
         assert world.call("GET", "/readyz").status_code == 200
     assert len(written) == 1
+
+
+def test_a_ledger_that_lacks_signed_records_is_frozen_says_so_and_records_nothing(tmp_path: Path) -> None:
+    """Every question gets the same stable code, also one that would be refused for something else."""
+    with gateway_world(tmp_path / "home") as world:
+        ask(world)
+        backup = tmp_path / "copy"
+        world.gateway.store.copy_to(backup)
+        ask(world)
+        world.outcomes.log.checkpoint()
+        home = world.home
+    shutil.copy(backup, home.ledger_file)
+    with gateway_world(tmp_path, home=home) as world:
+        before = len(world.outcomes.log.bodies(0, 1000))
+        ready = world.call("GET", "/readyz")
+        assert ready.status_code == 503
+        (dataset,) = ready.json()["datasets"]
+        assert dataset["state"] == "frozen"
+        assert dataset["reason"] == "the log is damaged, or lacks records that were signed"
+        for sql in (COUNT, "SELECT name FROM people", "no SQL"):
+            reply = world.call("POST", "/v1/queries", {"sql": sql, "purpose": "research"})
+            assert (reply.status_code, reply.json()["code"]) == (503, "dataset_frozen")
+        assert world.call("POST", "/v1/queries", {"nonsense": 1}).status_code == 422
+        assert world.call("GET", "/v1/budgets").status_code == 200
+        assert world.call("GET", "/v1/datasets/clinic").json()["state"] == "frozen"
+        assert len(world.outcomes.log.bodies(0, 1000)) == before

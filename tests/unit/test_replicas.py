@@ -40,7 +40,7 @@ class SharedDomain(ScriptedDomain):
     def prepare(self, question: Question, *, reserve: bool, **_: object) -> Prepared:
         found = self.shared.stored.get(question.plan_digest)
         price, known = Price(question.epsilon, 0, 1_000_000), None if found is None else "ab" * 32
-        return Prepared(question.plan_digest, price, (), (), (), (), "0" * 64, found, known, None, ())
+        return Prepared(question.plan_digest, price, (), (), (), (), "0" * 64, found, known, None, (), "this run")
 
     def run(self, ticket: Ticket, question: Question, prepared: Prepared) -> Released | None:
         self.shared.runs.append(ticket)

@@ -1,0 +1,1 @@
+"""A served home under mixed work for an hour, and what its processes hold meanwhile."""

@@ -1,0 +1,92 @@
+"""Whether the stored log is whole: every record under its hash, every hash in its place, and what was signed there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.audit import tree
+from gateway.audit.note import Checkpoint
+from gateway.errors import Unsound
+from gateway.store import Reading
+
+PAGE: Final = 1000
+_COLUMNS: Final = ("time", "kind", "actor", "query_id", "dataset", "decision", "code")
+
+
+def size_of(view: Reading) -> int:
+    row = view.one("SELECT max(seq) FROM record")
+    return 0 if row is None or row[0] is None else int(row[0]) + 1
+
+
+def node(view: Reading, level: int, place: int) -> bytes:
+    row = view.one("SELECT hash FROM node WHERE level = ? AND place = ?", (level, place))
+    if row is None:
+        raise Unsound("the log's tree has a hole")
+    return bytes(row[0])
+
+
+def root_of(view: Reading, size: int) -> bytes:
+    return tree.root(size, partial(node, view))
+
+
+def leaf(view: Reading, index: int) -> bytes | None:
+    row = view.one("SELECT hash FROM node WHERE level = 0 AND place = ?", (index,))
+    return None if row is None else bytes(row[0])
+
+
+def records(view: Reading) -> Iterator[dict[str, Any]]:
+    """Every record in order, each checked against its hash and what is looked up by. Raises Unsound."""
+    size, start = size_of(view), 0
+    while start < size:
+        rows = view.all(
+            "SELECT r.seq, n.hash, r.body, r.time, r.kind, r.actor, r.query, r.dataset, r.decision, r.code"
+            " FROM record r JOIN node n ON n.level = 0 AND n.place = r.seq WHERE r.seq >= ? ORDER BY r.seq LIMIT ?",
+            (start, PAGE),
+        )
+        for seq, hashed, content, *columns in rows:
+            if seq != start or tree.leaf_hash(content) != hashed:
+                raise Unsound(f"the log is damaged at record {start}")
+            record = json.loads(content)
+            if [record[name] for name in _COLUMNS] != columns:
+                raise Unsound(f"the log is damaged at record {start}")
+            start += 1
+            yield record
+        if not rows:
+            raise Unsound(f"the log is damaged at record {start}")
+
+
+def check_tree(view: Reading) -> None:
+    """The stored subtrees must be those of the leaves, and no others. Raises Unsound."""
+    size = size_of(view)
+    total = width = size
+    for level in range(1, size.bit_length()):
+        width //= 2
+        total += width
+        for start in range(0, width, PAGE):
+            rows = view.all(
+                "SELECT p.hash, l.hash, r.hash FROM node p"
+                " JOIN node l ON l.level = p.level - 1 AND l.place = 2 * p.place"
+                " JOIN node r ON r.level = p.level - 1 AND r.place = 2 * p.place + 1"
+                " WHERE p.level = ? AND p.place >= ? AND p.place < ?",
+                (level, start, min(start + PAGE, width)),
+            )
+            whole = len(rows) == min(PAGE, width - start)
+            if not whole or any(tree.parent_hash(left, right) != parent for parent, left, right in rows):
+                raise Unsound("the log's tree is damaged")
+    if view.one("SELECT count(*) FROM node") != (total,):
+        raise Unsound("the log's tree is damaged")
+
+
+def check_extends(view: Reading, known: Mapping[Path, Checkpoint]) -> None:
+    """The log must go on from every checkpoint that is kept outside of it. Raises Unsound."""
+    size = size_of(view)
+    for file, checkpoint in known.items():
+        if checkpoint.size > size:
+            lost = f"records {size} to {checkpoint.size - 1} are missing"
+            raise Unsound(f"{lost} that {file.name} was signed over; `bpk restore` puts them back from an export")
+        if root_of(view, checkpoint.size) != checkpoint.root:
+            raise Unsound(f"the log is another one than {file.name} was signed over")
