@@ -10,6 +10,7 @@ from gateway.admission.admit import AdmittedQuery
 from gateway.ask import Ask
 from gateway.budget.cells import cells_of, running, seen
 from gateway.budget.queries import Asked, QueryRow, Stored
+from gateway.errors import Refusal
 from gateway.right import Right
 from gateway.store import Reading
 from gateway.turns import Wish
@@ -72,3 +73,20 @@ def require_cells(view: Reading, admitted: AdmittedQuery, asked: int | None, sto
     if cells is not None and not (stored is not None and seen(view, admitted.operator, stored.release)):
         on_their_way = running(view, admitted.operator, admitted.dataset)
         cells.require_left(admitted.dataset, on_their_way, asked)
+
+
+def require_few_elsewhere(view: Reading, admitted: AdmittedQuery, seat: str | None) -> None:
+    """Raises Refusal(busy) where other gateways run as many questions of the operator on the dataset as may at once.
+
+    Turns are each gateway's own; what runs from other seats than `seat` is in the ledger that they share.
+    """
+    if admitted.mode == "open" or seat is None:
+        return
+    row = view.one(
+        "SELECT count(*) FROM query WHERE state = 'running' AND operator = ? AND dataset = ? AND mode <> 'open'"
+        " AND seat <> ?",
+        (admitted.operator, admitted.dataset, seat),
+    )
+    if row is not None and int(row[0]) >= admitted.policy.release.concurrent_max:
+        hint = "nothing was charged; ask again when that one is answered"
+        raise Refusal("busy", f"another gateway runs a question of yours on `{admitted.dataset}`", hint=hint)

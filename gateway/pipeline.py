@@ -25,7 +25,7 @@ from gateway.budget.ledger import Ledger
 from gateway.budget.queries import Asked, QueryRow, Repeated, Stored, new_query_id
 from gateway.cases import Doors
 from gateway.catalog import Catalog
-from gateway.charging import Charged, asked_for, require_cells, ticket_for, wish_of
+from gateway.charging import Charged, asked_for, require_cells, require_few_elsewhere, ticket_for, wish_of
 from gateway.domain import Domain
 from gateway.errors import NotReady, Refusal
 from gateway.identity.roles import Caller
@@ -273,6 +273,7 @@ class Pipeline:
         with self.store.transaction() as tx:
             require_cells(tx, admitted, prepared.cells)
             row = self.ledger.charge(tx, asked, scopes, prepared.price, texts=texts)
+            require_few_elsewhere(tx, admitted, self.ledger.seat)
             self.running.promise(row.id, turn)  # before others can see the charge
         return Charged(row, ticket, admitted.question, prepared)
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
 
+from gateway import pipeline
 from gateway.ask import Ask, Begun, NotAnswered
+from gateway.charging import require_few_elsewhere
+from gateway.errors import Refusal
 from gateway.pipeline import Pipeline
 from gateway.store import NotWritten
 from gateway.turns import Gone
@@ -117,3 +121,24 @@ def test_a_charge_that_is_not_written_gives_its_place_back(
         assert refused.value.refusal.code == "not_ready"
     monkeypatch.setattr(type(running), "promise", promise)
     assert end_of(world.pipeline.ask(world.asking()))["status"] == "failed"
+
+
+def test_what_another_gateway_runs_counts_as_this_operators_question(
+    world: GatewayWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its seat is made another one's; turns are each gateway's own, and forget it here."""
+    finish, ledger = Held(monkeypatch, "_finish"), world.pipeline.ledger
+    first = world.pipeline.ask(world.asking())
+    own, ledger.seat = ledger.seat, "gw_another"
+    admitted = world.pipeline._admit(world.asking(), pipeline._Trail())
+    with world.gateway.store.reading() as view:
+        with pytest.raises(Refusal, match="another gateway") as refused:
+            require_few_elsewhere(view, admitted, ledger.seat)
+        assert refused.value.code == "busy"
+        require_few_elsewhere(view, admitted, own)
+        require_few_elsewhere(view, replace(admitted, operator="op-b"), ledger.seat)
+    ledger.seat = own
+    finish.go.set()
+    end_of(first)
+    with world.gateway.store.reading() as view:
+        require_few_elsewhere(view, admitted, "gw_another")
