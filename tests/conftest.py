@@ -13,7 +13,7 @@ import pytest
 
 from gateway.store import Store
 from gateway.stores.sqlite import SqliteStore
-from tests import postgres_server
+from tests import figures, postgres_server
 from tests.postgres_server import Server
 
 MEMORY = Path("/dev/shm")
@@ -52,3 +52,10 @@ def memory(tmp_path: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="bpk-test-", dir=MEMORY) as folder:
         yield Path(folder)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was measured, in one table."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, ())]
+    for line in figures.lines(reports):
+        terminalreporter.write_line(line)

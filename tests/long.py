@@ -26,6 +26,11 @@ POISON_TURNS = (0, 2, 3, 4, 5, 6)
 REPLAY_SEEDS = range(1, 5)
 REPLAY_PAIRS = 25_000
 EPSILON_PARTS = 8
+KILL_SEEDS = range(1, 11)
+KILLS = 10_000
+RACE_PARTS = range(1, 101)
+RACES = 50_000
+"""In each of two stores."""
 EPSILON_SAMPLES = 100_000
 
 
@@ -56,10 +61,20 @@ def slices() -> list[Slice]:
     for seed in REFERENCE_SEEDS:
         settings = (("BPK_SEED", str(seed)), ("BPK_INTEGERS", str(REFERENCE_INTEGERS)))
         found.append(Slice(f"reference_{seed}", "tests/property/test_engine_agrees_with_reference.py", settings))
+    found += _of_the_ledger()
     for part in range(1, EPSILON_PARTS + 1):
         settings = (("BPK_PART", f"{part}/{EPSILON_PARTS}"), ("BPK_SAMPLES", str(EPSILON_SAMPLES)))
         found.append(Slice(f"epsilon_{part}", "tests/statistical/test_empirical_epsilon.py", settings))
     return found
+
+
+def _of_the_ledger() -> list[Slice]:
+    """100,000 kills, and 10,000,000 charges at the edge of a cap."""
+    race = "tests/attack/test_ledger_race.py"
+    kills = (("BPK_KILLS", str(KILLS)), ("BPK_RACES", "8"))
+    races = (("BPK_KILLS", "10"), ("BPK_RACES", str(RACES)))
+    found = [Slice(f"kills_{seed}", race, (("BPK_SEED", str(seed)), *kills)) for seed in KILL_SEEDS]
+    return found + [Slice(f"races_{part}", race, races) for part in RACE_PARTS]
 
 
 def run(number: int, part: Slice) -> bool:

@@ -13,6 +13,7 @@ from gateway.audit.verify import verify
 from gateway.backup import import_records
 from gateway.budget.recovery import recover
 from gateway.errors import Refusal
+from tests.figures import Record, told
 from tests.ledger_world import World, price
 
 SNAPSHOTS = 100
@@ -69,7 +70,9 @@ def grants(world: World) -> bool:
     return True
 
 
-def test_every_old_copy_freezes_until_the_missing_records_are_imported(life: Life, tmp_path: Path) -> None:
+def test_every_old_copy_freezes_until_the_missing_records_are_imported(
+    life: Life, tmp_path: Path, record_property: Record
+) -> None:
     freezes = 0
     for number, copy in enumerate(life.copies):
         world = put_back(tmp_path / str(number), copy, life.witnessed)
@@ -86,6 +89,7 @@ def test_every_old_copy_freezes_until_the_missing_records_are_imported(life: Lif
             assert report.ok, report.text()
         world.store.close()
     assert freezes == SNAPSHOTS
+    told(record_property, "old snapshots restored", SNAPSHOTS, {"not frozen": SNAPSHOTS - freezes}, 7)
 
 
 def test_without_a_checkpoint_that_others_keep_an_old_copy_gives_budget_back(life: Life, tmp_path: Path) -> None:
