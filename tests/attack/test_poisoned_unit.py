@@ -34,9 +34,10 @@ from sandbox.relational import expressions
 from sandbox.relational.lower import functions
 from tests.alike.asked import Question, exact, functions_of, noisy
 from tests.alike.compared import compared
-from tests.alike.forms import FORMS, Form, forms
+from tests.alike.forms import FORMS, Form, forms, turns
 from tests.alike.poison import Twins, twins
 from tests.alike.structures import structures
+from tests.long import POISON_TURNS
 
 LONG = bool(os.environ.get("BPK_LONG"))
 TURN = int(os.environ.get("BPK_TURN", "1"))
@@ -109,6 +110,10 @@ def test_every_function_has_forms_that_are_read_as_it() -> None:
         if not any(name in functions_of(form.text) for form in driven(-1) if form.template in found)
     ]
     assert not unread
+
+
+def test_the_long_run_takes_every_turn() -> None:
+    assert sorted((1, *POISON_TURNS)) == list(range(turns()))
 
 
 def test_every_part_of_the_grammar_is_driven() -> None:

@@ -1,1 +1,0 @@
-"""What auditors ask of the log beyond its records: reports, probing, evidence for one answer."""
