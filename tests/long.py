@@ -28,6 +28,7 @@ REPLAY_PAIRS = 25_000
 EPSILON_PARTS = 8
 KILL_SEEDS = range(1, 11)
 KILLS = 10_000
+STEPS = 10_000_000
 RACE_PARTS = range(1, 101)
 RACES = 50_000
 """In each of two stores."""
@@ -69,12 +70,15 @@ def slices() -> list[Slice]:
 
 
 def _of_the_ledger() -> list[Slice]:
-    """100,000 kills, and 10,000,000 charges at the edge of a cap."""
+    """100,000 kills, 10,000,000 charges at the edge of a cap, 100,000,000 simulated steps."""
     race = "tests/attack/test_ledger_race.py"
     kills = (("BPK_KILLS", str(KILLS)), ("BPK_RACES", "8"))
     races = (("BPK_KILLS", "10"), ("BPK_RACES", str(RACES)))
     found = [Slice(f"kills_{seed}", race, (("BPK_SEED", str(seed)), *kills)) for seed in KILL_SEEDS]
-    return found + [Slice(f"races_{part}", race, races) for part in RACE_PARTS]
+    found += [Slice(f"races_{part}", race, races) for part in RACE_PARTS]
+    simulated = "tests/attack/test_ledger_simulated.py"
+    steps = (("BPK_STEPS", str(STEPS)),)
+    return found + [Slice(f"simulated_{seed}", simulated, (("BPK_SEED", str(seed)), *steps)) for seed in KILL_SEEDS]
 
 
 def run(number: int, part: Slice) -> bool:
