@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from gateway.home import Home
     from gateway.line import Place, Remote
 
+if TYPE_CHECKING:
+    from gateway.home import Home
+
 
 def add(app: typer.Typer) -> None:
     app.command()(doctor)
@@ -114,7 +117,24 @@ def _home_checks(root: Path, domain: dict[str, Any]) -> list[dict[str, Any]]:
             found.append(tried("data domain", lambda: _reached(home, place)))
     found.append(tried("policies", lambda: f"{len(Catalog.load(home.policies).policies)} datasets"))
     found.append(tried("token keys", lambda: f"{len(load_keys(settings.tokens.keys, home.path))} accepted"))
+    if settings.tokens.jwks is not None:
+        found.append(tried("issuer", lambda: _issuers_keys(home)))
     found.append(
         tried("private keys", lambda: f"{len([read_private_key(home.path(key)) for key in private])} readable")
     )
     return found
+
+
+def _issuers_keys(home: Home) -> str:
+    """Fetched now. Raises Misconfigured, NotReady."""
+    from gateway.app import open_issuer
+    from gateway.errors import NotReady
+
+    issuer = open_issuer(home)
+    if issuer is None:
+        return "publishes no keys"
+    issuer.refresh()
+    seen = issuer.look()
+    if seen.state != "ready":
+        raise NotReady(f"{home.settings.tokens.issuer}: {seen.reason}")
+    return f"{seen.keys} keys published"

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gateway.cli.doctor import _home_checks
 from gateway.home import Home, open_home
 from tests.gateway_world import GatewayWorld, gateway_world
 from tests.served_home import make_home
@@ -92,6 +93,26 @@ def test_a_siege_of_unknown_keys_fetches_once_and_keeps_nobody_out(world: Gatewa
     assert len(stub.asked) - before <= 2
 
 
+def fetches(world: GatewayWorld, stub: StubIssuer, tokens: int) -> int:
+    """By so many tokens of an unknown key, one after the other."""
+    stub.keys["gone"] = stub.keys["one"]
+    before = stub.asked.count("/keys")
+    for each in range(tokens):
+        assert status(world, stub.token("gone", jti=str(each))) == 401
+    return stub.asked.count("/keys") - before
+
+
+def test_unknown_keys_one_after_the_other_fetch_once(world: GatewayWorld, stub: StubIssuer) -> None:
+    assert fetches(world, stub, 10) <= 1
+
+
+def test_planted_without_a_pause_every_unknown_key_fetches(
+    world: GatewayWorld, stub: StubIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.identity.issuer.ASK_S", 0.0)
+    assert fetches(world, stub, 10) >= 5
+
+
 def test_while_the_issuer_is_gone_its_keys_serve_and_readyz_says_so(world: GatewayWorld, stub: StubIssuer) -> None:
     stub.replies["/keys"] = (503, {}, b"")
     assert world.service.issuer is not None
@@ -116,3 +137,16 @@ def test_an_issuer_that_never_answered_lets_nobody_in_and_the_gateway_is_not_rea
         assert (reply.status_code, reply.json()["code"]) == (503, "not_ready")
         told = world.call("GET", "/readyz", Authorization="")
         assert (told.status_code, told.json()["issuer"]["state"]) == (503, "none")
+
+
+def test_doctor_says_whether_the_issuers_keys_can_be_had(tmp_path: Path, stub: StubIssuer) -> None:
+    home = home_of(tmp_path / "home", stub)
+
+    def said() -> dict[str, object]:
+        checks = _home_checks(home.root, {"ok": True, "detail": "ready"})
+        return next(each for each in checks if each["name"] == "issuer")
+
+    assert said() == {"name": "issuer", "ok": True, "detail": "1 keys published"}
+    stub.replies["/keys"] = (503, {}, b"")
+    assert said()["ok"] is False
+    assert "503" in str(said()["detail"])

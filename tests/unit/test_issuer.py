@@ -149,6 +149,14 @@ def test_an_id_that_two_keys_share_is_nobodys() -> None:
     assert set(key_set(document(*twice, published("other", private_key("EdDSA"))), SAFE).keys) == {"other"}
 
 
+def test_planted_where_the_last_of_two_keys_wins_an_id_is_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may add a key to the issuer's set would sign in the name of another's."""
+    monkeypatch.setattr("gateway.identity.jwk.Counter", lambda ids: dict.fromkeys(ids, 1))
+    theirs = published("k", private_key("EdDSA"))
+    found = key_set(document(published("k", private_key("EdDSA")), theirs), SAFE)
+    assert found.keys["k"].key == public_key(theirs, "EdDSA")
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"[]", b"null", b"{}", b'{"keys": {}}', b'{"keys": null}', b"\xff", b'{"keys": [], "keys": []}', b"[" * 9999,
