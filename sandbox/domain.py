@@ -78,6 +78,8 @@ class Domain:
     """The second memory of what was spent, which should not lie where backups of the state are restored."""
     worker: WorkerLimits
     remote: Remote | None = None
+    ingest_wall_s: int = 21_600
+    """How long the files of one dataset may take to be read."""
     ticket_key_next: Path | None = None
     """Also believed, while the gateway's key is being changed."""
 
@@ -101,6 +103,7 @@ class Domain:
             ticket_key_next=None if (more := document.gateway.ticket_key_next) is None else home / more,
             tally=home / document.store.tally,
             worker=WorkerLimits(**document.worker.model_dump()),
+            ingest_wall_s=document.ingest.wall_s,
             remote=_remote(home, document.gateway.tls),
         )
 
@@ -164,12 +167,17 @@ class _Worker(_Part):
     max: int = Field(default=4, ge=1, le=256)
 
 
+class _Ingest(_Part):
+    wall_s: int = Field(default=21_600, ge=1, le=604_800)
+
+
 class _Document(_Part):
     datasets: dict[_Name, _Dataset] = {}
     isolation: _Isolation = _Isolation()
     gateway: _Gateway = _Gateway()
     store: _Store = _Store()
     worker: _Worker = _Worker()
+    ingest: _Ingest = _Ingest()
 
 
 def _parse(file: Path) -> _Document:

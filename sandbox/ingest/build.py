@@ -61,6 +61,7 @@ def _connect(job: Job, folder: Path) -> duckdb.DuckDBPyConnection:
         "async_threads": "1",
         "memory_limit": f"{job.memory_mb}MB",
         "temp_directory": str(folder / SPILL),
+        "max_temp_directory_size": f"{job.file_bytes}B",
         "autoload_known_extensions": False,
         "autoinstall_known_extensions": False,
         "allow_community_extensions": False,

@@ -16,9 +16,7 @@ from sandbox.ingest.refused import IngestRefused
 from sandbox.lockdown import Confinement, IsolationMissing, confine
 
 JOB_BYTES_MAX = 16 << 20
-CPU_S = 24 * 3600
 OPEN_FILES = 1024
-FILE_BYTES = 1 << 42
 HEADROOM_BYTES = 1 << 30
 """Of memory, over what the engine is told: thread stacks, CSV buffers, the interpreter."""
 
@@ -51,8 +49,8 @@ def _confinement(job: Job) -> Confinement:
         read=tuple(sorted(files)),
         write=(folder,),
         memory_bytes=(job.memory_mb << 20) + HEADROOM_BYTES,
-        file_bytes=FILE_BYTES,
-        cpu_s=CPU_S,
+        file_bytes=job.file_bytes,
+        cpu_s=(job.threads + 2) * job.wall_s,
         open_files=OPEN_FILES,
         allow_degraded=frozenset(job.allow_degraded),
         renames=True,

@@ -8,8 +8,10 @@ from __future__ import annotations
 import errno
 import re
 import secrets
+import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +31,8 @@ from sandbox.seed import tag_key
 CHILD_REPLY_BYTES_MAX = 64 << 20
 BUILD_MEMORY_MB_MIN = 2048
 """Sorting wants more than answering does; a build runs alone."""
+FREE_PART = 4
+"""Of the disk's room, what one of three may take: what was read, what comes of it, what spills."""
 
 
 def ensure(domain: Domain, policies: Mapping[str, Policy], dataset: str) -> Snapshot:
@@ -93,6 +97,8 @@ def _job(domain: Domain, policy: Policy, files: tuple[SourceFile, ...], build: P
         memory_mb=max(domain.worker.memory_mb, BUILD_MEMORY_MB_MIN),
         allow_degraded=tuple(sorted(domain.allow_degraded)),
         tag_key=tag_key(domain.state, policy.dataset) if policy.unit and "aggregate" in policy.release.modes else "",
+        file_bytes=max(1 << 20, shutil.disk_usage(build).free // FREE_PART),
+        wall_s=domain.ingest_wall_s,
     )
 
 
@@ -108,9 +114,18 @@ def _run_child(job: Job) -> Built:
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={}, cwd=job.build
     ) as child:
+        late = threading.Timer(job.wall_s, child.kill)
+        late.start()
         try:
             return _reply(child, job)
+        except IngestRefused:
+            if not late.is_alive():
+                raise IngestRefused(
+                    f"reading the data files took longer than {job.wall_s} s (`[ingest] wall_s` in domain.toml)"
+                ) from None
+            raise
         finally:
+            late.cancel()
             child.kill()
 
 

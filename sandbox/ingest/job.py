@@ -73,6 +73,9 @@ class Job:
     allow_degraded: tuple[str, ...]
     tag_key: str = ""
     """Hex key of the tags of units; empty where no tags are made."""
+    file_bytes: int = 1 << 42
+    """The most that one file of the build may grow to."""
+    wall_s: int = 21_600
 
     @property
     def unit_type(self) -> str:
