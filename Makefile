@@ -9,7 +9,7 @@ ARGS ?=
 SECONDS ?= 3600
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-long test-timing walls fuzz bench bench-accuracy bench-exact bench-audit bench-peers bench-saturation soak lint format clean
+.PHONY: help demo serve test test-long test-timing walls fuzz bench bench-accuracy bench-exact bench-audit bench-peers bench-saturation load soak lint format clean
 
 help: ## print this list
 	@echo "make demo           a gateway with real data: questions asked, answered, one refused, the log verified"
@@ -25,6 +25,7 @@ help: ## print this list
 	@echo "make bench-audit    measure: a log of 1,000,000 records verified offline, and 10,000 mutated exports caught"
 	@echo "make bench-peers    measure: the same questions put to other libraries, each in an environment of its own"
 	@echo "make bench-saturation  measure: questions a second when everybody asks at once, of one operator and of several"
+	@echo "make load           20 new questions and 200 stored answers a second, with the time of a charge (ARGS=--seconds=60)"
 	@echo "make soak           an hour of mixed work; fails where memory, descriptors or files pile up (SECONDS=600: ten minutes)"
 	@echo "make lint           ruff, mypy and the import rules alone"
 	@echo "make format         let ruff lay the code out"
@@ -68,6 +69,9 @@ bench-exact: $(VENV)/.ready-bench
 
 bench-saturation: $(VENV)/.ready-bench
 	@$(BIN)/python -m bench.saturation $(ARGS)
+
+load: $(VENV)/.ready-bench
+	@$(BIN)/python -m bench.rates $(ARGS)
 
 soak: $(VENV)/.ready-bench
 	@$(BIN)/python -m bench.soak --seconds $(SECONDS)

@@ -33,14 +33,14 @@ class Client:
     """Not thread-safe: one for each thread."""
 
     def __init__(self, url: str, token: str) -> None:
-        self._url = url
+        self.url = url
         self._token = token
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         parts = urlsplit(url)
         self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_S)
 
     def another(self, token: str | None = None) -> Client:
-        return Client(self._url, token or self._token)
+        return Client(self.url, token or self._token)
 
     def ask(self, sql: str, purpose: str, epsilon: str | None = None, **more: Any) -> Reply:
         body = {"sql": sql, "purpose": purpose, **more} | ({} if epsilon is None else {"epsilon": epsilon})

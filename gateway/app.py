@@ -138,7 +138,8 @@ def build(home: Home, domain: Domain) -> Gateway:
     running = Running(limits.running_max)
     outcomes = Outcomes(catalog, domain, store, ledger, log, running, today)
     sql_limits = SqlLimits(bytes_max=limits.sql_bytes_max)
-    pipeline = Pipeline(catalog, domain, store, ledger, doors, turns, running, outcomes, sql_limits, today)
+    steps = (catalog, domain, store, ledger, doors, turns, running, outcomes, sql_limits)
+    pipeline = Pipeline(*steps, today, metrics.charged)
     opening = Opening(domain, doors, catalog.cases, Attempt(catalog.policies, domain))
 
     def stop() -> None:

@@ -7,6 +7,7 @@ charge: from there on every end costs, and looks the same unless it is an answer
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -69,6 +70,8 @@ class Pipeline:
     sql_limits: SqlLimits
     today: Callable[[], date]
     """UTC."""
+    charged: Callable[[float], None] = lambda _: None
+    """Told how many seconds a charge took."""
 
     def ask(self, ask: Ask, gone: Gone | None = None) -> Begun:
         """Raises NotAnswered; then nothing was read and nothing spent. A question that waits for its turn is given up
@@ -270,11 +273,13 @@ class Pipeline:
         """From here on every end costs."""
         scopes = scopes_for(admitted.policy, asked.operator, admitted.licence, admitted.mode)
         ticket = ticket_for(asked, prepared)
+        begin = time.perf_counter()
         with self.store.transaction() as tx:
             require_cells(tx, admitted, prepared.cells)
             row = self.ledger.charge(tx, asked, scopes, prepared.price, texts=texts)
             require_few_elsewhere(tx, admitted, self.ledger.seat)
             self.running.promise(row.id, turn)  # before others can see the charge
+        self.charged(time.perf_counter() - begin)
         return Charged(row, ticket, admitted.question, prepared)
 
     def _start(self, charged: Charged) -> Begun:

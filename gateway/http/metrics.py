@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Final
 
 _HELP: Final = {
@@ -12,6 +14,9 @@ _HELP: Final = {
     "bpk_queries_total": "Questions by verdict.",
     "bpk_callers_refused_total": "Requests whose token was not accepted, by code.",
 }
+_CHARGES: Final = "bpk_charge_seconds"
+_EDGES: Final = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 1.0, 5.0)
+"""Of buckets, in seconds."""
 _GAUGES: Final = {
     "bpk_questions_waiting": "Questions that wait for their turn, by mode.",
     "bpk_questions_running": "Questions that hold a place, by mode.",
@@ -26,6 +31,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, tuple[tuple[str, str], ...]]] = Counter()
+        self._charges = [0] * (len(_EDGES) + 1)
+        self._charged_s = 0.0
         self._lock = threading.Lock()
 
     def request(self, route: str, method: str, status: int) -> None:
@@ -36,6 +43,12 @@ class Metrics:
 
     def refused_caller(self, code: str) -> None:
         self._add("bpk_callers_refused_total", code=code)
+
+    def charged(self, seconds: float) -> None:
+        """One charge was made durable, together with its record. It knows question and price, and no row."""
+        with self._lock:
+            self._charges[bisect_left(_EDGES, seconds)] += 1
+            self._charged_s += seconds
 
     def text(self, gauges: Mapping[str, float] | None = None) -> str:
         """`gauges`: what is measured now, by name, with labels where it has some; one name after the other."""
@@ -48,6 +61,7 @@ class Metrics:
                 if counted == name:
                     inside = ",".join(f'{label}="{value.translate(_ESCAPES)}"' for label, value in labels)
                     lines.append(f"{name}{{{inside}}} {count}")
+        lines += self._histogram()
         named = ""
         for gauge, value in (gauges or {}).items():
             name = gauge.partition("{")[0]
@@ -56,6 +70,17 @@ class Metrics:
             named = name
             lines.append(f"{gauge} {value:g}")
         return "\n".join(lines) + "\n"
+
+    def _histogram(self) -> list[str]:
+        with self._lock:
+            charges, seconds = list(accumulate(self._charges)), self._charged_s
+        return [
+            f"# HELP {_CHARGES} How long a charge and its record took to be durable.",
+            f"# TYPE {_CHARGES} histogram",
+            *(f'{_CHARGES}_bucket{{le="{edge}"}} {n}' for edge, n in zip((*_EDGES, "+Inf"), charges, strict=True)),
+            f"{_CHARGES}_sum {seconds:.6f}",
+            f"{_CHARGES}_count {charges[-1]}",
+        ]
 
     def _add(self, name: str, **labels: str) -> None:
         with self._lock:

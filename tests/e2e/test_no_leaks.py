@@ -182,7 +182,7 @@ def test_planted_one_careless_line_is_found(day: Day, kind: int) -> None:
 def test_the_counters_hold_nothing_but_counts_of_routes_and_verdicts(day: Day) -> None:
     text = day.served.client.get("/metrics").text
     labels = set(re.findall(r'(\w+)="([^"]*)"', text))
-    assert {name for name, _ in labels} <= {"route", "method", "status", "verdict", "le"}
+    assert {name for name, _ in labels} <= {"route", "method", "status", "verdict", "code", "mode", "le"}
     assert not found(text, (*SECRETS, "clinic", "people", "op-a"))
 
 

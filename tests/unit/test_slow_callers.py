@@ -42,7 +42,12 @@ class Quiet(Server):
 def running(app: Any = answer, connections_max: int = 8, notice_s: float = 0) -> Iterator[tuple[Quiet, int, list[str]]]:
     told: list[str] = []
     served = Quiet(
-        app, drain_s=5, notice_s=notice_s, connections_max=connections_max, leaving=lambda: told.append("leaving")
+        app,
+        drain_s=5,
+        notice_s=notice_s,
+        connections_max=connections_max,
+        leaving=lambda: told.append("leaving"),
+        ending=lambda: told.append("ending"),
     )
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
         thread = threading.Thread(target=served.run, kwargs={"sockets": [listener]})
