@@ -124,6 +124,8 @@ def build(home: Home, domain: Domain) -> Gateway:
     tokens, issuer = home.settings.tokens, open_issuer(home)
     verifier = Verifier(tokens, KeyRing(load_keys(tokens.keys, home.path), issuer))
     store, log = open_log(home, lambda: domain.degraded)
+    witnesses, retention = _witnessing(home, store, log), Retention(log, store, home.settings.audit.retention_days)
+    witnesses.fetch(home.anchors[1])
     ledger = Ledger(log)
     recovered = recover(store, ledger, log)
     if log.closed is not None:
@@ -180,9 +182,9 @@ def build(home: Home, domain: Domain) -> Gateway:
         keeper.start()
     if issuer is not None:
         issuer.start()
-    witnesses, retention = _witnessing(home, store, log), Retention(log, store, home.settings.audit.retention_days)
-    witnesses.start()
-    retention.start()
+    if log.closed is None:
+        witnesses.start()
+        retention.start()
     app = create(service)
     return Gateway(app, readiness, turns, running, store, domain, opening, keeper, issuer, witnesses, retention)
 

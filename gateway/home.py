@@ -44,8 +44,11 @@ class Home:
     @property
     def anchors(self) -> tuple[Path, Path | None]:
         """The last checkpoint that this gateway has signed, outside the database, and where witnessed ones lie."""
-        witnessed = self.settings.audit.witnessed
-        return self.ledger_file.with_suffix(".checkpoint"), None if witnessed is None else self.path(witnessed)
+        audit = self.settings.audit
+        own = self.ledger_file.with_suffix(".checkpoint")
+        if audit.witnessed is not None:
+            return own, self.path(audit.witnessed)
+        return own, self.ledger_file.with_name("witnessed") if audit.witnesses else None
 
     @property
     def address_file(self) -> Path:

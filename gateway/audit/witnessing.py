@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 import httpx
@@ -89,6 +90,21 @@ class Witnessing:
                 with self._store.transaction() as tx:
                     cosigned.keep(tx, note + "".join(lines), datetime.now(UTC).date().isoformat())
         return sum(1 for remote in self._remotes if self._seen.get(remote.vkey) == size)
+
+    def fetch(self, folder: Path | None) -> None:
+        """Puts what each witness saw last into `folder`, where the log is held against it. One that does not answer is
+        told of and waited for by nobody: what it said the last time is there still."""
+        if folder is None or (folder.exists() and not folder.is_dir()):
+            return
+        for remote in self._remotes:
+            try:
+                note = self.newest(remote)
+                if note is not None:
+                    _put(folder / f"{hashlib.sha256(remote.vkey.encode()).hexdigest()[:16]}.checkpoint", note)
+            except NoCosignature as error:
+                self._tell(remote, error)
+            except OSError as error:
+                raise Misconfigured(f"{folder}: cannot be written ({error.strerror})") from error
 
     def newest(self, remote: Remote) -> str | None:
         """The newest checkpoint of this log that the witness says it cosigned; None where it never did.
@@ -172,6 +188,16 @@ class Witnessing:
                 return httpx.Response(reply.status_code, content=content)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise NoCosignature("does not answer") from error
+
+
+def _put(file: Path, note: str) -> None:
+    """Never an older one in the place of a newer: a witness that was put back itself would help a rollback."""
+    if file.exists() and size_of(file.read_text(encoding="utf-8")) > size_of(note):
+        return
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    beside = file.with_name(f".{file.name}")
+    beside.write_text(note, encoding="utf-8")
+    beside.replace(file)
 
 
 def _require_witness(remote: Remote) -> None:

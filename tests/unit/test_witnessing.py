@@ -20,7 +20,7 @@ from gateway.audit.older import Witnesses
 from gateway.audit.verify import verify, verify_receipt
 from gateway.audit.witnessing import NoCosignature, Remote, Witnessing
 from gateway.errors import Misconfigured
-from gateway.home import open_home, read_private_key
+from gateway.home import Home, open_home, read_private_key
 from tests.gateway_world import ScriptedDomain
 from tests.ledger_world import SIGNER, World, a_busy_world
 from tests.second_verifier import sound
@@ -215,7 +215,15 @@ def test_the_thread_sends_by_itself(world: World, remotes: list[Remote]) -> None
         witnessing.stop()
 
 
-def test_a_gateway_sends_to_the_witness_that_its_settings_name(tmp_path: Path) -> None:
+def put_back(home: Home) -> None:
+    """The whole state from a copy, with the checkpoint beside the database: nothing on the machine tells."""
+    shutil.rmtree(home.ledger_file.parent)
+    shutil.copytree(home.ledger_file.parent.with_name("copy"), home.ledger_file.parent)
+
+
+def test_a_gateway_sends_to_its_witness_and_hears_from_it_that_its_state_was_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = make_home(tmp_path / "home")
     file = home.root / "gateway.toml"
     vkey = Signer(home.settings.audit.origin, read_private_key(home.root / "keys" / "log.key")).vkey
@@ -224,10 +232,29 @@ def test_a_gateway_sends_to_the_witness_that_its_settings_name(tmp_path: Path) -
         named = f'\n[[audit.witnesses]]\nurl = "{remote.url}"\nkey = "{remote.vkey}"\n'
         file.write_text(text + named, encoding="utf-8")
         home = open_home(home.root)
+        assert closed(home) is None
+        shutil.copytree(home.ledger_file.parent, home.ledger_file.parent.with_name("copy"))
         with contextlib.closing(build(home, ScriptedDomain(home))) as gateway:
-            for _ in range(200):
-                note = gateway.app.state.service.log.cosigned()
+            service = gateway.app.state.service
+            with service.store.transaction() as tx:
+                service.log.note_read(tx, "auditor", "records")
+            for _ in range(400):
+                note = service.log.cosigned()
                 if note is not None and cosigned_by(parse_checkpoint(note), remote.vkey):
-                    return
+                    break
                 gateway.witnesses._stopped.wait(0.05)
-    raise AssertionError("never sent")
+            else:
+                raise AssertionError("never sent")
+        assert closed(home) is None
+        put_back(home)
+        assert closed(home) is not None, "the witness knows what the copy lacks"
+        put_back(home)
+        monkeypatch.setattr(Witnessing, "fetch", lambda *_: None)
+        assert closed(home) is None, "planted: who does not ask the witness does not notice"
+
+
+def closed(home: Home) -> str | None:
+    """Why a gateway that starts now answers nothing."""
+    with contextlib.closing(build(home, ScriptedDomain(home))) as gateway:
+        why: str | None = gateway.app.state.service.log.closed
+        return why
