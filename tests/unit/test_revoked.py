@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -20,7 +20,6 @@ from gateway.http import entry
 from gateway.identity.jws import members, read
 from gateway.identity.revoked import FOR_GOOD, Revocation, every, find, restore, revoke
 from gateway.store import Store
-from gateway.stores.sqlite import SqliteStore
 from tests.gateway_world import COUNT, GatewayWorld, gateway_world
 
 
@@ -28,13 +27,6 @@ from tests.gateway_world import COUNT, GatewayWorld, gateway_world
 def world(tmp_path: Path) -> Iterator[GatewayWorld]:
     with gateway_world(tmp_path / "home") as found:
         yield found
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    found = SqliteStore(tmp_path / "ledger.sqlite")
-    yield found
-    found.close()
 
 
 def run(*arguments: str, home: Home, status: int = 0) -> Any:
@@ -186,7 +178,8 @@ def test_a_key_is_made_and_a_token_bound_to_it(world: GatewayWorld, tmp_path: Pa
     assert code(world, bound) == "proof_invalid"
 
 
-def test_longer_wins_and_only_restore_shortens(store: Store) -> None:
+def test_longer_wins_and_only_restore_shortens(open_store: Callable[[], Store]) -> None:
+    store = open_store()
     with store.transaction() as tx:
         for until in (10, FOR_GOOD, 20):
             revoke(tx, Revocation("subject", "a", until))
