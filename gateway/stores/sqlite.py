@@ -91,6 +91,7 @@ class SqliteStore(Pooled[sqlite3.Connection]):
         return True
 
     def _migrate(self) -> None:
+        self._keep_older()
         with self.transaction() as tx:
             version = _number(tx.one("PRAGMA user_version"))
             application = _number(tx.one("PRAGMA application_id"))
@@ -106,6 +107,17 @@ class SqliteStore(Pooled[sqlite3.Connection]):
             if version < len(SCHEMAS):
                 tx.write(f"PRAGMA application_id = {APPLICATION_ID}")
                 tx.write(f"PRAGMA user_version = {len(SCHEMAS)}")
+
+    def _keep_older(self) -> None:
+        """A copy of a file of an older schema, beside it, before it is brought to this one: the way back."""
+        with self.reading() as view:
+            version = _number(view.one("PRAGMA user_version"))
+            ours = _number(view.one("PRAGMA application_id")) == APPLICATION_ID
+        kept = self.path.with_name(f"{self.path.name}.schema-{version}")
+        if ours and 0 < version < len(SCHEMAS) and not kept.exists():
+            part = kept.with_name(f"{kept.name}.{os.getpid()}")  # else a copy that was cut off would count as one
+            self.copy_to(part)
+            part.replace(kept)
 
     def _begin(self) -> Execute:
         self._check_file()
