@@ -73,7 +73,7 @@ def consistency(old: int, new: int, node: Node) -> list[bytes]:
 
 def inclusion_holds(index: int, size: int, leaf: bytes, path: Sequence[bytes], expected: bytes) -> bool:
     """RFC 9162 section 2.1.3.2."""
-    if not 0 <= index < size:
+    if not 0 <= index < size or not len(leaf) == len(expected) == 32:
         return False
     first, last, value = index, size - 1, leaf
     for sibling in path:
