@@ -5,7 +5,6 @@ The other side is trusted with data, not with our process: replies are bounded i
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Final, TypeVar
 
@@ -131,8 +130,8 @@ class Domain:
         if status != 200:
             raise Unreachable(f"the data domain answered {route} with HTTP {status}")
         try:
-            return json.loads(body)
-        except (ValueError, RecursionError) as error:
+            return codec.parse(body)
+        except codec.CodecError as error:
             raise Unreachable(f"the data domain's reply to {route} is not JSON") from error
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
 from datetime import date, datetime
@@ -18,6 +19,10 @@ from functools import cache
 from typing import Any
 
 DEPTH_MAX = 400
+DIGITS_MAX = 60
+"""Of an integer."""
+TEXT_MAX = 1_000
+"""Of a decimal's text; and its exponent, either way."""
 
 
 class CodecError(ValueError):
@@ -61,16 +66,40 @@ T = typing.TypeVar("T")
 
 def loads(data: bytes, expected: type[T]) -> T:
     """The record of type `expected` in `data`. Raises CodecError."""
+    return decode(parse(data), expected)
+
+
+def parse(data: bytes) -> object:
+    """Plain JSON data: UTF-8, no name twice, no number without end. Raises CodecError."""
     try:
-        plain = json.loads(data)
+        return json.loads(data.decode(), object_pairs_hook=_names_once, parse_int=_integer, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise CodecError("not JSON") from error
-    return decode(plain, expected)
+
+
+def _names_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice")
+    return found
+
+
+def _integer(text: str) -> int:
+    if len(text) > DIGITS_MAX:
+        raise ValueError("too many digits")
+    return int(text)
+
+
+def _no_constant(text: str) -> object:
+    raise ValueError(text)
 
 
 def decode(plain: object, expected: type[T]) -> T:
     """`plain` as `expected`, every field checked against its declared type. Raises CodecError."""
-    return typing.cast("T", _decode(plain, expected, expected.__name__, 0))
+    try:
+        return typing.cast("T", _decode(plain, expected, expected.__name__, 0))
+    except RecursionError as error:
+        raise CodecError(f"{expected.__name__}: nested too deeply") from error
 
 
 def _decode(plain: object, expected: Any, place: str, depth: int) -> object:
@@ -101,7 +130,7 @@ def _decode_union(plain: object, options: tuple[Any, ...], place: str, depth: in
     for option in options:
         if option in (bool, int, str):
             if type(plain) is option:
-                return plain
+                return _decode_atom(plain, option, place)
         elif option is not type(None) and not dataclasses.is_dataclass(option) and option not in _ATOM_TAGS:
             return _decode(plain, option, place, depth)
     raise CodecError(f"{place}: a value of another type")
@@ -138,7 +167,11 @@ _ATOM_TAGS: dict[Any, str] = {Decimal: "decimal", date: "date", datetime: "datet
 
 
 def _decode_atom(plain: object, expected: Any, place: str) -> object:
-    if expected in (bool, int, str) and type(plain) is expected:
+    if expected is str and type(plain) is str:
+        if not plain.isascii() and not _encodable(plain):
+            raise CodecError(f"{place}: half of a character")
+        return plain
+    if expected in (bool, int) and type(plain) is expected:
         return plain
     if expected is type(None) and plain is None:
         return None
@@ -153,12 +186,30 @@ def _decode_atom(plain: object, expected: Any, place: str) -> object:
     raise CodecError(f"{place}: not a {getattr(expected, '__name__', expected)}")
 
 
+def _encodable(text: str) -> bool:
+    """Half a pair of surrogates, which JSON can write, is no text: it could not be written again."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _atom(text: str, expected: Any) -> object:
+    """Raises ValueError, ArithmeticError."""
+    if len(text) > TEXT_MAX:
+        raise ValueError("too long")
     if expected is Decimal:
         number = Decimal(text)
-        if not number.is_finite():
-            raise ValueError("not finite")
+        if not number.is_finite() or abs(number.adjusted()) > TEXT_MAX:
+            raise ValueError("not finite, or far out")
         return number
     if expected is float:
-        return float.fromhex(text)
-    return expected.fromisoformat(text)
+        found = float.fromhex(text)
+        if not math.isfinite(found):
+            raise ValueError("not finite")
+        return found
+    moment = expected.fromisoformat(text)
+    if isinstance(moment, datetime) and moment.tzinfo is not None:
+        raise ValueError("with a zone")  # it could not be compared with ours
+    return moment

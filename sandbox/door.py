@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
 from sandbox import deadlines, logs
 from sandbox.datasets import Datasets, Served
@@ -20,6 +22,7 @@ from sandbox.protocol import (
     Layer,
     Prepare,
     Prepared,
+    Price,
     Question,
     Refused,
     Released,
@@ -31,14 +34,58 @@ from sandbox.regimes.noisy import Noisy
 from sandbox.regimes.opened import Opened
 from sandbox.regimes.regime import Regime
 from sandbox.relational.facts import Refuse
-from sandbox.release.store import Store, Stored, StoreUnusable, TicketRefused, loss_of
+from sandbox.relational.size import require_small
+from sandbox.release.store import Ceiling, Store, Stored, StoreUnusable, TicketRefused, loss_of
 from sandbox.tickets import TicketVerifier
 
 log = logs.logger("bpk.domain")
+CANNOT_KEEP: Final = "the data domain cannot keep what is released, and so answers nothing"
 LOOK_S: Final = 1.0
 CANCELLED_MAX: Final = 10_000
 PLACE_WAIT_S: Final = 2.0
 """How long a question waits for a free worker before it is refused as `busy`, uncharged."""
+
+
+TICKET_ID_MAX: Final = 100
+Asked = TypeVar("Asked")
+Said = TypeVar("Said")
+
+
+class Unaskable(Exception):
+    """A question that no honest gateway asks: its records are well-formed, and nothing can be made of them."""
+
+
+def _planning(act: Callable[[Door, Asked], Said]) -> Callable[[Door, Asked], Said]:
+    """For what comes before a ticket is booked. Plans are functions of question, policy and public metadata, so
+    whatever goes wrong in making one tells nothing. The wrapped function also raises Unaskable, and Refuse where the
+    store cannot be used."""
+
+    @functools.wraps(act)
+    def guarded(self: Door, request: Asked) -> Said:
+        try:
+            return act(self, request)
+        except (Refuse, Unaskable):
+            raise
+        except (OSError, sqlite3.Error, StoreUnusable) as error:
+            log.error("the store cannot be used", error=type(error).__name__)
+            raise Refuse("not_ready", CANNOT_KEEP) from error
+        except Exception as error:  # whatever a stranger makes us trip over, he alone is turned away
+            log.warning("a question could not be planned", error=type(error).__name__)
+            raise Unaskable from error
+
+    return guarded
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """All that has to be known before a ticket is looked at."""
+
+    regime: Regime[Any]
+    job: Any
+    served: Served
+    price: Price
+    ceiling: Ceiling | None
+    deadline_ms: int | None
 
 
 class Door:
@@ -70,22 +117,27 @@ class Door:
         )
 
     def prepare(self, request: Prepare) -> Prepared | Refused:
-        """Price, columns and refusals of a question. Reads no rows and spends nothing."""
+        """Price, columns and refusals of a question. Reads no rows and spends nothing. Raises Unaskable."""
         try:
-            served = self._served(request.question.dataset)
-            regime = self._regime(request.question, served)
-            job, stored = self._job(request, regime, served)
-            described = regime.describe(job, served)
-            answered = stored is not None and served.policy.release.reuse_across_operators
-            if not answered:  # the gateway knows whose the release is; where it counts, this may be a fresh question
-                regime.require_left(job, served)
-            reservation = None
-            if request.reserve and not answered:
-                reservation = self._pool.reserve(request.question.dataset, PLACE_WAIT_S)
-                if reservation is None:
-                    raise Refuse("busy", "every worker is busy", hint="ask again in a moment; nothing was charged")
+            return self._prepare(request)
         except Refuse as refusal:
             return refusal.refused
+
+    @_planning
+    def _prepare(self, request: Prepare) -> Prepared:
+        """Raises Refuse."""
+        served = self._served(request.question.dataset)
+        regime = self._regime(request.question, served)
+        job, stored = self._job(request, regime, served)
+        described = regime.describe(job, served)
+        answered = stored is not None and served.policy.release.reuse_across_operators
+        if not answered:  # the gateway knows whose the release is; where it counts, this may be a fresh question
+            regime.require_left(job, served)
+        reservation = None
+        if request.reserve and not answered:
+            reservation = self._pool.reserve(request.question.dataset, PLACE_WAIT_S)
+            if reservation is None:
+                raise Refuse("busy", "every worker is busy", hint="ask again in a moment; nothing was charged")
         return Prepared(
             plan_digest=request.question.plan_digest,
             price=described.price,
@@ -105,17 +157,12 @@ class Door:
 
     def run(self, request: Run) -> Released | Failed | Refused:
         """Runs a charged question once, and answers at its deadline. A replayed ticket gives what it gave before, or
-        the constant failure."""
+        the constant failure. Raises Unaskable; nothing was booked then."""
         began = time.monotonic()
-        question = request.question
         try:
-            served = self._served(question.dataset)
-            if served.policy.supply == "withheld":  # its examples are prepared all the same, whatever runs for nobody
-                raise Refuse("dataset_not_ready", f"`{question.dataset}` is withheld: it answers nothing")
-            regime = self._regime(question, served)
-            job = regime.job(question, served)
-            price, ceiling = regime.price(job, served), regime.ceiling(served)
-            self._verifier.verify(request, price, served.snapshot.commitment)
+            planned = self._plan(request)
+            price, ceiling = planned.price, planned.ceiling
+            self._verifier.verify(request, price, planned.served.snapshot.commitment)
             loss = 0 if ceiling is None else loss_of(price, ceiling.accountant)
             state = self._store.accept(request.ticket, loss, ceiling)
         except Refuse as refusal:
@@ -128,25 +175,49 @@ class Door:
         if state == "failed":
             return Failed()
         if state != "fresh":
-            return self._again(state, question)
-        deadline_ms = _deadline(request, regime, job, served)
-        if deadline_ms is None:
-            return self._release(request, regime, job, served, self._free)
-        return self._due(request, regime, job, served).answer(began, deadline_ms)
+            return self._again(state, request.question)
+        if planned.deadline_ms is None:
+            return self._release(request, planned, self._free)
+        return self._due(request, planned).answer(began, planned.deadline_ms)
+
+    @_planning
+    def _plan(self, request: Run) -> _Planned:
+        """Raises Refuse."""
+        question = request.question
+        served = self._served(question.dataset)
+        if served.policy.supply == "withheld":  # its examples are prepared all the same, whatever runs for nobody
+            raise Refuse("dataset_not_ready", f"`{question.dataset}` is withheld: it answers nothing")
+        if len(request.ticket.id) > TICKET_ID_MAX:
+            raise Unaskable
+        regime = self._regime(question, served)
+        job = regime.job(question, served)
+        price, ceiling = regime.price(job, served), regime.ceiling(served)
+        return _Planned(regime, job, served, price, ceiling, _deadline(request, regime, job, served))
 
     def fetch(self, request: Fetch) -> Released | Refused:
-        """A stored release with this question's post-processing. The question must mean what the release answers."""
-        stored = self._store.load(request.release)
-        if stored is None or not self._answers(stored, request.question):
-            return Refused("not_found", "there is no such release for this question")
+        """A stored release with this question's post-processing. The question must mean what the release answers.
+
+        Raises Unaskable.
+        """
         try:
-            return self._answer(stored, request.question)
+            return self._fetch(request)
         except Refuse as refusal:
             return refusal.refused
+
+    @_planning
+    def _fetch(self, request: Fetch) -> Released:
+        """Raises Refuse."""
+        require_small(request.question.plan)
+        stored = self._store.load(request.release)
+        if stored is None or not self._answers(stored, request.question):
+            raise Refuse("not_found", "there is no such release for this question")
+        return self._answer(stored, request.question)
 
     def cancel(self, ticket: str) -> Cancelled:
         """Kills the worker of a running job, whose charge stays; or gives back a place, by its reservation."""
         self._pool.release(ticket)
+        if len(ticket) > TICKET_ID_MAX:  # none of ours
+            return Cancelled(ticket)
         with self._lock:
             self._cancelled[ticket] = None
             if len(self._cancelled) > CANCELLED_MAX:
@@ -180,11 +251,12 @@ class Door:
         if not self.isolated:
             raise Refuse("not_ready", "the data domain lacks a required isolation layer and answers nothing")
         if self._store.failing and not self._writable():
-            raise Refuse("not_ready", "the data domain cannot keep what is released, and so answers nothing")
+            raise Refuse("not_ready", CANNOT_KEEP)
         return served
 
     def _regime(self, question: Question, served: Served) -> Regime[Any]:
         """Raises Refuse."""
+        require_small(question.plan)
         if question.policy_digest != served.policy.digest:
             raise Refuse("policy_changed", "the data domain holds another version of this policy")
         if question.mode not in served.policy.release.modes:
@@ -225,24 +297,26 @@ class Door:
         return self._of_mode(question).answer(stored, question, publics)
 
     def _again(self, release: str, question: Question) -> Released | Failed:
-        stored = self._store.load(release)
-        if stored is None or not self._answers(stored, question):
+        try:
+            stored = self._store.load(release)
+            if stored is None or not self._answers(stored, question):
+                return Failed()
+            return self._answer(stored, question)
+        except Exception as error:  # the ticket was booked once: what it gives now is an answer or the one failure
+            log.error("an answer could not be given again", error=type(error).__name__)
             return Failed()
-        return self._answer(stored, question)
 
-    def _due(self, request: Run, regime: Regime[Any], job: object, served: Served) -> Due[Released | Failed]:
+    def _due(self, request: Run, planned: _Planned) -> Due[Released | Failed]:
         ticket = request.ticket.id
         return Due(
-            work=lambda: self._release(request, regime, job, served, self._clear),
+            work=lambda: self._release(request, planned, self._clear),
             stop=lambda: self._stop(ticket),
             give_up=lambda: self._lost(ticket),
             free=lambda: self._free(ticket),
             late=Failed(),
         )
 
-    def _release(
-        self, request: Run, regime: Regime[Any], job: object, served: Served, leave: Callable[[str], None]
-    ) -> Released | Failed:
+    def _release(self, request: Run, planned: _Planned, leave: Callable[[str], None]) -> Released | Failed:
         """After the charge whatever goes wrong looks the same; the cause stays in the domain's log, without data.
 
         `leave` is told the ticket when its worker is not needed any more.
@@ -250,7 +324,7 @@ class Door:
         ticket = request.ticket.id
         try:
             try:
-                stored = self._run(request, regime, job, served)
+                stored = self._run(request, planned)
             finally:
                 leave(ticket)
             return self._answer(stored, request.question)
@@ -267,7 +341,7 @@ class Door:
             log.error("a failure could not be kept", ticket=ticket, error=type(error).__name__)
             return True
 
-    def _run(self, request: Run, regime: Regime[Any], job: object, served: Served) -> Stored:
+    def _run(self, request: Run, planned: _Planned) -> Stored:
         worker = self._pool.take(request.reservation, request.question.dataset)
         if worker is None:
             raise RuntimeError("the reserved place was lost")
@@ -276,9 +350,9 @@ class Door:
             cancelled = request.ticket.id in self._cancelled
         if cancelled:
             raise RuntimeError("cancelled before its worker was there")
-        if worker.snapshot != served.snapshot.path:
+        if worker.snapshot != planned.served.snapshot.path:
             raise RuntimeError("the worker holds another snapshot than the ticket names")
-        return regime.run(job, request.ticket, worker, served)
+        return planned.regime.run(planned.job, request.ticket, worker, planned.served)
 
     def _stop(self, ticket: str) -> None:
         with self._lock:

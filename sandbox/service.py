@@ -25,7 +25,7 @@ from sandbox import logs
 from sandbox.codec import CodecError, dumps, loads
 from sandbox.datasets import Datasets
 from sandbox.domain import Domain, DomainError
-from sandbox.door import Door
+from sandbox.door import Door, Unaskable
 from sandbox.entrance import Entrance
 from sandbox.pool import Pool, PoolSettings
 from sandbox.protocol import Cancel, Fetch, Prepare, Run, padded
@@ -53,13 +53,12 @@ def application(door: Door) -> FastAPI:
     ) -> None:
         async def answer(request: Request) -> Response:
             body = await _body(request)
-            try:
-                record = loads(body, expected) if body is not None else None
-            except CodecError:
-                record = None
-            if record is None:
+            if body is None:
                 return Response(status_code=400)
-            return _reply(await to_thread.run_sync(act, record, limiter=threads))
+            try:
+                return _reply(await to_thread.run_sync(lambda: act(loads(body, expected)), limiter=threads))
+            except (CodecError, Unaskable):
+                return Response(status_code=400)
 
         app.add_api_route(path, answer, methods=["POST"])
 

@@ -23,6 +23,8 @@ REFERENCE_SEEDS = range(1, 5)
 REFERENCE_INTEGERS = 100_000
 POISON_TURNS = (0, 2, 3, 4, 5, 6)
 """Turn 1 is that of `make test`."""
+FUZZ_SEEDS = (1_000_000, 2_000_000)
+FUZZ_CASES = 40_000
 REPLAY_SEEDS = range(1, 5)
 REPLAY_PAIRS = 25_000
 EPSILON_PARTS = 8
@@ -66,6 +68,9 @@ def slices() -> list[Slice]:
     for part in range(1, EPSILON_PARTS + 1):
         settings = (("BPK_PART", f"{part}/{EPSILON_PARTS}"), ("BPK_SAMPLES", str(EPSILON_SAMPLES)))
         found.append(Slice(f"epsilon_{part}", "tests/statistical/test_empirical_epsilon.py", settings))
+    for seed in FUZZ_SEEDS:
+        settings = (("BPK_SEED", str(seed)), ("BPK_FUZZ", str(FUZZ_CASES)))
+        found.append(Slice(f"door_{seed}", "tests/attack/test_door_fuzz.py", settings))
     return found
 
 
