@@ -164,7 +164,12 @@ def _piece(call: Call, written: list[str], parts: list[ColumnFacts]) -> str:
 
 
 def _concat(*written: str) -> str:
-    return f"left({' || '.join(written)}, {CONCAT_MAX})"
+    """Each part is cut before it is joined to the ones before: else what is joined in between would grow with the
+    square of their number, and a unit with a few thousand long texts could fill the memory."""
+    first, *others = (f"left({each}, {CONCAT_MAX})" for each in written)
+    for other in others:
+        first = f"left({first} || {other}, {CONCAT_MAX})"
+    return first
 
 
 def _infix(sign: str) -> Write:
