@@ -35,6 +35,8 @@ NEW_PER_S: Final = 20
 REUSED_PER_S: Final = 200
 REUSED_P99_MS: Final = 100
 CHARGE_P99_MS: Final = 50
+ANSWERED_MIN: Final = 0.99
+"""Else a machine that is too slow for its deadlines would look well: what fails after its charge is no 5xx."""
 EPSILON: Final = "0.001"
 
 
@@ -59,11 +61,15 @@ class Rate:
             while (number := self._take()) is not None:
                 due = begin + number / self._per_s
                 time.sleep(max(0.0, due - time.monotonic()))
-                reply = ask(own, number)
+                try:
+                    reply = ask(own, number)
+                    outcome = f"{reply.status} {reply.code or 'answered'}"
+                except (OSError, http.client.HTTPException) as error:
+                    own, outcome = client.another(token), f"599 {type(error).__name__}"
                 ended = time.monotonic()
                 with self._lock:
                     self.took.append(ended - due)
-                    self.outcomes[f"{reply.status} {reply.code or 'answered'}"] += 1
+                    self.outcomes[outcome] += 1
             own.close()
 
         threads = [threading.Thread(target=work, args=(tokens[number % len(tokens)],)) for number in range(self._lanes)]
@@ -112,8 +118,10 @@ def main() -> int:
     head = ["", "a second", "p50 ms", "p95 ms", "p99 ms", "5xx", "outcomes"]
     print(markdown.table(head, [fresh.line(f"new, {NEW_PER_S}/s"), again.line(f"stored, {REUSED_PER_S}/s")]))
     print(f"\ncharge p99: at most {charge_ms:.0f} ms")
+    answered = fresh.outcomes["200 answered"] / max(1, len(fresh.took))
     met = {
         "new questions without a 5xx": fresh.faults == 0,
+        f"new questions answered in time: {answered:.1%} >= {ANSWERED_MIN:.0%}": answered >= ANSWERED_MIN,
         f"stored answers p99 <= {REUSED_P99_MS} ms": reused_ms <= REUSED_P99_MS and again.faults == 0,
         f"charge p99 <= {CHARGE_P99_MS} ms": charge_ms <= CHARGE_P99_MS,
     }

@@ -15,7 +15,9 @@ from tests.unit.test_docs import command_at
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
-BREAKS_WALLS = {"MemoryDenyWriteExecute", "PrivateUsers", "ProtectControlGroups", "RestrictNamespaces"}
+BREAKS_WALLS = {"MemoryDenyWriteExecute", "PrivateUsers", "ProtectControlGroups", "RestrictNamespaces"} | {
+    "SystemCallFilter"
+}
 FILES = [*UNITS, *(DEPLOY / name for name in ("Containerfile", "compose/compose.yaml", "kubernetes/baopingkou.yaml"))]
 
 
