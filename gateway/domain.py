@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from gateway import declared
 from gateway.errors import STATUS, NotReady, Refusal
 from gateway.line import Cut, Line, Place
 from sandbox import codec
@@ -73,6 +74,8 @@ class Domain:
         chosen = 0 < epsilon <= question.epsilon and (accuracy is not None or epsilon == question.epsilon)
         if not (free or (question.mode == "dp" and chosen)):
             raise Unreachable("the data domain named another price than it was asked for")
+        if declared.wrong_price(prepared):
+            raise Unreachable("the data domain named amounts that are none")
         self._hear(prepared.degraded)
         return prepared
 
@@ -82,13 +85,18 @@ class Domain:
         signature = self._key.sign(TICKET_CONTEXT + codec.dumps(ticket)).hex()
         try:
             run = Run(ticket, signature, question, prepared.reservation, prepared.deadline_ms)
-            return self._ask("/v1/run", run, self._run_s + (prepared.deadline_ms or 0) / 1000, Released)
+            released = self._ask("/v1/run", run, self._run_s + (prepared.deadline_ms or 0) / 1000, Released)
+            same = released.price == ticket.price and not declared.undeclared(released, question)
+            return released if same else None
         except (Unreachable, Refusal):
             return None
 
     def fetch(self, release: str, question: Question) -> Released:
         """A stored release again. Raises Refusal, Unreachable."""
-        return self._ask("/v1/fetch", Fetch(release, question), self._run_s, Released)
+        released = self._ask("/v1/fetch", Fetch(release, question), self._run_s, Released)
+        if released.release != release or declared.undeclared(released, question):
+            raise Unreachable("the data domain gave another answer than it was asked for")
+        return released
 
     def cancel(self, ticket: str) -> None:
         """Raises Unreachable."""
@@ -136,6 +144,6 @@ class Domain:
 
 
 def _refusal(refused: Refused) -> Exception:
-    if refused.code not in STATUS:
+    if refused.code not in STATUS or declared.strange(refused):
         return Unreachable("the data domain refused with a code that is none")
     return Refusal(refused.code, refused.detail, hint=refused.hint, at=refused.at)

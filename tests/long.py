@@ -71,6 +71,7 @@ def slices() -> list[Slice]:
     for seed in FUZZ_SEEDS:
         settings = (("BPK_SEED", str(seed)), ("BPK_FUZZ", str(FUZZ_CASES)))
         found.append(Slice(f"door_{seed}", "tests/attack/test_door_fuzz.py", settings))
+        found.append(Slice(f"replies_{seed}", "tests/attack/test_hostile_domain.py", settings))
     return found
 
 
