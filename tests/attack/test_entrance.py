@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from sandbox import connection, tls
-from tests.entrance_world import EntranceWorld, client_context, entrance_world, made, papers
+from sandbox import connection, entrance, tls
+from tests.entrance_world import STATUS, EntranceWorld, client_context, entrance_world, made, papers, received
 
 OK = b"HTTP/1.1 200"
 
@@ -171,3 +172,59 @@ def test_files_that_cannot_be_shown_are_told_with_a_way_out(tmp_path: Path) -> N
             tls.context(files, "domain")
     with pytest.raises(tls.CertificateError, match="is not meant for a client"):
         tls.context(mine, "gateway")
+
+
+def cut_off(world: EntranceWorld) -> bool:
+    """Whether a request that begins and does not end is cut within a second."""
+    with world.connect(good(world), timeout=1) as peer:
+        peer.sendall(STATUS[:20])
+        try:
+            return peer.recv(100) == b""
+        except TimeoutError:
+            return False
+        except OSError:
+            return True
+
+
+def test_a_request_that_does_not_end_is_cut(world: EntranceWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not cut_off(world)  # within the limit it may still come
+    monkeypatch.setattr(connection, "REQUEST_S", 0.2)
+    assert cut_off(world)
+
+
+def test_silent_strangers_keep_the_gateway_out_no_longer_than_each_other(
+    world: EntranceWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entrance, "HANDSHAKES_MAX", 4)
+    silent = [world.connect(None) for _ in range(20)]
+    try:
+        assert world.ask(good(world)).startswith(OK)
+        assert len(world.entrance._shaking) <= 5
+    finally:
+        for peer in silent:
+            peer.close()
+
+
+def test_a_renewed_certificate_is_taken_up_and_running_questions_end_on_the_old_one(
+    world: EntranceWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls, "LOOK_S", 0.0)
+    before = papers(world.certificates, "domain").certificate.read_bytes()
+    world.door.gate.clear()
+    with world.connect(good(world)) as running:
+        running.sendall(STATUS)
+        made(world.certificates)
+        end = time.monotonic() + 20
+        while shown(world) == ssl.PEM_cert_to_DER_cert(before.decode()):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        world.door.gate.set()
+        reply = received(running)
+        assert reply.startswith(OK)
+        assert b"connection: close" in reply.lower()
+
+
+def shown(world: EntranceWorld) -> bytes | None:
+    with world.connect(good(world)) as peer:
+        assert isinstance(peer, ssl.SSLSocket)
+        return peer.getpeercert(binary_form=True)
