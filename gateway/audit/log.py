@@ -9,10 +9,10 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 from gateway.audit import cosigned, rights, soundness, tree
 from gateway.audit import record as records
@@ -20,37 +20,14 @@ from gateway.audit.anchors import Anchors
 from gateway.audit.checkpoint import Signer
 from gateway.audit.note import size_of
 from gateway.audit.record import Decision, Entry, Kind
+from gateway.audit.search import PAGE_MAX
 from gateway.errors import Fault, Misconfigured, Refusal, Unsound
 from gateway.right import Right
 from gateway.store import Reading, Store, Transaction
 
-PAGE_MAX: Final = 1000
-
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which records an auditor wants; None is any. Times as in records, `since` included, `until` not."""
-
-    actor: str | None = None
-    dataset: str | None = None
-    kind: str | None = None
-    decision: str | None = None
-    code: str | None = None
-    query_id: str | None = None
-    since: str | None = None
-    until: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Records in order, oldest first, and the cursor of the next page, None at the end."""
-
-    records: tuple[dict[str, Any], ...]
-    cursor: str | None
 
 
 class Log:
@@ -205,27 +182,6 @@ class Log:
         with self._proving(new) as node:
             return tree.consistency(old, new, node)
 
-    def records(self, view: Reading, wanted: Filter, *, limit: int = 100, cursor: str | None = None) -> Page:
-        """A page of records. Raises Refusal(parameter_invalid) for a cursor or a limit that is none."""
-        if not 1 <= limit <= PAGE_MAX:
-            raise Refusal("parameter_invalid", f"`limit` must be from 1 to {PAGE_MAX}")
-        conditions = {
-            "actor = ?": wanted.actor,
-            "dataset = ?": wanted.dataset,
-            "kind = ?": wanted.kind,
-            "decision = ?": wanted.decision,
-            "code = ?": wanted.code,
-            "query = ?": wanted.query_id,
-            "time >= ?": wanted.since,
-            "time < ?": wanted.until,
-            "seq >= ?": _start(cursor),
-        }
-        chosen = {text: value for text, value in conditions.items() if value is not None}
-        sql = f"SELECT seq, body FROM record WHERE {' AND '.join(chosen)} ORDER BY seq LIMIT ?"  # noqa: S608  # our own texts
-        rows = view.all(sql, (*chosen.values(), limit + 1))
-        following = str(rows[limit][0]) if len(rows) > limit else None
-        return Page(tuple(json.loads(content) for _, content in rows[:limit]), following)
-
     def bodies(self, start: int, end: int) -> list[bytes]:
         """The exact bytes of records start..end-1; at most PAGE_MAX of them."""
         with self._store.reading() as view:
@@ -363,11 +319,3 @@ class Log:
                 yield partial(soundness.node, view)
             except ValueError as error:
                 raise Refusal("not_found", str(error)) from error
-
-
-def _start(cursor: str | None) -> int:
-    if cursor is None:
-        return 0
-    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 18:
-        raise Refusal("parameter_invalid", "`cursor` is not one of ours")
-    return int(cursor)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.audit.bundles import is_bundle, is_report, verify_bundle, verify_report
 from gateway.audit.note import LOG_KEY, WITNESS_KEY, parse_key
 from gateway.audit.older import Witnesses
 from gateway.audit.verify import verify_file, verify_receipt
@@ -34,8 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     witnesses = Witnesses(tuple(chosen.witness), len(chosen.witness) if chosen.quorum is None else chosen.quorum)
     try:
-        receipt = None if chosen.file.is_dir() else _receipt_in(chosen.file)
-        if receipt is not None:
+        value = None if chosen.file.is_dir() else _value_in(chosen.file)
+        if is_bundle(value) or is_report(value):
+            return _judge_handed_on(value, chosen.key, witnesses, as_json=chosen.json)
+        if (receipt := _inner(value)) is not None:
             return _judge_receipt(receipt, chosen.key, witnesses, as_json=chosen.json)
         since = [path.read_text(encoding="utf-8") for path in chosen.since]
         receipts = [_receipt_of(path) for path in chosen.receipt]
@@ -67,18 +70,34 @@ def _judge_receipt(receipt: Mapping[str, Any], key: str | None, witnesses: Witne
     return 1 if problems else 0
 
 
-def _receipt_in(path: Path) -> Mapping[str, Any] | None:
-    """The receipt that the file is, or that the answer in it carries; None for an export."""
+def _judge_handed_on(value: Any, key: str | None, witnesses: Witnesses, *, as_json: bool) -> int:
+    """An auditor's evidence of an answer, or report of a period."""
+    if key is None:
+        print("it is judged under the log's key: name it with --key", file=sys.stderr)
+        return 2
+    problems = (verify_bundle if is_bundle(value) else verify_report)(value, key, witnesses)
+    if as_json:
+        print(json.dumps({"ok": not problems, "problems": problems}, indent=2))
+    elif problems:
+        print("\n".join(f"NOT SOUND: {words}" for words in problems))
+    elif is_bundle(value):
+        print(f"sound: {len(value['records'])} records and {len(value['opened'])} opened ones of {value['query_id']}")
+    else:
+        print("sound: the log's own record names this report")
+    return 1 if problems else 0
+
+
+def _value_in(path: Path) -> Any:
+    """The one JSON value that the file is; None for an export."""
     with path.open("rb") as file:
         first = file.readline(JSON_BYTES_MAX)
         try:
-            value = json.loads(first)
+            return json.loads(first)
         except ValueError:
             try:
-                value = json.loads(first + file.read(JSON_BYTES_MAX))
+                return json.loads(first + file.read(JSON_BYTES_MAX))
             except ValueError:
                 return None
-    return _inner(value)
 
 
 def _receipt_of(path: Path) -> Mapping[str, Any]:

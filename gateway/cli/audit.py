@@ -45,18 +45,34 @@ def list_records(
     ] = None,
     actor: Annotated[str | None, typer.Option("--actor")] = None,
     dataset: Annotated[str | None, typer.Option("--dataset")] = None,
+    decision: Annotated[str | None, typer.Option("--decision", help="run, reused, repeated, refused")] = None,
+    code: Annotated[str | None, typer.Option("--code", help="Of a refusal, a failure, an act.")] = None,
+    query: Annotated[str | None, typer.Option("--query", help="Id of a query.")] = None,
+    since: Annotated[str | None, typer.Option("--since", help="A day or UTC time, included.")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="A day or UTC time, not included.")] = None,
+    purpose: Annotated[str | None, typer.Option("--purpose", help="Of the question.")] = None,
+    words: Annotated[str | None, typer.Option("--words", help="Words of the SQL, all of them.")] = None,
+    mode: Annotated[str | None, typer.Option("--mode", help="dp, aggregate, open")] = None,
+    cost_min: Annotated[str | None, typer.Option("--cost-min", help="Questions that cost so much epsilon.")] = None,
+    form: Annotated[str | None, typer.Option("--format", help="csv or ndjson, in place of a table.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List records, oldest first."""
     from typing import get_args
 
-    from gateway.audit.log import Filter
     from gateway.audit.record import Kind
+    from gateway.audit.search import Filter, as_csv, as_ndjson, find
 
     if kind is not None and kind not in get_args(Kind):  # else a misspelt filter would look like an empty log
         raise typer.BadParameter(f"`{kind}` is none of {', '.join(get_args(Kind))}", param_hint="--kind")
-    with _reading(home, "records") as (store, log), store.reading() as view:
-        page = log.records(view, Filter(actor=actor, dataset=dataset, kind=kind), limit=limit, cursor=cursor)
+    if form not in (None, "csv", "ndjson"):
+        raise typer.BadParameter(f"`{form}` is neither csv nor ndjson", param_hint="--format")
+    wanted = Filter(actor, dataset, kind, decision, code, query, since, until, purpose, words, mode, cost_min)
+    with _reading(home, "records") as (store, _), store.reading() as view:
+        page = find(view, wanted, limit=limit, cursor=cursor)
+    if form is not None:
+        typer.echo(as_csv(page.records) if form == "csv" else as_ndjson(page.records), nl=False)
+        return
     if as_json:
         print_json({"records": list(page.records), "cursor": page.cursor})
         return
@@ -89,6 +105,58 @@ def export(
         print_json({"output": str(output)})
     else:
         typer.echo(f"{output} is written; anybody can check it: bpk audit verify {output}")
+
+
+@group.command()
+def report(
+    since: Annotated[str | None, typer.Option("--since", help="A day or UTC time, included.")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="A day or UTC time, not included.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", help="File for the report with its receipt.")] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Report a period: questions, refusals, spend, readers, acts, and what looks like probing; on record."""
+    import json
+
+    from gateway.books import open_log
+    from gateway.oversight.report import as_text, signed
+
+    store, log = open_log(home_of(home))
+    try:
+        found = signed(log, store, None, since, until)
+    finally:
+        store.close()
+    if output is not None:
+        output.write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
+    if as_json:
+        print_json(found)
+    else:
+        typer.echo(as_text(found))
+
+
+@group.command()
+def bundle(
+    query: Annotated[str, typer.Argument(help="Id of a query.")],
+    output: Annotated[Path, typer.Option("--output", help="File to write.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the evidence of one answer, for a third party: `bpk audit verify FILE --key KEY`. It holds the question."""
+    import json
+
+    from gateway.books import open_log
+    from gateway.oversight.bundle import evidence
+
+    store, log = open_log(home_of(home))
+    try:
+        found = evidence(log, store, None, query)
+    finally:
+        store.close()
+    output.write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
+    if as_json:
+        print_json({"output": str(output), "records": len(found["records"])})
+    else:
+        typer.echo(f"{output} holds {len(found['records'])} records; check it: bpk audit verify {output} --key KEY")
 
 
 @group.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable
+from dataclasses import fields
 from typing import Any, Final, get_args
 
 from fastapi import Request
@@ -12,40 +13,79 @@ from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 
 from gateway.audit import proofs, tiles
 from gateway.audit.export import lines
-from gateway.audit.log import Filter
 from gateway.audit.record import Decision, Kind
+from gateway.audit.search import Filter, as_csv, as_ndjson, find
 from gateway.errors import Refusal
 from gateway.http.entry import admit, caller_of, service_of
 from gateway.http.request import limit, number, parameters
 from gateway.http.service import Service
 from gateway.identity.roles import Caller
+from gateway.oversight.bundle import evidence
+from gateway.oversight.report import signed
+from policies.model import Mode
 
-FILTERS: Final = ("actor", "dataset", "kind", "decision", "code", "query_id", "since", "until")
-_WORDS: Final = {"kind": get_args(Kind), "decision": get_args(Decision)}
+FILTERS: Final = tuple(field.name for field in fields(Filter))
+_WORDS: Final = {
+    "kind": get_args(Kind),
+    "decision": get_args(Decision),
+    "mode": get_args(Mode),
+    "format": ("json", "ndjson", "csv"),
+}
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}:\d{2}(\.\d{3})?Z)?")
 
 
 async def records(request: Request) -> Response:
     service, caller = service_of(request), await caller_of(request)
     admit(request, caller)
-    wanted = parameters(request, "limit", "cursor", *FILTERS)
-    for name in ("since", "until"):
-        if name in wanted and not _TIME.fullmatch(wanted[name]):
-            raise Refusal("parameter_invalid", f"`{name}` must be a day or a UTC time such as 2026-11-23T22:04:36.123Z")
+    wanted = parameters(request, "limit", "cursor", "format", *FILTERS)
+    _require_times(wanted)
     for name, words in _WORDS.items():
         if name in wanted and wanted[name] not in words:
             raise Refusal("parameter_invalid", f"`{name}` is one of {', '.join(words)}")
     most = limit(wanted, 100)
     chosen = Filter(**{name: wanted[name] for name in FILTERS if name in wanted})
 
-    def work() -> dict[str, object]:
+    def work() -> Response:
         with service.store.transaction() as tx:
             service.log.note_read(tx, caller.subject, "records", wanted)
         with service.store.reading() as view:
-            page = service.log.records(view, chosen, limit=most, cursor=wanted.get("cursor"))
-        return {"records": list(page.records), "cursor": page.cursor}
+            page = find(view, chosen, limit=most, cursor=wanted.get("cursor"))
+        headers = {} if page.cursor is None else {"X-Cursor": page.cursor}
+        if wanted.get("format") == "csv":
+            return Response(as_csv(page.records), media_type="text/csv; charset=utf-8", headers=headers)
+        if wanted.get("format") == "ndjson":
+            return Response(as_ndjson(page.records), media_type="application/x-ndjson", headers=headers)
+        return JSONResponse({"records": list(page.records), "cursor": page.cursor})
+
+    return await run_in_threadpool(work)
+
+
+async def report(request: Request) -> Response:
+    """Of a period; its hash goes on record."""
+    service, caller = service_of(request), await caller_of(request)
+    admit(request, caller)
+    wanted = parameters(request, "since", "until")
+    _require_times(wanted)
+
+    def work() -> dict[str, Any]:
+        return signed(service.log, service.store, caller.subject, wanted.get("since"), wanted.get("until"))
 
     return JSONResponse(await run_in_threadpool(work))
+
+
+async def bundle(request: Request) -> Response:
+    """The evidence of one answer."""
+    service, caller = service_of(request), await caller_of(request)
+    admit(request, caller)
+    parameters(request)
+    query_id = request.path_params["query_id"]
+    return JSONResponse(await run_in_threadpool(evidence, service.log, service.store, caller.subject, query_id))
+
+
+def _require_times(wanted: dict[str, str]) -> None:
+    for name in ("since", "until"):
+        if name in wanted and not _TIME.fullmatch(wanted[name]):
+            raise Refusal("parameter_invalid", f"`{name}` must be a day or a UTC time such as 2026-11-23T22:04:36.123Z")
 
 
 async def checkpoint(request: Request) -> Response:

@@ -43,6 +43,16 @@ _WORDS: Final[dict[tuple[str, str], tuple[str, str, str]]] = {
     ("GET", "/v1/budgets"): ("Catalogue", "Caps, spent, left: per dataset and for you", ""),
     ("GET", "/v1/audit/records"): ("Audit", "Records, oldest first", _READ),
     ("GET", "/v1/audit/checkpoint"): ("Audit", "A signed checkpoint over every record", _READ),
+    ("GET", "/v1/audit/report"): (
+        "Audit",
+        "What was asked, refused, spent, read and changed in a period, and what looks like probing",
+        "The report's hash goes on record: the receipt proves it offline.",
+    ),
+    ("GET", "/v1/audit/bundle/{query_id}"): (
+        "Audit",
+        "The evidence of one answer, for a third party",
+        "Its records and those that it rests on, proven, with the question's texts. Reading is itself recorded.",
+    ),
     ("GET", "/v1/audit/proof/inclusion"): ("Audit", "Proof that a record is under a checkpoint", _READ),
     ("GET", "/v1/audit/proof/consistency"): ("Audit", "Proof that a checkpoint extends an older one", _READ),
     ("GET", "/v1/audit/tlog/{path}"): (
@@ -93,6 +103,15 @@ _PARAMETERS: Final[dict[tuple[str, str], tuple[tuple[str, str], ...]]] = {
         ("decision", "run, reused, repeated, refused"),
         ("code", "the code of a refusal"),
         ("query_id", "id of a query"),
+        ("since", "a day or UTC time, included"),
+        ("until", "a day or UTC time, not included"),
+        ("purpose", "of the question"),
+        ("words", "of the SQL, all of them, in any case"),
+        ("mode", "dp, aggregate, open"),
+        ("cost_min", "questions that cost at least so much epsilon"),
+        ("format", "json, ndjson or csv; of the latter two `X-Cursor` is the cursor"),
+    ),
+    ("GET", "/v1/audit/report"): (
         ("since", "a day or UTC time, included"),
         ("until", "a day or UTC time, not included"),
     ),

@@ -15,6 +15,8 @@ DATASET: Final = ("GET", "/v1/datasets/{name}")
 BUDGETS: Final = ("GET", "/v1/budgets")
 RECORDS: Final = ("GET", "/v1/audit/records")
 CHECKPOINT: Final = ("GET", "/v1/audit/checkpoint")
+REPORT: Final = ("GET", "/v1/audit/report")
+BUNDLE: Final = ("GET", "/v1/audit/bundle/{query_id}")
 INCLUSION: Final = ("GET", "/v1/audit/proof/inclusion")
 CONSISTENCY: Final = ("GET", "/v1/audit/proof/consistency")
 TLOG: Final = ("GET", "/v1/audit/tlog/{path}")
@@ -129,6 +131,57 @@ OTHERS: Final = (
     ),
     no_token(CHECKPOINT),
     no_role(CHECKPOINT, "read the audit log"),
+    Example(
+        REPORT,
+        "of a day",
+        200,
+        {
+            "report": {
+                "format": 1,
+                "ledger": "baopingkou/3f7a3f7a3f7a",
+                "period": {"since": "2026-11-23", "until": "2026-11-24", "first": 1, "last": 41},
+                "kinds": {"decision": 9, "read": 2},
+                "verdicts": {"run": 5, "refused": 4},
+                "refusals": {"column_hidden": 4},
+                "operators": {},
+                "readers": {"auditor-1": {"records": 2}},
+                "acts": [],
+                "probing": [],
+            },
+            "receipt": RECEIPT,
+        },
+        who="auditor",
+        query="since=2026-11-23&until=2026-11-24",
+    ),
+    no_token(REPORT),
+    no_role(REPORT, "read the audit log"),
+    Example(
+        REPORT,
+        "a time that is none",
+        422,
+        wrong("`until` must be a day or a UTC time such as 2026-11-23T22:04:36.123Z"),
+        who="auditor",
+        query="until=now",
+    ),
+    Example(
+        BUNDLE,
+        "no such query",
+        404,
+        problem("not_found", "the log has no query of this id"),
+        who="auditor",
+        path={"query_id": f"qry_{'0' * 32}"},
+    ),
+    no_token(BUNDLE, path={"query_id": f"qry_{'0' * 32}"}),
+    no_role(BUNDLE, "read the audit log", path={"query_id": f"qry_{'0' * 32}"}),
+    Example(
+        BUNDLE,
+        "of an answer",
+        200,
+        {"bundle": 1, "query_id": "qry_…", "key": "…", "checkpoint": "…", "records": [], "opened": {}},
+        who="auditor",
+        path={"query_id": "qry_…"},
+        sent=False,
+    ),
     Example(
         INCLUSION,
         "under a checkpoint that you hold",

@@ -67,6 +67,8 @@ def create(service: Service) -> FastAPI:
         ("GET", "/v1/budgets", budgets),
         ("GET", "/v1/audit/records", audit.records),
         ("GET", "/v1/audit/checkpoint", audit.checkpoint),
+        ("GET", "/v1/audit/report", audit.report),
+        ("GET", "/v1/audit/bundle/{query_id}", audit.bundle),
         ("GET", "/v1/audit/proof/inclusion", audit.inclusion),
         ("GET", "/v1/audit/proof/consistency", audit.consistency),
         ("GET", "/v1/audit/tlog/{path:path}", audit.tile),

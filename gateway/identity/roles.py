@@ -46,6 +46,8 @@ ROUTES: Final[dict[Route, Need | None]] = {
     ("GET", "/v1/budgets"): Need("see budgets"),
     ("GET", "/v1/audit/records"): Need("read the audit log"),
     ("GET", "/v1/audit/checkpoint"): Need("read the audit log"),
+    ("GET", "/v1/audit/report"): Need("read the audit log"),
+    ("GET", "/v1/audit/bundle/{query_id}"): Need("read the audit log"),
     ("GET", "/v1/audit/proof/inclusion"): Need("read the audit log"),
     ("GET", "/v1/audit/proof/consistency"): Need("read the audit log"),
     ("GET", "/v1/audit/tlog/{path:path}"): Need("read the audit log"),

@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateway.audit import export
 from gateway.audit.anchors import Anchors
 from gateway.audit.checkpoint import Signer
-from gateway.audit.log import Filter, Log
+from gateway.audit.log import Log
 from gateway.audit.note import parse_key
+from gateway.audit.search import Filter, find
 from gateway.audit.verify import verify, verify_receipt
 from gateway.errors import Fault, Misconfigured, Refusal
 from tests.ledger_world import HASH, SIGNER, World, a_busy_world
@@ -137,7 +138,7 @@ def test_an_auditor_pages_and_filters(tmp_path: Path) -> None:
 
     def read(limit: int = 1000, cursor: str | None = None, **wanted: str) -> tuple[list[dict], str | None]:
         with world.store.reading() as view:
-            page = world.log.records(view, Filter(**wanted), limit=limit, cursor=cursor)
+            page = find(view, Filter(**wanted), limit=limit, cursor=cursor)
         return list(page.records), page.cursor
 
     assert read() == (everything, None)

@@ -1,0 +1,106 @@
+"""Judges what auditors hand on: the evidence of one answer, and the report of a period.
+
+Part of the offline verifier: standard library and `cryptography`, nothing of the writer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.audit.broken import Broken
+from gateway.audit.older import Witnesses, canonical, check_receipt, require_witnesses
+from gateway.audit.replay_rights import Rights
+from gateway.audit.report import Report
+from gateway.audit.shapes import amounts_of, check_fields, check_shape, shape_of
+
+
+def is_bundle(value: Any) -> bool:
+    return isinstance(value, dict) and {"bundle", "records", "checkpoint"} <= set(value)
+
+
+def is_report(value: Any) -> bool:
+    return isinstance(value, dict) and set(value) == {"report", "receipt"}
+
+
+def verify_report(value: Mapping[str, Any], key: str, witnesses: Witnesses) -> list[str]:
+    """What is wrong with a signed period report; empty when the log's own record names just this report."""
+    told = Report()
+    try:
+        checkpoint = check_receipt(told, value["receipt"], key)
+        require_witnesses(told, witnesses, [] if checkpoint is None else [checkpoint])
+        record = value["receipt"]["record"]
+        hashed = hashlib.sha256(canonical(value["report"])).hexdigest()
+        if record["kind"] != "read" or record["code"] != "report" or record["commitments"] != {"report": hashed}:
+            told.add("report_differs", None, "the receipt's record names another report")
+    except (KeyError, TypeError, ValueError, RecursionError):
+        told.add("report_unreadable", None, "the report is unreadable")
+    return [problem.words for problem in told.problems]
+
+
+def verify_bundle(bundle: Mapping[str, Any], key: str, witnesses: Witnesses) -> list[str]:
+    """What is wrong with the evidence of an answer; empty when it shows all that it should."""
+    told = Report()
+    try:
+        for each in bundle["records"]:
+            checkpoint = check_receipt(told, {**each, "checkpoint": bundle["checkpoint"]}, key)
+        require_witnesses(told, witnesses, [] if checkpoint is None else [checkpoint])
+        if told.ok:
+            _judge(bundle)
+    except Broken as broken:
+        told.add(broken.code, None, broken.words)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, UnboundLocalError, RecursionError):
+        told.add("bundle_unreadable", None, "the evidence is unreadable")
+    return [problem.words for problem in told.problems]
+
+
+def _judge(bundle: Mapping[str, Any]) -> None:
+    rights, caps, own, terms = Rights(), {}, [], None
+    for each in bundle["records"]:
+        record = each["record"]
+        check_fields(record)
+        shape = shape_of(record)
+        check_shape(record, shape)
+        if shape == "policy":
+            rights.policy(record)
+        elif shape == "licence":
+            rights.licence(record)
+            terms = record["terms"]
+        elif shape == "cap":
+            caps[record["charges"][0]["scope"]] = amounts_of(record["charges"][0])
+        elif record["query_id"] == bundle["query_id"]:
+            own.append((shape, record))
+        else:
+            raise Broken("bundle", "a record has nothing to do with the query")
+    if not own or own[0][0] not in ("run", "reused", "refused"):
+        raise Broken("bundle", "the decision on the query is missing")
+    shape, decision = own[0]
+    if shape != "refused" and decision["v"] > 1:
+        rights.check(decision)
+    if shape == "run":
+        _judge_charge(own, caps)
+    _judge_texts(bundle, dict(_by_seq(own)), terms)
+
+
+def _judge_charge(own: list[tuple[str, Any]], caps: Mapping[str, Mapping[str, int]]) -> None:
+    if len(own) < 2 or own[1][0] != "charge" or own[1][1]["seq"] != own[0][1]["seq"] + 1:
+        raise Broken("charge_missing", "the query ran and its charge is not right behind the decision")
+    for line in own[1][1]["charges"]:
+        amounts, cap = amounts_of(line), caps.get(line["scope"])
+        if cap is None or amounts["rho"] > cap["rho"] or amounts["delta"] > cap["delta"]:
+            raise Broken("cap_passed", f"the charge to {line['scope']} has no cap that it is within")
+
+
+def _judge_texts(bundle: Mapping[str, Any], own: Mapping[int, Any], terms: Any) -> None:
+    for seq, texts in bundle["opened"].items():
+        commitments = own[int(seq)]["commitments"]
+        for name, opened in texts.items():
+            if hashlib.sha256(bytes.fromhex(opened["salt"]) + opened["text"].encode()).hexdigest() != commitments[name]:
+                raise Broken("text_differs", f"`{name}` is not the text that the record commits to")
+            if name == "purpose" and terms is not None and opened["text"] not in terms["purposes"]:
+                raise Broken("purpose", "the purpose is not one that the licence names")
+
+
+def _by_seq(own: list[tuple[str, Any]]) -> list[tuple[int, Any]]:
+    return [(record["seq"], record) for _, record in own]

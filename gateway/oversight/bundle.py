@@ -1,0 +1,76 @@
+"""The evidence of one answer: its records and those it rests on, proven under one checkpoint, with its texts opened."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from gateway.audit.log import Log
+from gateway.audit.note import size_of
+from gateway.audit.rights import LICENCE, POLICY
+from gateway.errors import Refusal
+from gateway.store import Reading, Store
+
+FORMAT: Final = 1
+
+
+def evidence(log: Log, store: Store, actor: str | None, query_id: str) -> dict[str, Any]:
+    """What a third party checks offline with `bpk audit verify FILE --key KEY`. Reading is recorded.
+
+    Raises Refusal(not_found).
+    """
+    with store.reading() as view:
+        own = [int(row[0]) for row in view.all("SELECT seq FROM record WHERE query = ? ORDER BY seq", (query_id,))]
+        if not own:
+            raise Refusal("not_found", "the log has no query of this id")
+        chosen = sorted({*_grounds(view, own[0]), *own})
+        bodies = {seq: json.loads(_body(view, seq)) for seq in chosen}
+        opened = {seq: log.opened(view, seq) for seq in own}
+    with store.transaction() as tx:
+        log.note_read(tx, actor, "bundle", {"query_id": query_id})
+    note = log.checkpoint()
+    cosigned = log.cosigned()
+    if cosigned is not None and size_of(cosigned) > chosen[-1]:
+        note = cosigned
+    return {
+        "bundle": FORMAT,
+        "query_id": query_id,
+        "key": log.vkey,
+        "checkpoint": note,
+        "records": [_proven(log, seq, bodies[seq], size_of(note)) for seq in chosen],
+        "opened": {
+            str(seq): {name: {"salt": salt, "text": text} for name, (salt, text) in texts.items()}
+            for seq, texts in opened.items()
+            if texts
+        },
+    }
+
+
+def _proven(log: Log, seq: int, record: dict[str, Any], size: int) -> dict[str, Any]:
+    leaf, path = log.inclusion(seq, size)
+    return {"index": seq, "record": record, "leaf_hash": leaf.hex(), "proof": [step.hex() for step in path]}
+
+
+def _grounds(view: Reading, decision: int) -> list[int]:
+    """The newest records before the decision that put its policy, its licence and its caps in force."""
+    record = json.loads(_body(view, decision))
+    found: dict[str, int] = {}
+    for seq, code, body in view.all(
+        "SELECT seq, code, body FROM record WHERE kind = 'admin' AND seq < ? ORDER BY seq", (decision,)
+    ):
+        if code == POLICY and json.loads(body)["dataset"] == record["dataset"]:
+            found[POLICY] = seq
+        elif code == LICENCE and json.loads(body)["licence"] == record.get("licence"):
+            found[LICENCE] = seq
+        elif code in ("cap_zcdp", "cap_pure"):
+            scope = json.loads(body)["charges"][0]["scope"]
+            if scope in (f"dataset:{record['dataset']}", f"operator:{record['actor']}/{record['dataset']}"):
+                found[scope] = seq
+    return list(found.values())
+
+
+def _body(view: Reading, seq: int) -> bytes:
+    row = view.one("SELECT body FROM record WHERE seq = ?", (seq,))
+    if row is None:
+        raise Refusal("not_found", "the log has no such record")
+    return bytes(row[0])
