@@ -109,7 +109,7 @@ def main() -> int:
             fresh, again = Rate(NEW_PER_S, chosen.seconds, 64), Rate(REUSED_PER_S, chosen.reused_seconds, 32)
             fresh.run(client, tokens, _new)
             charge_ms = 1000 * charged_within(_metrics(client), 0.99)
-            _new(client, 0)
+            _new(client.another(), 0)  # the connection of before may have been idle for too long
             again.run(client, tokens, _new_as_before)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
