@@ -246,6 +246,7 @@ OTHERS: Final = (
         200,
         {
             "ready": True,
+            "leaving": False,
             "store": "ready",
             "domain": "ready",
             "issuer": None,
@@ -271,6 +272,7 @@ OTHERS: Final = (
         503,
         {
             "ready": False,
+            "leaving": False,
             "store": "cannot be written: database or disk is full",
             "domain": "unreachable",
             "issuer": {"state": "none", "keys": 0, "age_s": None, "reason": "https://id.example/keys: ConnectTimeout"},
