@@ -23,6 +23,10 @@ _Open = ctypes.CFUNCTYPE(_Int, _Pointer, _Pointer, _Pointer, _Int, _Pointer)
 METHODS = ("xClose", "xRead", "xWrite", "xTruncate", "xSync", *(f"m{number}" for number in range(13)))
 
 
+_kept: list[object] = []
+"""A connection that is closed after the block still calls through what was made in it."""
+
+
 class _Methods(ctypes.Structure):
     _fields_ = (("iVersion", _Int), *((name, _Pointer) for name in METHODS))
 
@@ -115,6 +119,7 @@ def recording() -> Iterator[Recorded]:
 
     vfs = _Vfs.from_buffer_copy(own)
     opened = _Open(on_open)
+    _kept.extend((kept, wrapped, vfs, opened))
     vfs.zName, vfs.pNext, vfs.xOpen = b"recording", None, ctypes.cast(opened, _Pointer).value
     assert lib.sqlite3_vfs_register(ctypes.byref(vfs), 1) == 0
     try:

@@ -28,6 +28,16 @@ BUSY_WAIT_S: Final = 20.0
 ROOM_BYTES: Final = 65_536
 """More than the largest transaction of a question adds to the file."""
 
+_PASSING: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+    }
+)
+"""What may go better another time."""
 _SETTINGS: Final = {
     "journal_mode": "truncate",  # and synced then, so a commit survives power loss; faster than to unlink it each time
     "synchronous": 3,  # EXTRA: where a journal is unlinked after all, the folder is synced too
@@ -187,7 +197,10 @@ class SqliteStore(Pooled[sqlite3.Connection]):
         return Fault(f"{self.path}: not written ({error})")
 
     def _not_read(self, error: Exception) -> Fault:
-        return Fault(f"{self.path}: not read ({error})")
+        """What a full disk left of a transaction is rolled back before anything is read, which needs room too."""
+        code = error.sqlite_errorcode & 0xFF if isinstance(error, sqlite3.OperationalError) else None
+        kind = NotReady if code in _PASSING else Fault
+        return kind(f"{self.path}: not read ({error})")
 
     def _check_file(self) -> None:
         """A file that was moved away or replaced would take charges that nobody finds again."""

@@ -137,7 +137,7 @@ def test_a_charge_after_the_run_is_noticed(world: GatewayWorld, monkeypatch: pyt
 def test_a_cause_that_is_told_to_the_caller_is_noticed(world: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     def telling(pipeline: Pipeline, charged: Any) -> dict[str, Any]:
         try:
-            pipeline.domain.run(charged.ticket, charged.question, charged.reservation)
+            pipeline.domain.run(charged.ticket, charged.question, charged.prepared)
         except RuntimeError as error:
             return {"status": "failed", "detail": str(error)}
         raise AssertionError

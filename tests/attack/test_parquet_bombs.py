@@ -108,7 +108,7 @@ def test_without_a_clock_the_same_build_would_go_on(tmp_path: Path, monkeypatch:
 
     class Planted(threading.Timer):
         def __init__(self, interval: float, function: Callable[[], None]) -> None:
-            super().__init__(6 * interval, lambda: (ended.append(True), function()))
+            super().__init__(2 * interval, lambda: (ended.append(True), function()))
 
     monkeypatch.setattr(ensure.threading, "Timer", Planted)
     refusal(tmp_path, alike(MOST), "[ingest]\nwall_s = 1\n")

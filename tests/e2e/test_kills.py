@@ -252,7 +252,7 @@ class Watch:
                 issued=now,
                 expires=now + 60_000,
             )
-            released = domain.run(forged, question, None)
+            released = domain.run(forged, question, prepared)
             if release in questions:
                 assert released is not None
                 assert released.release == release

@@ -99,7 +99,8 @@ def export(served: Served) -> str:
 
 
 def found(text: str, words: tuple[str, ...]) -> list[str]:
-    return [word for word in words if word in text]
+    """Words that stand in the text, as they are or as JSON writes them."""
+    return [word for word in words if word in text or json.dumps(word, ensure_ascii=False)[1:-1] in text]
 
 
 def numbers(text: str) -> set[str]:
