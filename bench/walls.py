@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -115,8 +116,8 @@ def _queries(pool: Pool, snapshot: Path, runs: int, dice: random.Random) -> None
     for asked, times in ((SMALL, runs), *((each, max(3, runs // 3)) for each in LARGE)):
         ways: dict[str, Callable[[], float]] = {
             "in this process": _in_process(snapshot, asked),
-            "opened anew": lambda asked=asked: _opened_anew(snapshot, asked),  # type: ignore[misc]
-            "warm worker": lambda asked=asked: _in_worker(pool, asked),  # type: ignore[misc]
+            "opened anew": partial(_opened_anew, snapshot, asked),
+            "warm worker": partial(_in_worker, pool, asked),
         }
         found: dict[str, list[float]] = {name: [] for name in ways}
         for way in ways.values():

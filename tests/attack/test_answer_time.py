@@ -130,21 +130,26 @@ def test_a_release_that_is_given_up_cannot_be_kept(world: DomainWorld, monkeypat
     assert eventually(lambda: ends == [TooLate])
 
 
-def test_a_place_is_taken_until_the_deadline_though_its_worker_is_gone(world: DomainWorld) -> None:
+def test_a_place_is_taken_until_the_deadline_though_its_worker_is_gone(
+    world: DomainWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = question(world, "place")
-    assert eventually(lambda: bool(world.pool._warm.get("clinic")))
-    at = prepared(world, asked)
+    at, free = prepared(world, asked), world.door._free
     assert at.reservation is not None
     worker = world.pool._held[at.reservation].worker
+    seen: list[tuple[float, bool, str | None]] = []
+
+    def freed(ticket: str) -> None:
+        seen.append((time.monotonic(), gone(worker.pid), world.pool.reserve("clinic")))
+        free(ticket)
+
+    monkeypatch.setattr(world.door, "_free", freed)
     began = time.monotonic()
-    ended: list[float] = []
-    thread = threading.Thread(target=lambda: ended.append(timed(world, asked, at)[1]))
-    thread.start()
-    assert eventually(lambda: gone(worker.pid))
-    if time.monotonic() - began < DEADLINE_S / 2:  # else the machine was too slow for this to say anything
-        assert world.pool.reserve("clinic") is None
-        assert not ended
-    thread.join()
+    timed(world, asked, at)
+    assert eventually(lambda: seen)
+    when, worker_gone, place = seen[0]
+    assert when - began >= DEADLINE_S
+    assert (worker_gone, place) == (True, None)
     assert eventually(lambda: place_free(world, "after place"))
 
 
