@@ -1,4 +1,8 @@
-"""Two homes asked the same questions in turn: what differs in an answer, and whether the clock tells which it was."""
+"""Two homes asked the same questions in turn: what differs in an answer, and whether the clock tells which it was.
+
+Two processes that do the same differ by a few tenths of a millisecond for as long as they live, for their memory lies
+elsewhere. So homes are started anew, now the one first and now the other, and a sample is what all starts give.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import math
 import random
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean, variance
 from typing import Any, Final
 
@@ -14,7 +18,8 @@ import httpx
 
 from tests.served_home import Served
 
-WARM_UP: Final = 10
+WARM_UP: Final = 5
+"""Requests of each plan to each side after a start, which do not count."""
 T_MAX: Final = 4.5
 """Above it the means of two samples differ for certain: the threshold of the test vector leakage assessment."""
 CROPS: Final = (1.0, 0.95, 0.9, 0.75, 0.5)
@@ -45,9 +50,8 @@ class Compared:
         return abs(self.t) >= T_MAX
 
 
-def literals(seed: int) -> Iterator[str]:
+def literals(dice: random.Random) -> Iterator[str]:
     """Constants that were not asked for before."""
-    dice = random.Random(seed)
     known: set[str] = set()
     while True:
         text = f"{dice.randrange(10_000_000) / 100_000:.5f}"
@@ -56,26 +60,38 @@ def literals(seed: int) -> Iterator[str]:
             yield text
 
 
-def compare(sides: tuple[Served, Served], sql: str, requests: int, seed: int) -> Compared:
-    """Asks both sides `requests` times, in random order, each time with another constant."""
-    dice, constants = random.Random(seed), literals(seed)
-    times: tuple[list[float], list[float]] = ([], [])
-    differences: list[str] = []
-    for number in range(WARM_UP + requests):
-        text = sql.format(x=next(constants))
-        order = dice.sample((0, 1), 2)
-        seen: dict[int, dict[str, Any]] = {}
-        for side in order:
-            begin = time.perf_counter()
-            reply = sides[side].ask(text, epsilon="0.1")
-            taken = time.perf_counter() - begin
-            seen[side] = shape(reply)
-            if number >= WARM_UP:
-                times[side].append(taken)
-        differences += [f"{text}: {name}" for name in seen[0] if seen[0][name] != seen[1][name]]
-    auc, upper = _auc(*times)
-    medians = [1000 * sorted(each)[len(each) // 2] for each in times]
-    return Compared(_largest_t(*times), auc, upper, medians[0], medians[1], tuple(differences))
+@dataclass(slots=True)
+class Sample:
+    """What one plan took on both sides, over all starts of the two homes."""
+
+    sql: str
+    dice: random.Random
+    times: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
+    """Seconds."""
+    differences: list[str] = field(default_factory=list)
+    constants: Iterator[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.constants = literals(self.dice)
+
+    def ask(self, sides: tuple[Served, Served], requests: int) -> None:
+        """Asks both sides so often, in random order, each time with another constant, after some that warm up."""
+        for number in range(WARM_UP + requests):
+            text = self.sql.format(x=next(self.constants))
+            seen: dict[int, dict[str, Any]] = {}
+            for side in self.dice.sample((0, 1), 2):
+                begin = time.perf_counter()
+                reply = sides[side].ask(text, epsilon="0.1")
+                taken = time.perf_counter() - begin
+                seen[side] = shape(reply)
+                if number >= WARM_UP:
+                    self.times[side].append(taken)
+            self.differences += [f"{text}: {name}" for name in seen[0] if seen[0][name] != seen[1][name]]
+
+    def compared(self) -> Compared:
+        area, upper = auc(*self.times)
+        medians = [1000 * sorted(each)[len(each) // 2] for each in self.times]
+        return Compared(largest_t(*self.times), area, upper, medians[0], medians[1], tuple(self.differences))
 
 
 def shape(reply: httpx.Response) -> dict[str, Any]:
@@ -98,7 +114,7 @@ def shape(reply: httpx.Response) -> dict[str, Any]:
     }
 
 
-def _largest_t(one: Sequence[float], other: Sequence[float]) -> float:
+def largest_t(one: Sequence[float], other: Sequence[float]) -> float:
     found = []
     for part in CROPS:
         most = sorted([*one, *other])[math.ceil(part * (len(one) + len(other))) - 1]
@@ -114,7 +130,7 @@ def _t(one: Sequence[float], other: Sequence[float]) -> float:
     return (fmean(one) - fmean(other)) / math.sqrt(spread) if spread else 0.0
 
 
-def _auc(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
+def auc(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
     """By ranks, with the standard error of Hanley and McNeil (1982)."""
     ranked = sorted([(each, 1) for each in one] + [(each, 0) for each in other])
     ranks = sum(rank for rank, (_, of_one) in enumerate(ranked, start=1) if of_one)

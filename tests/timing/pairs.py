@@ -43,6 +43,8 @@ class Pair:
     cost: str = "(i % 400) + 0.5"
     kind: str = "['in', 'out', 'day'][1 + i % 3]"
     note: str = "'n' || (i % 50)"
+    nobody: bool = False
+    """Neither side has the person: what is told apart then is not the data."""
 
 
 PAIRS: Final = (
@@ -56,6 +58,7 @@ PAIRS: Final = (
     Pair("somebody with a note for each visit", 500_000, note="'note ' || i"),
     Pair("somebody with nothing but nulls", 500_000, cost="NULL", kind="NULL", note="NULL"),
     Pair("somebody without a visit", 0),
+    Pair("nobody: both sides hold the same", 0, nobody=True),
 )
 
 PLANS: Final = (
@@ -76,6 +79,7 @@ def home(root: Path, pair: Pair, deadlines: str, *, whole: bool) -> Home:
     files = Files({"clinic": POLICY}, {"clinic": CASES}, {"clinic": {}}, (Licensed("op-a", "1000"),))
     made = make(root, files)
     with duckdb.connect() as engine:
+        whole = whole and not pair.nobody
         extra = pair.visits if whole else 0
         someone = f"UNION ALL SELECT {PEOPLE}, 'F', 40" if whole else ""
         people = f"SELECT i AS pid, ['F', 'M'][1 + i % 2] AS sex, i % 100 AS age FROM range({PEOPLE}) r(i) {someone}"
