@@ -19,8 +19,12 @@ if TYPE_CHECKING:
     from sandbox.ingest.snapshot import Snapshot
 
 
+WRITTEN_BY_NEWER = 78
+"""EX_CONFIG of sysexits.h: another start would end alike, until somebody mends it."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done, 1 refused or failed check, 2 wrong usage."""
+    """Exit codes: 0 done, 1 refused or failed check, 2 wrong usage, 78 a store that a newer release has written."""
     parser = argparse.ArgumentParser(prog="python -m sandbox", description="The data domain of Baopingkou.")
     commands = parser.add_subparsers(dest="command", required=True)
     made = commands.add_parser("certificates", help="make or renew certificates for both sides, for a small deployment")
@@ -61,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from sandbox.release.store import StoreUnusable
+    from sandbox.release.layouts import StoreUnusable, WrittenByNewer
     from sandbox.service import follow_parent, serve
 
     if options.follow is not None:
@@ -70,7 +74,7 @@ def _serve(options: argparse.Namespace) -> int:
         serve(options.home, options.socket, options.socket_group)
     except (ValueError, OSError, StoreUnusable) as error:
         print(f"the data domain cannot serve: {error}", file=sys.stderr)
-        return 1
+        return WRITTEN_BY_NEWER if isinstance(error, WrittenByNewer) else 1
     return 0
 
 
@@ -136,14 +140,15 @@ def _tally(options: argparse.Namespace) -> int:
     from policies import privacy_loss
     from sandbox.domain import Domain
     from sandbox.release import tally
-    from sandbox.release.store import Store, StoreUnusable
+    from sandbox.release.layouts import StoreUnusable, WrittenByNewer
+    from sandbox.release.store import FILE_NAME, Store
 
     try:
         domain = Domain.load(options.home)
-        store = Store(domain.state / "domain.sqlite", domain.tally, trusted=options.trust_store)
+        store = Store(domain.state / FILE_NAME, domain.tally, trusted=options.trust_store)
     except (ValueError, StoreUnusable) as error:
         print(error, file=sys.stderr)
-        return 1
+        return WRITTEN_BY_NEWER if isinstance(error, WrittenByNewer) else 1
     with store.reading() as connection:
         found = tally.of(connection)
     store.close()
@@ -191,10 +196,13 @@ def _checked(home: Path) -> dict[str, Any]:
     """Whether the domain.toml of `home` can be served; what is wrong with it, or which layers it does without."""
     from sandbox import tls
     from sandbox.domain import FILE_NAME, Domain, DomainError
+    from sandbox.release import layouts, store, tally
 
     try:
         domain = Domain.load(home)
-    except DomainError as error:
+        layout = layouts.inspect(domain.state / store.FILE_NAME)
+        tally.read(domain.tally)
+    except (DomainError, layouts.StoreUnusable, tally.TallyUnreadable, OSError) as error:
         return {"ok": False, "detail": str(error)}
     without = f", without {', '.join(sorted(domain.allow_degraded))}" if domain.allow_degraded else ""
     if domain.remote is not None:
@@ -203,6 +211,8 @@ def _checked(home: Path) -> dict[str, Any]:
         except tls.CertificateError as error:
             return {"ok": False, "detail": str(error)}
         without += f", to `{domain.remote.client}` over TLS, with a certificate valid until {until:%Y-%m-%d}"
+    if layout is not None and layout < len(layouts.LAYOUTS):
+        without += f"; its store of layout {layout} is copied and brought to layout {len(layouts.LAYOUTS)} at its start"
     return {"ok": True, "detail": f"{domain.home / FILE_NAME} can be served{without}"}
 
 

@@ -29,7 +29,8 @@ from sandbox.door import Door, Unaskable
 from sandbox.entrance import Entrance
 from sandbox.pool import Pool, PoolSettings
 from sandbox.protocol import Cancel, Fetch, Prepare, Run, padded
-from sandbox.release.store import Store
+from sandbox.release import layouts
+from sandbox.release.store import FILE_NAME, Store
 from sandbox.seed import seed_of
 from sandbox.server import Server
 from sandbox.tickets import TicketVerifier
@@ -128,8 +129,9 @@ def serve(home: Path, socket_path: Path | None, socket_group: str | None = None)
     entrance = None if domain.remote is None else Entrance(domain.remote)
     verifier = TicketVerifier(domain.ticket_key, domain.ticket_key_next)
     state = domain.state
+    layouts.inspect(state / FILE_NAME)  # before anything is started
     pool = Pool(_pool_settings(domain))
-    store = Store(state / "domain.sqlite", domain.tally)
+    store = Store(state / FILE_NAME, domain.tally)
     datasets = Datasets(domain)
     door = Door(datasets, store, pool, verifier, seed_of(state))
     door.degraded = tuple(sorted(domain.allow_degraded))

@@ -19,27 +19,6 @@ from pyroaring import BitMap
 from sandbox.disclosure.cells import Ground, Integers, Quantity
 from sandbox.disclosure.sorting import numbered, starts
 
-SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS said_row (
-    dataset TEXT NOT NULL, snapshot TEXT NOT NULL, quantity TEXT NOT NULL,
-    items BLOB NOT NULL, units BLOB NOT NULL, amounts BLOB NOT NULL
-) STRICT;
-CREATE INDEX IF NOT EXISTS said_row_of ON said_row (dataset, snapshot, quantity);
-CREATE TABLE IF NOT EXISTS said_cell (
-    dataset TEXT NOT NULL, snapshot TEXT NOT NULL, quantity TEXT NOT NULL, nonnegative INTEGER NOT NULL,
-    counts INTEGER NOT NULL, release TEXT NOT NULL, part INTEGER NOT NULL, said INTEGER NOT NULL,
-    secret INTEGER NOT NULL CHECK (said + secret <= 1), places BLOB NOT NULL
-) STRICT;
-CREATE INDEX IF NOT EXISTS said_cell_of ON said_cell (dataset);
-CREATE TRIGGER IF NOT EXISTS said_stays BEFORE DELETE ON said_cell
-    BEGIN SELECT RAISE(ABORT, 'what was said stays said'); END;
-CREATE TRIGGER IF NOT EXISTS said_as_it_was BEFORE UPDATE ON said_cell
-    BEGIN SELECT RAISE(ABORT, 'what was said stays said'); END;
-CREATE TRIGGER IF NOT EXISTS said_row_stays BEFORE DELETE ON said_row
-    BEGIN SELECT RAISE(ABORT, 'what was said stays said'); END;
-CREATE TRIGGER IF NOT EXISTS said_row_as_it_was BEFORE UPDATE ON said_row
-    BEGIN SELECT RAISE(ABORT, 'what was said stays said'); END;
-"""
 SPARSE_MAX: Final = 4
 """Times as many numbers as items there may be from the least to the greatest for these to be looked up in a table."""
 Space = tuple[str, str]

@@ -40,7 +40,6 @@ class Memories:
         self._store = store
         self._pasts: dict[str, Past] = {}
         self._lock = threading.Lock()
-        store.extend(history.SCHEMA)
 
     def size(self, dataset: str, units_about: int) -> int:
         """How many cells are remembered."""

@@ -18,17 +18,14 @@ from pathlib import Path
 from typing import Final
 
 from sandbox import logs
-from sandbox.release import tally
+from sandbox.release import layouts, tally
+from sandbox.release.layouts import StoreUnusable, WrittenByNewer
 
 ALONE_WAIT_S: Final = 10.0
 """How long a start waits for the end of an earlier service of the same state."""
 ROOM_BYTES: Final = 1 << 20
 """What must fit on the disk after something did not."""
 log = logs.logger("bpk.domain")
-
-
-class StoreUnusable(Exception):
-    """What was spent cannot be known, so nothing is answered."""
 
 
 class Durable:
@@ -39,19 +36,19 @@ class Durable:
     its making, for a file that is none of ours, cannot be written, is in use by another process, or lost its tally.
     """
 
-    def __init__(
-        self, path: Path, schema: str, layout: int, tally_path: Path | None = None, *, trusted: bool = False
-    ) -> None:
+    def __init__(self, path: Path, tally_path: Path | None = None, *, trusted: bool = False) -> None:
         self._path = path
-        self._layout = layout
         self._tally_path = tally_path or path.with_suffix(".tally")
         self._lock = threading.Lock()
         self._failed = False
         self._counted = tally.NOTHING
         self._alone: int | None = None
         try:
-            self._open(path, schema)
+            self._open(path)
             self._remember(trusted=trusted)
+        except tally.TallyNewer as error:
+            self._let_go()
+            raise WrittenByNewer(str(error)) from error
         except (OSError, sqlite3.Error, tally.TallyUnreadable) as error:
             self._let_go()
             raise StoreUnusable(f"{path}: cannot be used as the data domain's store ({error})") from error
@@ -59,7 +56,7 @@ class Durable:
             self._let_go()
             raise
 
-    def _open(self, path: Path, schema: str) -> None:
+    def _open(self, path: Path) -> None:
         for folder in (path.parent, self._tally_path.parent):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._alone = _alone(path.with_suffix(".lock"))
@@ -72,26 +69,12 @@ class Durable:
         level = self._connection.execute("PRAGMA synchronous").fetchone()[0]
         if (mode, level) != ("truncate", 3):
             raise StoreUnusable(f"{path}: could not be made durable (journal mode {mode}, synchronous {level})")
-        self._set_aside_older()
-        self._connection.executescript(schema + tally.SCHEMA)
-
-    def _set_aside_older(self) -> None:
-        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == self._layout:
-            return
-        if self._has("release"):
-            self._connection.execute(f"ALTER TABLE release RENAME TO release_{version}")
-            self._connection.execute("DROP INDEX IF EXISTS release_by_meaning")
-        self._connection.execute(f"PRAGMA user_version = {self._layout}")
-
-    def _has(self, table: str) -> bool:
-        found = self._connection.execute("SELECT name FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
-        return found is not None
+        layouts.bring(self._connection, path)
 
     def _remember(self, *, trusted: bool) -> None:
         """Holds the store against its tally, and counts again what an older copy has forgotten."""
         kept = tally.NOTHING if trusted else tally.read(self._tally_path)
-        if kept is None and self._has(tally.MARK):
+        if kept is None and layouts.has(self._connection, tally.MARK):
             raise StoreUnusable(
                 f"{self._tally_path}: the tally of what was spent is missing, so this store may be an older copy; put "
                 "the tally back, or say that the store is the newest: `bpk sandbox tally --trust-store`"
@@ -143,7 +126,9 @@ class Durable:
                     tx.execute("DROP TABLE room")
                     tally.write(self._tally_path, tally.of(tx))
             with self._transaction() as tx:
-                tx.execute(f"PRAGMA user_version = {self._layout}")  # what it is: the first page is written anew
+                tx.execute(
+                    f"PRAGMA user_version = {len(layouts.LAYOUTS)}"
+                )  # what it is: the first page is written anew
         except (sqlite3.Error, OSError, StoreUnusable):
             return False
         self._failed = False
@@ -153,11 +138,6 @@ class Durable:
     def failing(self) -> bool:
         """Whether something could not be kept, and `writable` has not shown since that the next one can be."""
         return self._failed
-
-    def extend(self, schema: str) -> None:
-        """Tables of others in the same file, so that what they keep can be written with a release, or not at all."""
-        with self._lock:
-            self._connection.executescript(schema)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:

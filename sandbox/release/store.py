@@ -15,38 +15,15 @@ from sandbox.codec import digest, dumps, loads
 from sandbox.protocol import Price, Question, Ticket
 from sandbox.relational.nodes import find_release
 from sandbox.relational.normal import bare
-from sandbox.release.durable import Durable, StoreUnusable
+from sandbox.release.durable import Durable
+from sandbox.release.layouts import StoreUnusable
 from sandbox.release.opened import OpenRelease
 from sandbox.release.protected import ProtectedRelease
 from sandbox.release.released import Release
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS ticket (
-    id TEXT PRIMARY KEY, dataset TEXT NOT NULL, state TEXT NOT NULL CHECK (state IN ('accepted', 'released', 'failed')),
-    loss INTEGER NOT NULL CHECK (loss >= 0), delta INTEGER NOT NULL CHECK (delta >= 0), accountant TEXT NOT NULL,
-    release TEXT, accepted_ms INTEGER NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS spent (
-    dataset TEXT NOT NULL, accountant TEXT NOT NULL, loss INTEGER NOT NULL, delta INTEGER NOT NULL,
-    PRIMARY KEY (dataset, accountant)
-) STRICT;
-CREATE TRIGGER IF NOT EXISTS spent_never_falls BEFORE UPDATE ON spent
-    WHEN NEW.loss < OLD.loss OR NEW.delta < OLD.delta
-    BEGIN SELECT RAISE(ABORT, 'spent never falls'); END;
-CREATE TRIGGER IF NOT EXISTS spent_never_goes BEFORE DELETE ON spent
-    BEGIN SELECT RAISE(ABORT, 'spent never falls'); END;
-CREATE TABLE IF NOT EXISTS release (
-    id TEXT PRIMARY KEY, plan_digest TEXT NOT NULL, policy_digest TEXT NOT NULL, snapshot TEXT NOT NULL,
-    mode TEXT NOT NULL, epsilon INTEGER NOT NULL, salt BLOB NOT NULL, hash TEXT NOT NULL, body BLOB NOT NULL,
-    source_digest TEXT NOT NULL
-) STRICT;
-CREATE INDEX IF NOT EXISTS release_by_meaning ON release (plan_digest, policy_digest, snapshot, mode, epsilon);
-CREATE INDEX IF NOT EXISTS release_open ON release (mode) WHERE mode = 'open';
-CREATE INDEX IF NOT EXISTS release_by_source ON release (source_digest, policy_digest, snapshot, mode, epsilon);
-"""
+FILE_NAME: Final = "domain.sqlite"
+"""In the domain's state folder."""
 _ONE_EXACT: Final = "INSERT INTO exact VALUES (?, 1) ON CONFLICT (dataset) DO UPDATE SET answers = answers + 1"
-_LAYOUT: Final = 2
-"""Releases of an earlier layout cannot be read any more: they are set aside, and what was spent on them stays spent."""
 NO_ACCOUNTANT: Final = "none"
 """Of tickets that spend no privacy loss."""
 CANDIDATES_MAX: Final = 50
@@ -97,7 +74,7 @@ class Store(Durable):
     """Every method is one transaction, durable when it returns. See `Durable` for how it is made."""
 
     def __init__(self, path: Path, tally_path: Path | None = None, *, trusted: bool = False) -> None:
-        super().__init__(path, _SCHEMA, _LAYOUT, tally_path, trusted=trusted)
+        super().__init__(path, tally_path, trusted=trusted)
         with self._transaction() as tx:  # whatever ran when the service died is lost, and stays paid
             tx.execute("UPDATE ticket SET state = 'failed' WHERE state = 'accepted'")
 

@@ -15,11 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS exact (dataset TEXT PRIMARY KEY, answers INTEGER NOT NULL CHECK (answers >= 0)) STRICT;
-CREATE TABLE IF NOT EXISTS forgotten (dataset TEXT PRIMARY KEY) STRICT;
-"""
-"""`forgotten`: datasets of which exact answers were given that this store does not remember."""
 MARK: Final = "tallied"
 """A table that is there once the store has had a tally at its side: from then on it is missed."""
 FORMAT: Final = 1
@@ -28,6 +23,10 @@ BYTES_MAX: Final = 1 << 20
 
 class TallyUnreadable(ValueError):
     """A file that is no tally. The text names it and says what would do."""
+
+
+class TallyNewer(TallyUnreadable):
+    """A tally of a newer release."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +89,14 @@ def read(path: Path) -> Tally | None:
         return None
     try:
         plain = json.loads(body)
+        if type(plain["format"]) is int and plain["format"] > FORMAT:
+            raise TallyNewer(f"{path}: written by a newer release (format {plain['format']}); install that one again")
         if len(body) > BYTES_MAX or plain["format"] != FORMAT:
             raise ValueError("of another format")
         spent = {(_text(d), _text(a)): (_count(loss), _count(delta)) for d, a, loss, delta in plain["spent"]}
         exact = {_text(dataset): _count(answers) for dataset, answers in plain["exact"]}
+    except TallyNewer:
+        raise
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise TallyUnreadable(f"{path}: not a tally of what was spent; put back the newest copy of it") from error
     return Tally(spent, exact)
