@@ -316,12 +316,13 @@ def test_an_expired_token_is_told_so_but_a_forged_expired_one_is_not() -> None:
     assert caught.value.code == "token_invalid"
 
 
-def test_refusing_the_largest_token_is_quick() -> None:
-    begin = time.perf_counter()
+def test_refusing_the_largest_token_costs_little() -> None:
+    """In processor time, whatever else the machine does: no work that grows with the square of a length."""
+    begin = time.thread_time()
     for _ in range(200):
         with pytest.raises(Refusal):
             VERIFIER.caller("A" * 7_999)
-    assert time.perf_counter() - begin < 2
+    assert time.thread_time() - begin < 2
 
 
 def test_the_twin_verifier_that_trusts_the_header_is_caught() -> None:
