@@ -28,11 +28,11 @@ def postgres() -> Iterator[Server]:
 
 
 @pytest.fixture(params=STORES)
-def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
+def open_store(request: pytest.FixtureRequest, memory: Path) -> Iterator[Callable[[], Store]]:
     """Opens one and the same new database, as often as it is called; in the end it is closed as often."""
     with contextlib.ExitStack() as stack:
         if request.param == "sqlite":
-            make: Callable[[], Store] = partial(SqliteStore, tmp_path / "gateway" / "ledger.sqlite")
+            make: Callable[[], Store] = partial(SqliteStore, memory / "store" / "ledger.sqlite")
         else:
             from gateway.stores.postgres import PostgresStore
 

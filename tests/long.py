@@ -32,8 +32,7 @@ KILL_SEEDS = range(1, 11)
 KILLS = 10_000
 STEPS = 10_000_000
 RACE_PARTS = range(1, 101)
-RACES = 50_000
-"""In each of two stores."""
+RACES = 100_000
 EPSILON_SAMPLES = 100_000
 
 

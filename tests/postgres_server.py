@@ -21,6 +21,8 @@ import pytest
 
 ACCOUNTS = ("postgres", "nobody")
 START_S = 30.0
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES_MIN = 1 << 30
 SETTINGS = {
     "listen_addresses": "",
     "max_connections": "60",
@@ -115,7 +117,7 @@ class Server:
 
 @contextlib.contextmanager
 def server() -> Iterator[Server]:
-    folder = Path(tempfile.mkdtemp(prefix="bpk-pg-"))
+    folder = Path(tempfile.mkdtemp(prefix="bpk-pg-", dir=_place()))
     found = Server(folder)
     try:
         who = account() if os.geteuid() == 0 else None
@@ -132,6 +134,12 @@ def server() -> Iterator[Server]:
     finally:
         found.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _place() -> Path | None:
+    """Memory, where there is enough: no test takes the power away from a server, so what it syncs may cost nothing."""
+    roomy = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > MEMORY_BYTES_MIN
+    return MEMORY if roomy else None
 
 
 def _as_account(command: list[str], **streams: object) -> subprocess.Popen[bytes]:
