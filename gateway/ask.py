@@ -56,7 +56,7 @@ class Begun:
 
 
 class NotAnswered(Exception):
-    """A refusal with what is known of its query, already on record."""
+    """A refusal with what is known of its query; on record already, but for `outcome_unknown`."""
 
     def __init__(self, refusal: Refusal, query_id: str | None, policy: Policy | None) -> None:
         super().__init__(refusal.message)

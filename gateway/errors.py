@@ -70,6 +70,7 @@ STATUS: Final[dict[str, int]] = {
     "locked_out": 429,
     "caller_gone": 499,
     "internal_error": 500,
+    "outcome_unknown": 500,
     "dataset_frozen": 503,
     "dataset_not_ready": 503,
     "not_ready": 503,

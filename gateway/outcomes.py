@@ -39,7 +39,8 @@ class Outcomes:
     today: Callable[[], date]
     """UTC."""
     _unsettled: set[str] = field(default_factory=set)
-    """Queries whose outcome could not be recorded, as on a full disk; a restart settles them too."""
+    """Queries that do not run and whose outcome could not be recorded, as on a full disk, or whose charge is in doubt;
+    a restart settles them too."""
 
     def record(self, query_id: str, released: Released | None) -> QueryRow:
         """Puts the outcome on record, None for a failure: durable before anything leaves."""

@@ -35,7 +35,7 @@ from gateway.reuse import own_release
 from gateway.running import Running
 from gateway.sql.limits import SqlLimits
 from gateway.sql.read import read
-from gateway.store import Store
+from gateway.store import InDoubt, Store
 from gateway.turns import Gone, Turn, Turns
 from policies.model import Policy
 from sandbox import logs
@@ -86,6 +86,8 @@ class Pipeline:
             return self._ask(ask, trail, gone)
         except Repeated as again:
             return self._repeat(again.row)
+        except NotAnswered:
+            raise
         except Refusal as refusal:
             raise self.refused(ask.caller, refusal, ask.texts, trail) from refusal
         except NotReady as cause:
@@ -142,6 +144,11 @@ class Pipeline:
             charged = self._charge(asked, admitted, prepared, turn, ask.texts)
             trail.decided = True
             return self._start(charged)
+        except InDoubt as doubt:  # what is not durable does not run; no record may say that it was refused
+            _log.error("a charge is in doubt", reason=str(doubt))
+            self.running.withdraw(asked.id)
+            self.outcomes.leave(asked.id)
+            raise NotAnswered(_unknown(), asked.id, trail.policy) from doubt
         except BaseException:
             self.running.withdraw(asked.id)
             raise
@@ -319,3 +326,12 @@ def _require_page(ask: Ask, admitted: AdmittedQuery, prepared: Prepared) -> None
 
 def _not_ready() -> Refusal:
     return Refusal("not_ready", "the data domain is not ready", hint="nothing was charged; ask again in a moment")
+
+
+def _unknown() -> Refusal:
+    return Refusal(
+        "outcome_unknown",
+        "the ledger failed while this was charged, and whether it was is not known",
+        hint="ask again with the same `Idempotency-Key`, or for this `query_id`: what was charged is told as failed,"
+        " what was not is asked anew",
+    )

@@ -38,6 +38,10 @@ class NotWritten(NotReady):
         self.cause = cause
 
 
+class InDoubt(Fault):
+    """A commit failed, and it cannot be known now whether it holds. Nothing may be done that rests on it."""
+
+
 class Reading:
     """A consistent view, open until its block ends."""
 
@@ -101,7 +105,8 @@ class Store(Protocol):
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Durable when the block ends, rolled back when it raises. Not to be nested. Nothing is ever half-written.
 
-        Raises NotWritten when the database cannot be written, Fault for what it does not allow.
+        Raises NotWritten when the database cannot be written, InDoubt where its commit failed and nobody can tell
+        whether it holds, Fault for what it does not allow.
         """
         ...
 

@@ -64,11 +64,21 @@ class Recorded:
     fail_at: int | None = None
     """The number of the call that fails, and with what."""
     error: int = FULL
+    for_good: bool = False
+    """Whether every call after it fails too."""
+
+    at_last_step: bool = False
+    """Whether the next sync of a file that was just cut fails: the last step of a commit."""
+    failed: int = 0
 
     def take(self, *call: Any) -> int:
         """0, or an error in place of the call."""
+        if self.at_last_step and call[0] == "sync" and self.calls and self.calls[-1][:2] == ("truncate", call[1]):
+            self.at_last_step, self.fail_at = False, len(self.calls)
         if self.fail_at is not None and len(self.calls) == self.fail_at:
-            self.fail_at = None
+            if not self.for_good:
+                self.fail_at = None
+            self.failed += 1
             return self.error
         self.calls.append(call)
         return 0

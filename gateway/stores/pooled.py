@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from gateway.errors import Fault
-from gateway.store import Execute, NotWritten, Reading, Transaction
+from gateway.store import Execute, InDoubt, NotWritten, Reading, Transaction
 from gateway.stores.copying import GUARDS, copy
 from gateway.stores.schema import NoGuard, Step
 
@@ -57,7 +57,7 @@ class Pooled(ABC, Generic[Connection]):
                 finally:
                     tx.close()
                     self._undo()
-            except NotWritten:
+            except (NotWritten, InDoubt):
                 self._failed = True
                 raise
             except self.errors as error:
@@ -106,7 +106,8 @@ class Pooled(ABC, Generic[Connection]):
         """Opens a write transaction on the writer."""
 
     @abstractmethod
-    def _commit(self) -> None: ...
+    def _commit(self) -> None:
+        """Durable when it returns, undone when it raises an error of the driver. Raises InDoubt."""
 
     @abstractmethod
     def _undo(self) -> None:

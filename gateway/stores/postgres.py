@@ -19,7 +19,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from gateway.errors import Fault, Misconfigured, NotReady
-from gateway.store import Execute, NotWritten, Parameters, Result
+from gateway.store import Execute, InDoubt, NotWritten, Parameters, Result
 from gateway.stores.pooled import Pooled
 from gateway.stores.schema import SCHEMAS, Column, Guard, Index, NoGuard, Rows, Step, Table
 from gateway.stores.sqlite import SqliteStore
@@ -165,7 +165,7 @@ class PostgresStore(Pooled[_Connection]):
             row = self._writer.execute("SELECT token FROM landed WHERE writer = $1", (self._id,)).fetchone()
             self._writer.execute("ROLLBACK")
         except psycopg.Error as error:
-            raise Fault(f"{self.name}: {IN_DOUBT}") from error
+            raise InDoubt(f"{self.name}: {IN_DOUBT}") from error
         return bool(row == (token,))
 
     def _undo(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import shutil
 import sqlite3
 import stat
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.errors import Fault, Misconfigured, NotReady
-from gateway.store import Execute, NotWritten
+from gateway.store import Execute, InDoubt, NotWritten
 from gateway.stores.pooled import Pooled
 from gateway.stores.schema import SCHEMAS, Column, Guard, Index, NoGuard, Rows, Step, Table
 
@@ -25,8 +26,15 @@ APPLICATION_ID: Final = 0x42504B31
 BUSY_WAIT_S: Final = 20.0
 """How long a transaction waits for other processes before it is a fault."""
 
+IN_DOUBT: Final = "the disk failed in a commit, and it cannot be seen whether it holds"
 ROOM_BYTES: Final = 65_536
 """More than the largest transaction of a question adds to the file."""
+
+LANDED: Final = (
+    "CREATE TABLE IF NOT EXISTS landed (one INTEGER PRIMARY KEY CHECK (one = 1), token BLOB NOT NULL) STRICT"
+)
+"""Which transaction was the last that holds. Beside the schema: it says nothing that anybody keeps."""
+_LAND: Final = "INSERT INTO landed VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET token = excluded.token"
 
 _PASSING: Final = frozenset(
     {
@@ -61,6 +69,8 @@ class SqliteStore(Pooled[sqlite3.Connection]):
         super().__init__(str(path))
         self.path = path
         self._owner: int | None = None
+        self._changes = 0
+        self._broken = False
         _make_file(path)
         self._identity = _identity(path)
         try:
@@ -114,6 +124,7 @@ class SqliteStore(Pooled[sqlite3.Connection]):
                 for step in steps:
                     for statement in self._with(step):
                         tx.write(statement)
+            tx.write(LANDED)
             if version < len(SCHEMAS):
                 tx.write(f"PRAGMA application_id = {APPLICATION_ID}")
                 tx.write(f"PRAGMA user_version = {len(SCHEMAS)}")
@@ -131,20 +142,58 @@ class SqliteStore(Pooled[sqlite3.Connection]):
 
     def _begin(self) -> Execute:
         self._check_file()
+        if self._broken:
+            self._reconnect()
         self._writer.execute("BEGIN IMMEDIATE")
+        self._changes = self._writer.total_changes
         return self._writer.execute
 
     def _commit(self) -> None:
-        self._writer.execute("COMMIT")
+        if self._writer.total_changes == self._changes:  # nothing that anybody is told of
+            self._writer.execute("COMMIT")
+            return
+        token = secrets.token_bytes(16)
+        self._writer.execute(_LAND, (token,))
+        try:
+            self._writer.execute("COMMIT")
+        except sqlite3.Error:
+            if self._writer.in_transaction or not self._landed(token):
+                raise
+
+    def _landed(self, token: bytes) -> bool:
+        """Whether a commit holds that failed: once the journal is cut it does, whatever became of the sync after it.
+
+        It is durable only when another one has succeeded, for until then a loss of power would bring the journal back.
+        """
+        try:
+            self._reconnect()
+            self._writer.execute("BEGIN IMMEDIATE")
+            holds: bool = self._writer.execute("SELECT token FROM landed").fetchone() == (token,)
+            if holds:
+                self._writer.execute(_LAND, (secrets.token_bytes(16),))
+            self._writer.execute("COMMIT")
+        except (sqlite3.Error, Misconfigured) as error:
+            self._let_go()
+            raise InDoubt(f"{self.path}: {IN_DOUBT}") from error
+        return holds
+
+    def _reconnect(self) -> None:
+        """A new connection plays back a journal that was not cut."""
+        self._let_go()
+        self._writer = _connect(self.path)
+        self._broken = False
+
+    def _let_go(self) -> None:
+        self._broken = True
+        self._writer.close()
 
     def _undo(self) -> None:
-        if not self._writer.in_transaction:
+        if self._broken or not self._writer.in_transaction:
             return
         try:
             self._writer.execute("ROLLBACK")
         except sqlite3.Error:  # a rolled back disk error leaves the journal; a new connection plays it back
-            self._writer.close()
-            self._writer = _connect(self.path)
+            self._let_go()
 
     def _begin_reading(self) -> tuple[sqlite3.Connection, Execute]:
         self._check_file()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -16,11 +17,13 @@ import pytest
 from gateway.audit.verify import verify
 from gateway.budget.recovery import recover
 from gateway.errors import Fault
+from gateway.store import InDoubt
 from gateway.stores import sqlite as sqlite_module
+from gateway.stores.sqlite import SqliteStore
 from tests import recorded_files
 from tests.figures import Record, told
 from tests.ledger_world import World, price
-from tests.recorded_files import FULL, IO_ERROR_OF_SYNC, Disk, recording
+from tests.recorded_files import FULL, IO_ERROR_OF_SYNC, Disk, Recorded, recording
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or recorded_files.library() is None, reason="needs an SQLite that is a library of its own"
@@ -111,31 +114,92 @@ def test_a_file_that_is_not_synced_is_found_out(
         lose_power(place, 300, "planted")
 
 
-@pytest.mark.parametrize("error", [FULL, IO_ERROR_OF_SYNC], ids=["full", "sync"])
-def test_a_call_that_fails_undoes_the_whole_charge_and_the_next_one_works(place: Path, error: int) -> None:
-    with recording() as recorded:
-        world = World(place)
-        scopes = world.counted_scopes("acme", 10_000, EACH)
+ERRORS = pytest.mark.parametrize("error", [FULL, IO_ERROR_OF_SYNC], ids=["full", "sync"])
+LAST_STEP = -1
+
+
+class FailingDisk:
+    """Charges during which a call to the disk fails, and what their callers are told."""
+
+    def __init__(self, folder: Path, recorded: Recorded) -> None:
+        self.recorded = recorded
+        self.world = World(folder)
+        self.scopes = self.world.counted_scopes("acme", 10_000, EACH)
+
+    def charge(self, number: int) -> tuple[str, bool]:
+        """`charged`, `denied` or `in doubt`, and whether the charge stands once the disk works again.
+
+        The call of this number fails, or the last step of the commit. Afterwards the ledger charges again.
+        """
+        recorded, before = self.recorded, self.spent()
         recorded.calls.clear()
-        world.charge(EACH, scopes, world.asked())
-        calls = len(recorded.calls)
-        failed = 0
-        for number in range(calls):
-            before = world.spent(scopes[0])
-            recorded.calls.clear()
-            recorded.fail_at, recorded.error = number, error
-            try:
-                world.charge(EACH, scopes, world.asked())
-            except Fault:
-                failed += 1
-                # Once the journal is cut the charge stands, whatever becomes of the sync that follows.
-                cut = recorded.calls[-1:] and recorded.calls[-1][0] == "truncate"
-                assert world.spent(scopes[0]) in ((before, before + EACH.rho) if cut else (before,))
-            else:
-                assert world.spent(scopes[0]) == before + EACH.rho
-            recorded.fail_at = None
-            world.charge(EACH, scopes, world.asked())
-        assert failed > calls // 2
-        report = verify(world.export())
+        if number == LAST_STEP:
+            recorded.at_last_step = True
+        else:
+            recorded.fail_at = number
+        try:
+            self.world.charge(EACH, self.scopes, self.world.asked())
+            told = "charged"
+        except InDoubt:
+            told = "in doubt"
+        except Fault:
+            told = "denied"
+        recorded.fail_at, recorded.at_last_step = None, False
+        stands = self.spent() - before
+        assert stands in (0, EACH.rho)
+        self.world.charge(EACH, self.scopes, self.world.asked())
+        return told, stands > 0
+
+    def spent(self) -> int:
+        return self.world.spent(self.scopes[0])
+
+    def close(self) -> None:
+        report = verify(self.world.export())
         assert report.ok, report.text()
-        world.store.close()
+        self.world.store.close()
+
+
+@contextlib.contextmanager
+def failing(place: Path, error: int, *, for_good: bool) -> Iterator[FailingDisk]:
+    """`for_good`: until it is mended, all calls after the first one that fails do so too."""
+    with recording() as recorded:
+        recorded.error, recorded.for_good = error, for_good
+        disk = FailingDisk(place, recorded)
+        yield disk
+        disk.close()
+
+
+@ERRORS
+@pytest.mark.parametrize("for_good", [False, True], ids=["once", "for-good"])
+def test_a_call_that_fails_undoes_the_whole_charge_and_the_next_one_works(
+    place: Path, error: int, for_good: bool
+) -> None:
+    with failing(place, error, for_good=for_good) as disk:
+        found = [disk.charge(number) for number in range(60)]
+    assert ("denied", True) not in found
+    assert ("charged", False) not in found
+    assert found.count(("denied", False)) > 40
+
+
+@ERRORS
+def test_a_charge_that_stands_although_its_last_step_failed_is_told_of(place: Path, error: int) -> None:
+    with failing(place, error, for_good=False) as disk:
+        assert [disk.charge(LAST_STEP) for _ in range(3)] == [("charged", True)] * 3
+        assert disk.recorded.failed == 3
+
+
+@ERRORS
+def test_a_charge_of_which_nobody_can_tell_whether_it_stands_is_in_doubt(place: Path, error: int) -> None:
+    """As long as the disk fails nothing shows that what it has is durable."""
+    with failing(place, error, for_good=True) as disk:
+        assert [disk.charge(LAST_STEP) for _ in range(3)] == [("in doubt", True)] * 3
+
+
+@ERRORS
+def test_a_store_that_takes_a_failed_commit_for_undone_is_found_out(
+    place: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    """Planted: nothing is looked up."""
+    monkeypatch.setattr(SqliteStore, "_landed", lambda store, token: False)
+    with failing(place, error, for_good=False) as disk:
+        assert disk.charge(LAST_STEP) == ("denied", True)

@@ -27,7 +27,7 @@ ROWS = (
 
 def described(connection: sqlite3.Connection) -> list[str]:
     """The schema as SQLite keeps it, whatever its order and its spaces."""
-    rows = connection.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
+    rows = connection.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND tbl_name <> 'landed'").fetchall()
     return sorted(re.sub(r"\s+", " ", sql) for (sql,) in rows)
 
 

@@ -1,0 +1,118 @@
+"""A commit of a charge of which nobody knows whether it holds: nothing runs, the caller is told so, and asks again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.ask import NotAnswered
+from gateway.pipeline import Pipeline
+from gateway.store import InDoubt
+from gateway.stores.sqlite import SqliteStore
+from sandbox.protocol import Prepared, Question, Released, Ticket
+from tests.gateway_world import COUNT, GatewayWorld, ScriptedDomain, gateway_world
+
+CHARGE = 1_000_000
+
+
+class Counting(ScriptedDomain):
+    """Knows which tickets it was sent."""
+
+    ran: tuple[str, ...] = ()
+
+    def run(self, ticket: Ticket, question: Question, prepared: Prepared) -> Released | None:
+        self.ran = (*self.ran, ticket.query)
+        return None
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[GatewayWorld]:
+    with gateway_world(tmp_path, kind=Counting) as made:
+        yield made
+
+
+def doubt(patch: pytest.MonkeyPatch, *, holds: bool) -> None:
+    """The commit of the next charge, and of no other transaction, is in doubt."""
+    commit, charge = SqliteStore._commit, Pipeline._charge
+    charging: list[bool] = []
+
+    def _commit(store: SqliteStore) -> None:
+        if not charging:
+            commit(store)
+            return
+        charging.clear()
+        if holds:
+            commit(store)
+        raise InDoubt("planned")
+
+    def _charge(pipeline: Pipeline, *arguments: object) -> object:
+        charging.append(True)
+        patch.setattr(Pipeline, "_charge", charge)
+        return charge(pipeline, *arguments)  # type: ignore[arg-type]
+
+    patch.setattr(SqliteStore, "_commit", _commit)
+    patch.setattr(Pipeline, "_charge", _charge)
+
+
+def ran(world: GatewayWorld) -> tuple[str, ...]:
+    assert isinstance(world.domain, Counting)
+    return world.domain.ran
+
+
+def spent(world: GatewayWorld) -> int:
+    with world.pipeline.store.reading() as view:
+        (found,) = view.one("SELECT coalesce(max(charged_rho), 0) FROM scope WHERE operator IS NULL") or (0,)
+    return int(found)
+
+
+def asked_again(world: GatewayWorld, key: str) -> tuple[str, str]:
+    begun = world.pipeline.ask(world.asking(key=key))
+    result = begun.result if isinstance(begun.result, dict) else begun.result.result(10)
+    assert result["code" if "code" in result else "status"]
+    return begun.verdict, begun.id
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_a_charge_in_doubt_does_not_run_and_is_charged_once_when_asked_again(
+    world: GatewayWorld, monkeypatch: pytest.MonkeyPatch, holds: bool
+) -> None:
+    doubt(monkeypatch, holds=holds)
+    with pytest.raises(NotAnswered) as caught:
+        world.pipeline.ask(world.asking(key="k"))
+    assert caught.value.refusal.code == "outcome_unknown"
+    assert ran(world) == ()
+    assert spent(world) == (CHARGE if holds else 0)
+    verdict, query_id = asked_again(world, "k")
+    assert spent(world) == CHARGE
+    if holds:
+        assert (verdict, query_id) == ("repeated", caught.value.query_id)
+        assert ran(world) == ()
+    else:
+        assert verdict == "run"
+        assert ran(world) == (query_id,)
+    kinds = [record["kind"] for record in world.records()]
+    assert (kinds.count("charge"), kinds.count("failure")) == (1, 1)
+    assert "refused" not in [record.get("decision") for record in world.records()]
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_over_http_a_charge_in_doubt_says_how_to_find_out(
+    world: GatewayWorld, monkeypatch: pytest.MonkeyPatch, holds: bool
+) -> None:
+    doubt(monkeypatch, holds=holds)
+    body = {"sql": COUNT, "purpose": "research"}
+    told = world.call("POST", "/v1/queries", body, Idempotency_Key="k-1")
+    assert told.status_code == 500
+    problem = told.json()
+    assert problem["code"] == "outcome_unknown"
+    assert "nothing was charged" not in told.text
+    found = world.call("GET", f"/v1/queries/{problem['query_id']}")
+    assert found.status_code == (200 if holds else 404)
+    if holds:
+        assert found.json()["status"] == "failed"
+    again = world.call("POST", "/v1/queries", body, Idempotency_Key="k-1")
+    assert again.status_code == 200
+    assert again.json()["status"] == "failed"
+    assert spent(world) == CHARGE
