@@ -9,11 +9,11 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from fastapi import FastAPI
 
@@ -22,6 +22,7 @@ from gateway.audit.log import Log
 from gateway.books import open_log
 from gateway.budget.ledger import Ledger
 from gateway.budget.recovery import recover
+from gateway.caps import Caps, introduce, named
 from gateway.cases import Attempt, Doors, Opening
 from gateway.catalog import Catalog
 from gateway.domain import Domain
@@ -122,6 +123,7 @@ def build(home: Home, domain: Domain) -> Gateway:
     """The gateway of `home`, over a data domain that may still be starting. Raises Misconfigured, NotReady."""
     catalog = Catalog.load(home.policies)
     tokens, issuer = home.settings.tokens, open_issuer(home)
+    wanted = named(home)
     verifier = Verifier(tokens, KeyRing(load_keys(tokens.keys, home.path), issuer))
     store, log = open_log(home, lambda: domain.degraded)
     witnesses, retention = _witnessing(home, store, log), Retention(log, store, home.settings.audit.retention_days)
@@ -135,6 +137,10 @@ def build(home: Home, domain: Domain) -> Gateway:
     if log.closed is None:
         with store.transaction() as tx:
             log.end_licences(tx, frozenset(licence.licence for licence in catalog.licences))
+            introduce(tx, log, wanted)
+    caps = Caps(catalog, ledger, log, wanted)
+    if log.closed is None:
+        _warn_of_caps(store, caps)
     doors, metrics, limits = Doors(), Metrics(), home.settings.limits
     turns = Turns(TurnLimits.of(limits), lambda: domain.places)
     running = Running(limits.running_max)
@@ -151,7 +157,11 @@ def build(home: Home, domain: Domain) -> Gateway:
         turns.close()
         running.drain(DRAIN_S)
 
-    readiness = Readiness(domain, store, catalog, doors, ledger, issuer)
+    def look_at_caps() -> Mapping[str, Any]:
+        with store.reading() as view:
+            return caps.look(view, today())
+
+    readiness = Readiness(domain, store, catalog, doors, ledger, issuer, look_at_caps)
     service = Service(
         verifier=verifier,
         issuer=issuer,
@@ -187,6 +197,16 @@ def build(home: Home, domain: Domain) -> Gateway:
         retention.start()
     app = create(service)
     return Gateway(app, readiness, turns, running, store, domain, opening, keeper, issuer, witnesses, retention)
+
+
+def _warn_of_caps(store: Store, caps: Caps) -> None:
+    """Says at start what is not as the files of the home have it."""
+    with store.reading() as view:
+        told = caps.look(view, today())
+    if not told["as_settings"]:
+        _log.warning("gateway.toml names other approvers than are on record, which stay in force")
+    for dataset, count in told["waiting"].items():
+        _log.warning("a higher cap waits for its approvers", dataset=dataset, scopes=count, quorum=told["quorum"])
 
 
 def _witnessing(home: Home, store: Store, log: Log) -> witnessing.Witnessing:

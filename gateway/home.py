@@ -76,6 +76,7 @@ def open_home(root: Path) -> Home:
         home.path(read.audit.checkpoint_key),
         home.path(read.domain.ticket_key),
         *(home.path(key.file) for key in read.tokens.keys),
+        *(home.path(approver.file) for approver in read.caps.approvers),
         *([home.path(read.server.proxy.secret_file)] if read.server.proxy is not None else []),
         *([home.path(ca)] if read.tokens.jwks is not None and (ca := read.tokens.jwks.ca_file) is not None else []),
     ]

@@ -198,6 +198,30 @@ class Audit(_Section):
     """A signed checkpoint that is kept elsewhere, or a folder of them: the log must extend each."""
 
 
+class Approver(_Section):
+    """Somebody who may sign for a raised cap, and the file of their public key (`bpk caps key` makes one)."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._@-]{0,63}$")]
+    file: RelativePath
+
+
+class Caps(_Section):
+    """Who decides on caps. Read at the first start with approvers; from then on those on record are in force."""
+
+    quorum: Annotated[int, Field(ge=2, le=16)] = 2
+    """How many of them have to sign."""
+    approvers: Annotated[list[Approver], Field(max_length=16)] = []
+
+    @model_validator(mode="after")
+    def _enough_can_sign(self) -> Caps:
+        names = [each.name for each in self.approvers]
+        if len(set(names)) != len(names):
+            raise ValueError("two approvers have the same name")
+        if names and len(names) < self.quorum:
+            raise ValueError(f"{len(names)} approvers cannot give {self.quorum} signatures")
+        return self
+
+
 class Tls(_Section):
     """A data domain on another machine: where it listens, what this gateway shows, and what has to be shown to it."""
 
@@ -249,6 +273,7 @@ class Settings(_Section):
     limits: Limits = Limits()
     store: Store = Store()
     audit: Audit = Audit()
+    caps: Caps = Caps()
     domain: Domain = Domain()
 
 

@@ -20,8 +20,9 @@ from gateway.budget import queries
 from gateway.budget.account import Scope
 from gateway.budget.cells import Shown, cells_of
 from gateway.budget.ledger import Ledger
-from gateway.budget.loss import Cap, cap
+from gateway.budget.loss import Cap, cap, words
 from gateway.budget.queries import Asked, QueryRow, Stored
+from gateway.decided import Approvers, Decided, Draft, Line, propose_caps
 from gateway.right import Right
 from gateway.store import Store, Transaction
 from gateway.stores.sqlite import SqliteStore
@@ -34,6 +35,8 @@ from tests.policy_head import head
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
 SIGNER = Signer("baopingkou/test", KEY)
 HASH = "ab" * 32
+EYES = {name: Ed25519PrivateKey.from_private_bytes(name[:1].encode() * 32) for name in ("ann", "bo", "cy")}
+"""The keys of three approvers."""
 DELTA = units_down(Decimal("1e-9"), DELTA_UNIT)
 
 
@@ -155,6 +158,27 @@ class World:
                 tx, question, scopes or self.scopes(question.operator), cost or price("0.5"), texts={"sql": "SELECT 1"}
             )
 
+    def name_approvers(self) -> Approvers:
+        """Two of EYES have to sign from now on."""
+        named = Approvers.of(2, {name: key.public_key() for name, key in EYES.items()})
+        with self.store.transaction() as tx:
+            self.log.name_approvers(tx, named)
+        return named
+
+    def proposed(self, scope: Scope, before: Cap, reason: str = "the board decided on more") -> Decided:
+        """A decision that nobody has signed yet, on the cap that `scope` carries."""
+        with self.store.reading() as view:
+            spent = self.ledger.account(view, scope).spent
+        line = Line(scope.id, words(before), words(scope.cap), words(spent))
+        return propose_caps(SIGNER.origin, [line], Draft(reason, self.clock()))
+
+    def raise_cap(self, scope: Scope, before: Cap, decided: Decided | None = None) -> int:
+        """Without a word of whether the decision is a good one: that is the caller's to judge."""
+        if decided is None:
+            decided = signed_by(self.proposed(scope, before), "ann", "bo")
+        with self.store.transaction() as tx:
+            return self.ledger.raise_cap(tx, scope, before, HASH, decided)
+
     def answer(self, query_id: str, stored: Stored | None = None) -> QueryRow:
         with self.store.transaction() as tx:
             return self.ledger.answer(tx, query_id, stored or Stored("rel_1", HASH))
@@ -173,6 +197,12 @@ class World:
 
     def export(self) -> list[bytes]:
         return list(export.lines(self.log))
+
+
+def signed_by(decided: Decided, *names: str) -> Decided:
+    for name in names:
+        decided = decided.signed_by(name, EYES[name])
+    return decided
 
 
 def unfence(world: World, tx: Transaction) -> None:
@@ -213,4 +243,7 @@ def a_busy_world(folder: Path, open_store: Callable[[], Store] | None = None) ->
     world.exact_again(Shown(12, 2))
     with world.store.transaction() as tx:
         world.ledger.cancel(tx, world.ledger.charge(tx, world.asked(), world.scopes(share="3"), price("0.1")).id)
+    world.name_approvers()
+    world.raise_cap(world.scopes(share="4")[1], world.scopes(share="3")[1].cap)
+    world.fail(world.charge(price("0.1"), world.scopes(share="4")).id)
     return world

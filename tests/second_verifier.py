@@ -26,7 +26,8 @@ PRESENT = {  # kind or decision -> fields that are not null beyond v, ledger, se
     "charge": QUERY | {"charges"},
     "release": None,
     "failure": QUERY | {"code"},
-    "cap": {"dataset", "policy_digest", "code", "charges"},
+    "cap": None,
+    "approvers": None,
     "policy": {"dataset", "policy_digest", "code"},
     "licence": {"code", "licence"},
     "licence_ended": {"code", "licence"},
@@ -155,9 +156,11 @@ def _records(records: list[dict]) -> None:
     policies: dict = {}
     licences: dict = {}
     spent: Counter = Counter()
+    quorums: dict = {"keys": {}, "used": set()}
     charged, paid, ended = set(), set(), set()
     for seq, record in enumerate(records):
         kind, query = record["kind"], record["query_id"]
+        terms = record.get("terms")
         shape = _in_force(record, policies, licences)
         need(record["seq"] == seq and record["ledger"] == records[0]["ledger"])
         need(record["v"] >= (records[seq - 1]["v"] if seq else 1))
@@ -188,7 +191,14 @@ def _records(records: list[dict]) -> None:
             scope, dataset = line["scope"], record["dataset"]
             need(scope == f"dataset:{dataset}" or (scope[:9] == "operator:" and scope.endswith("/" + dataset)))
             need(accountants.setdefault(scope, record["code"]) == record["code"])
-            caps[scope] = _amounts(line)
+            binding = ("rho" if record["code"] == "cap_zcdp" else "epsilon", "delta")
+            known, caps[scope] = caps.get(scope), _amounts(line)
+            if terms is not None:
+                _raised(record, terms, quorums, known, {unit: spent[scope, unit] for unit in binding})
+            elif known is not None and quorums["keys"]:
+                need(all(caps[scope][unit] <= known[unit] for unit in binding))
+        elif shape == "approvers":
+            _approvers(record, terms, quorums)
         if shape in ("release", "reused"):
             need("release" in record["commitments"])
             _cells(record["code"], query in paid)
@@ -201,10 +211,12 @@ def _in_force(record: dict, policies: dict, licences: dict) -> str:
     shape = record["decision"] if kind == "decision" else kind
     if kind == "admin" and code in ("cap_zcdp", "cap_pure"):
         shape = "cap"
-    elif kind == "admin" and now and code in ("policy", "licence", "licence_ended"):
+    elif kind == "admin" and now and code in ("policy", "licence", "licence_ended", "approvers"):
         shape = code
     terms = record.pop("terms", None)
-    need((terms is None) == (shape not in ("policy", "licence")))
+    need(terms is not None or shape not in ("policy", "licence", "approvers"))
+    need(terms is None or shape in ("policy", "licence", "approvers") or (shape == "cap" and now))
+    need(shape != "cap" or (terms is None) == (record["commitments"] is None))
     _fields(record, shape)
     if shape == "policy":
         need(set(terms) == {"supply"} and terms["supply"] in ("open", "shared", "authorised", "withheld"))
@@ -226,6 +238,57 @@ def _terms(terms: dict) -> None:
         need(names == sorted(names) and len(names) == len(set(names)))
     for day in (terms["from"], terms["until"]):
         need(dt.datetime.strptime(day, "%Y-%m-%d").strftime("%Y-%m-%d").rjust(10, "0") == day)  # noqa: DTZ007  # a day
+
+
+def _approvers(record: dict, terms: dict, quorums: dict) -> None:
+    """The first are named, all others decided by those before them."""
+    named = terms["approvers"]
+    need(set(terms) == ({"approvers", "decision", "signatures"} if quorums["keys"] else {"approvers"}))
+    need(set(named) == {"quorum", "keys"} and type(named["quorum"]) is int)
+    keys = {name: base64.b64decode(text, validate=True) for name, text in named["keys"].items()}
+    need(all(base64.b64encode(key).decode() == named["keys"][name] for name, key in keys.items()))
+    need(all(len(key) == 32 and re.fullmatch("[a-z0-9][a-z0-9._@-]{0,63}", name) for name, key in keys.items()))
+    need(2 <= named["quorum"] <= len(keys) == len(set(keys.values())))
+    if quorums["keys"]:
+        decision = _decision(record, terms, quorums, "approvers", "")
+        need(set(decision) == _DECISION | {"before", "after"} and decision["after"] == named)
+        need(decision["before"] == quorums["named"])
+    quorums.update(keys=keys, quorum=named["quorum"], named=named)
+
+
+def _raised(record: dict, terms: dict, quorums: dict, before: dict | None, spent: dict) -> None:
+    need(before is not None and set(terms) == {"decision", "signatures"})
+    (told,) = record["charges"]
+    decision = _decision(record, terms, quorums, "cap", told["scope"])
+    need(set(decision) == _DECISION | {"lines"} and isinstance(decision["lines"], list))
+    need(all(set(line) == {"scope", "before", "after", "spent"} for line in decision["lines"]))
+    (line,) = [line for line in decision["lines"] if line["scope"] == told["scope"]]
+    need({**line["after"], "scope": told["scope"]} == told and set(line["after"]) == {"rho", "epsilon", "delta"})
+    need(_amounts({**line["before"], "scope": ""}) == before and "scope" not in line["before"])
+    then = _amounts({**line["spent"], "scope": ""})
+    need("scope" not in line["spent"] and all(then[unit] <= spent.get(unit, 0) for unit in then))
+
+
+_DECISION = {"act", "ledger", "reason", "made", "until", "nonce"}
+
+
+def _decision(record: dict, terms: dict, quorums: dict, act: str, scope: str) -> dict:
+    decision, signatures = terms["decision"], terms["signatures"]
+    need(all(type(decision[name]) is str for name in _DECISION) and re.fullmatch("[0-9a-f]{32}", decision["nonce"]))
+    need(decision["act"] == act and decision["ledger"] == record["ledger"])
+    need(re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{3}Z", decision["made"]))
+    need(decision["made"] <= record["time"] <= decision["until"])
+    need(record["commitments"] == {"reason": decision["reason"]})
+    need((decision["nonce"], scope) not in quorums["used"])
+    quorums["used"].add((decision["nonce"], scope))
+    text = json.dumps(decision, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+    need(quorums["keys"] and len(signatures) >= quorums["quorum"])
+    for name, signature in signatures.items():
+        raw = base64.b64decode(signature, validate=True)
+        need(base64.b64encode(raw).decode() == signature)
+        key = Ed25519PublicKey.from_public_bytes(quorums["keys"][name])
+        key.verify(raw, b"baopingkou caps decision v1\n" + text)
+    return decision
 
 
 def _right(record: dict, policies: dict, licences: dict) -> None:
@@ -300,6 +363,10 @@ def _fields(record: dict, shape: str) -> None:
     fixed = PRESENT[shape]
     if fixed is not None:
         need(present == fixed)
+    elif shape == "cap":
+        need(present - {"commitments"} == {"dataset", "policy_digest", "code", "charges"})
+    elif shape == "approvers":
+        need(present - {"commitments"} == {"code"})
     elif shape == "run":
         need(present - {"commitments"} == QUERY | {"decision"})
     elif shape == "reused":

@@ -14,13 +14,14 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NoReturn
 
-from gateway.audit import cosigned, rights, soundness, tree
+from gateway.audit import approvers, cosigned, rights, soundness, tree
 from gateway.audit import record as records
 from gateway.audit.anchors import Anchors
 from gateway.audit.checkpoint import Signer
 from gateway.audit.note import size_of
-from gateway.audit.record import Decision, Entry, Kind
+from gateway.audit.record import Decision, Entry, Kind, Secret
 from gateway.audit.search import PAGE_MAX
+from gateway.decided import Approvers, Decided
 from gateway.errors import Fault, Misconfigured, Refusal, Unsound
 from gateway.right import Right
 from gateway.store import Reading, Store, Transaction
@@ -103,12 +104,13 @@ class Log:
         texts: Mapping[str, str] | None = None,
         hashes: Mapping[str, str] | None = None,
         right: Right | None = None,
+        decided: Decided | None = None,
     ) -> int:
         """The record's index. `texts` are committed to with fresh salts and kept apart; `hashes` are such already.
 
         A null `actor` is the gateway itself. `right` is that of a decision to run or to reuse; what it rests on is put
-        on record first, where it is new. Durable with `tx`, not before. Raises Refusal(licence_expired), and Unsound
-        while the log is closed.
+        on record first, where it is new. `decided` is what a raised cap rests on. Durable with `tx`, not before. Raises
+        Refusal(licence_expired), and Unsound while the log is closed.
         """
         self._require_whole(tx)
         entry = Entry(
@@ -124,6 +126,8 @@ class Log:
             secrets=records.commit(texts or {}),
             hashes=tuple(sorted((hashes or {}).items())),
         )
+        if decided is not None:
+            entry = replace(entry, terms=decided.terms(), secrets=_reason(decided))
         return self._write(tx, entry if right is None else self._by_right(tx, entry, right), right)
 
     def size(self, view: Reading) -> int:
@@ -193,14 +197,31 @@ class Log:
     def moves(self, view: Reading) -> Iterator[dict[str, Any]]:
         """The records that move budgets (charges, caps, cells), in order, with every record checked against the tree.
 
-        Raises Unsound when the log is damaged, or does not extend a checkpoint that is kept outside: a restored backup
-        gives no budget back.
+        Raises Unsound when the log is damaged, when a cap was raised without the approvers that were in force, or when
+        it does not extend a checkpoint that is kept outside: a restored backup gives no budget back.
         """
+        decisions = soundness.Decisions()
         for record in soundness.records(view):
+            decisions.take(record)
             if record["kind"] == "charge" or (record["code"] or "").startswith(("cap_", "cells_")):
                 yield record
         soundness.check_tree(view)
         soundness.check_extends(view, self._anchors.known(self.vkey))
+
+    def approvers(self, view: Reading) -> Approvers | None:
+        """Who may decide on caps; None as long as nobody was named."""
+        return approvers.in_force(view)
+
+    def applied(self, view: Reading, nonce: str) -> bool:
+        """Whether a decision of this nonce is on record."""
+        return approvers.applied(view, nonce)
+
+    def name_approvers(self, tx: Transaction, named: Approvers, decided: Decided | None = None) -> int:
+        """Puts approvers in force: the first, or others by a decision of those that are. The caller has judged it."""
+        self._require_whole(tx)
+        terms = {approvers.CODE: named.as_json(), **({} if decided is None else decided.terms())}
+        secret = () if decided is None else _reason(decided)
+        return self._write(tx, Entry(kind="admin", code=approvers.CODE, terms=terms, secrets=secret))
 
     def note_read(self, tx: Transaction, actor: str | None, what: str, wanted: Mapping[str, str] | None = None) -> int:
         """Records that somebody reads the log: `what` is the act (`records`, `export`), `wanted` its parameters."""
@@ -319,3 +340,8 @@ class Log:
                 yield partial(soundness.node, view)
             except ValueError as error:
                 raise Refusal("not_found", str(error)) from error
+
+
+def _reason(decided: Decided) -> tuple[Secret, ...]:
+    """Of a decision: committed to with the salt that was signed."""
+    return (Secret("reason", decided.salt, decided.reason),)

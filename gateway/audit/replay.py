@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.audit.broken import Broken
+from gateway.audit.replay_caps import Caps
 from gateway.audit.replay_rights import Rights
 from gateway.audit.shapes import (
     DEGRADED,
@@ -18,6 +19,7 @@ from gateway.audit.shapes import (
     QUERY,
     SUITE_1,
     SUITES,
+    TERMS,
     amounts_of,
     check_fields,
     check_shape,
@@ -36,6 +38,10 @@ class ScopeSum:
     spent: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PLACES, 0))
     charges: int = 0
     cap_changes: int = 0
+    raises_decided: int = 0
+    """Cap changes that approvers have signed."""
+    raises_undecided: int = 0
+    """Raises from before there were approvers."""
 
     @property
     def main(self) -> str:
@@ -65,6 +71,7 @@ class Replay:
         self.key_hash: str | None = None
         self.suite: str | None = None
         self.rights = Rights()
+        self.caps = Caps()
         self._version = 1
         self.without_budget = 0
         self._queries: dict[str, _Query] = {}
@@ -193,12 +200,22 @@ class Replay:
             raise Broken("cap", "sets the cap of a scope of another dataset")
         known = self.scopes.get(name)
         if known is None:
+            if TERMS in record:
+                raise Broken("cap_decision", "rests on a decision on a cap that was not in force")
             self.scopes[name] = ScopeSum(accountant, limit)
             return
         if known.accountant != accountant:
             raise Broken("accountant", f"{name} changes what it adds up")
-        known.cap = limit
+        rises = any(limit[unit] > known.cap[unit] for unit in (known.main, "delta"))
+        before, known.cap = known.cap, limit
         known.cap_changes += 1
+        if self.caps.raised(record, before, known.spent, rises=rises):
+            known.raises_decided += 1
+        elif rises:
+            known.raises_undecided += 1
+
+    def _approvers(self, record: dict[str, Any]) -> None:
+        self.caps.name(record)
 
     def _policy(self, record: dict[str, Any]) -> None:
         self.rights.policy(record)

@@ -35,6 +35,8 @@ class Report:
     counts: dict[str, int] = field(default_factory=dict)
     scopes: dict[str, dict[str, Any]] = field(default_factory=dict)
     cells: dict[str, dict[str, int]] = field(default_factory=dict)
+    approvers: dict[str, Any] = field(default_factory=dict)
+    """Who may raise a cap at the end of the log, how many of them together, and how often they changed."""
     unsettled: int = 0
     without_budget: int = 0
     reused_from_elsewhere: int = 0
@@ -67,6 +69,7 @@ class Report:
             "counts": self.counts,
             "scopes": self.scopes,
             "cells": self.cells,
+            "approvers": self.approvers,
             "degraded": self.degraded,
             "unsettled": self.unsettled,
             "without_budget": self.without_budget,
@@ -89,8 +92,10 @@ class Report:
             lines.append(
                 f"{name}: {unit} {scope['spent'][unit]} of {scope['cap'][unit]}, "
                 f"delta {scope['spent']['delta']} of {scope['cap']['delta']}, in {scope['charges']} charges"
-                + (f", cap changed {scope['cap_changes']} times" if scope["cap_changes"] else "")
+                + _changes(scope)
             )
+        if self.approvers.get("names"):
+            lines.append(f"caps rise by {self.approvers['quorum']} of {', '.join(self.approvers['names'])}")
         for name, cells in self.cells.items():
             lines.append(f"{name}: {cells['released']} exact numbers shown, {cells['withheld']} withheld")
         for layer, count in self.degraded.items():
@@ -117,3 +122,11 @@ class Report:
                 lines.append(f"  {where}: {problem.words} [{problem.code}]")
         more = [f"{count - SHOWN_MAX} more [{code}]" for code, count in self.kinds.items() if count > SHOWN_MAX]
         return lines + ([f"  and {', '.join(more)}; with their places: --json"] if more else [])
+
+
+def _changes(scope: dict[str, Any]) -> str:
+    """How often the cap of a scope changed, and by how many pairs of eyes it rose."""
+    told = [f"cap changed {scope['cap_changes']} times"] if scope["cap_changes"] else []
+    told += [f"raised {scope['raises_decided']} times by approvers"] if scope["raises_decided"] else []
+    told += [f"raised {scope['raises_undecided']} times by one pair of eyes"] if scope["raises_undecided"] else []
+    return "".join(f", {each}" for each in told)

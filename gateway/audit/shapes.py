@@ -24,7 +24,7 @@ TERMS: Final = "terms"
 _SOMETIMES: Final = frozenset({DEGRADED, TERMS})
 _ALWAYS: Final = ("v", "ledger", "seq", "time", "kind", "suite")
 QUERY: Final = ("actor", "query_id", "dataset", "policy_digest", "snapshot")
-_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 _NAME: Final = re.compile(r"[a-z][a-z_]{0,31}")
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _AMOUNT: Final = re.compile(r"(0|[1-9]\d{0,18})(?:\.(\d{0,23}[1-9]))?", re.ASCII)
@@ -40,13 +40,16 @@ _SHAPES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "charge": ((*QUERY, "charges"), ()),
     "release": ((*QUERY, "commitments"), ("code",)),
     "failure": ((*QUERY, "code"), ()),
-    "cap": (("dataset", "policy_digest", "code", "charges"), ()),
+    "cap": (("dataset", "policy_digest", "code", "charges"), ("commitments",)),
+    "approvers": (("code",), ("commitments",)),
     "policy": (("dataset", "policy_digest", "code"), ()),
     "licence": (("code", "licence"), ()),
     "licence_ended": (("code", "licence"), ()),
     "admin": (("code",), ("actor", "dataset", "policy_digest", "commitments")),
     "read": (("code",), ("actor", "dataset", "commitments")),
 }
+_TERMS_OF: Final = {"policy": True, "licence": True, "approvers": True, "cap": False}
+"""The shapes that may have `terms`, and whether they must."""
 
 
 def check_fields(record: Any) -> None:
@@ -60,7 +63,7 @@ def check_fields(record: Any) -> None:
         value = record[name]
         if type(value) is not kind and not (value is None and name not in _ALWAYS):
             raise Broken("fields", f"`{name}` is of another type")
-    if not _TIME.fullmatch(record["time"]):
+    if not TIME.fullmatch(record["time"]):
         raise Broken("fields", "`time` is not UTC with milliseconds")
     for name, value in (record["commitments"] or {}).items():
         if not _NAME.fullmatch(name) or type(value) is not str or not _HASH.fullmatch(value):
@@ -83,7 +86,7 @@ def shape_of(record: dict[str, Any]) -> str:
             return str(decision)
     elif kind == "admin" and code in ("cap_zcdp", "cap_pure"):
         return "cap"
-    elif kind == "admin" and record["v"] > 1 and code in ("policy", "licence", "licence_ended"):
+    elif kind == "admin" and record["v"] > 1 and code in ("policy", "licence", "licence_ended", "approvers"):
         return str(code)
     elif kind in ("genesis", "charge", "release", "failure", "admin", "read"):
         return str(kind)
@@ -91,8 +94,12 @@ def shape_of(record: dict[str, Any]) -> str:
 
 
 def check_shape(record: dict[str, Any], shape: str) -> None:
-    if (TERMS in record) != (shape in ("policy", "licence")):
-        raise Broken("fields", f"`{TERMS}` is {'not for this kind' if TERMS in record else 'missing'}")
+    if TERMS in record and (shape not in _TERMS_OF or record["v"] == 1):
+        raise Broken("fields", f"`{TERMS}` is not for this kind")
+    if TERMS not in record and _TERMS_OF.get(shape):
+        raise Broken("fields", f"`{TERMS}` is missing")
+    if shape == "cap" and (TERMS in record) != (record["commitments"] is not None):
+        raise Broken("fields", "a cap has a reason and a decision, or neither")
     for name, needed in _judged(record["v"], shape, record["kind"] == "decision"):
         if (record[name] is None) == needed:
             raise Broken("fields", f"`{name}` is {'missing' if needed else 'not for this kind'}")

@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.audit import tree
+from gateway.audit.approvers import CODE as APPROVERS
+from gateway.audit.broken import Broken
 from gateway.audit.note import Checkpoint
+from gateway.audit.replay_caps import Caps
+from gateway.audit.shapes import amounts_of, check_shape, shape_of
 from gateway.errors import Unsound
 from gateway.store import Reading
 
@@ -57,6 +61,38 @@ def records(view: Reading) -> Iterator[dict[str, Any]]:
             yield record
         if not rows:
             raise Unsound(f"the log is damaged at record {start}")
+
+
+class Decisions:
+    """Looks at the records that change caps, as the offline verifier does: who writes into the database has no
+    signatures of approvers."""
+
+    def __init__(self) -> None:
+        self._caps = Caps()
+        self._limits: dict[str, dict[str, int]] = {}
+
+    def take(self, record: Mapping[str, Any]) -> None:
+        """Raises Unsound."""
+        code = record["code"] or ""
+        if record["kind"] != "admin" or not (code == APPROVERS or code.startswith("cap_")):
+            return
+        try:
+            self._take(dict(record), code)
+        except Broken as broken:
+            raise Unsound(f"record {record['seq']} {broken.words}") from broken
+
+    def _take(self, record: dict[str, Any], code: str) -> None:
+        check_shape(record, shape_of(record))
+        if code == APPROVERS:
+            self._caps.name(record)
+            return
+        (line,) = record["charges"]
+        before, limit = self._limits.get(line["scope"]), amounts_of(line)
+        self._limits[line["scope"]] = limit
+        if before is not None:
+            main = "rho" if code == "cap_zcdp" else "epsilon"
+            rises = any(limit[unit] > before[unit] for unit in (main, "delta"))
+            self._caps.raised(record, before, None, rises=rises)
 
 
 def check_tree(view: Reading) -> None:

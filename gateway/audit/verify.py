@@ -212,6 +212,7 @@ def _summarise(report: Report, replay: Replay) -> None:
     report.unsettled = replay.unsettled
     report.without_budget = replay.without_budget
     report.reused_from_elsewhere = replay.reused_from_elsewhere
+    report.approvers = {"quorum": replay.caps.quorum, "names": sorted(replay.caps.keys), "changes": replay.caps.changes}
     report.degraded = dict(sorted(replay.degraded.items()))
     report.cells = {
         name: {"released": shown, "withheld": withheld} for name, (shown, withheld) in sorted(replay.cells.items())
@@ -223,4 +224,6 @@ def _summarise(report: Report, replay: Replay) -> None:
             "spent": {unit: amount_text(amount, unit) for unit, amount in scope.spent.items()},
             "charges": scope.charges,
             "cap_changes": scope.cap_changes,
+            "raises_decided": scope.raises_decided,
+            "raises_undecided": scope.raises_undecided,
         }

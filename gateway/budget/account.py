@@ -55,6 +55,8 @@ class Account:
 
     scope: Scope
     spent: Loss
+    named: Cap | None = None
+    """The cap that the policy or the licence names, where a higher one than that in force waits for approvers."""
 
     def charge(self, price: Price) -> Loss:
         """What `price` adds to what is spent. Raises Shortfall, and ValueError for a price that is none.
@@ -84,14 +86,18 @@ class Budget:
     """The largest epsilon that one more query may have."""
     answers_left: int | None
     """Further answers at the price asked about; None without one."""
+    named: Cap | None = None
+    """As of Account."""
 
     def as_json(self) -> dict[str, Any]:
-        """`{scope, dataset, accountant, cap, spent, left, epsilon_left, answers_left}`, amounts as decimal strings."""
+        """`{scope, dataset, accountant, cap, cap_waiting, spent, left, epsilon_left, answers_left}`, amounts as decimal
+        strings."""
         return {
             "scope": self.scope.id,
             "dataset": self.scope.dataset,
             "accountant": self.scope.cap.accountant,
             "cap": words(self.scope.cap),
+            "cap_waiting": None if self.named is None else words(self.named),
             "spent": self._words(self.spent),
             "left": self._words(self.left),
             "epsilon_left": text(self.epsilon_left, EPSILON_UNIT),
@@ -122,7 +128,7 @@ def dataset_scopes(policy: Policy) -> tuple[Scope, ...]:
 def budget_of(account: Account, price: Price | None) -> Budget:
     limit, rest = account.scope.cap, account.left
     further = None if price is None else answers(limit.accountant, rest, price)
-    return Budget(account.scope, account.spent, rest, as_epsilon(limit, rest), further)
+    return Budget(account.scope, account.spent, rest, as_epsilon(limit, rest), further, account.named)
 
 
 def advance(state: State, to: State) -> State:

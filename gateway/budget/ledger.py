@@ -7,15 +7,18 @@ answered by a stored release (`reuse`), heard before (`repeat`), or refused (`re
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
-from gateway.budget import cells, queries, seats
+from gateway.budget import caps, cells, queries, seats
 from gateway.budget import scopes as scopes_table
 from gateway.budget.account import Account, Budget, Scope, Shortfall, State, advance, budget_of, shortfall_words
+from gateway.budget.caps import Waiting
 from gateway.budget.cells import Shown
-from gateway.budget.loss import Loss, words
+from gateway.budget.loss import Cap, Loss, words
 from gateway.budget.queries import Asked, QueryRow, Stored
+from gateway.decided import Approvers, Decided
 from gateway.errors import Fault, Misconfigured, Refusal
 from gateway.right import Right
 from gateway.store import Reading, Transaction
@@ -48,8 +51,13 @@ class Journal(Protocol):
         texts: Mapping[str, str] | None = None,
         hashes: Mapping[str, str] | None = None,
         right: Right | None = None,
+        decided: Decided | None = None,
     ) -> int:
         """The record's index."""
+        ...
+
+    def approvers(self, view: Reading) -> Approvers | None:
+        """Who has to sign for a raised cap; None where nobody was ever named."""
         ...
 
 
@@ -108,6 +116,7 @@ class Ledger:
     def declare(self, tx: Transaction, scopes: Sequence[Scope], policy_digest: str) -> None:
         """Opens scopes and puts changed caps in force, each with an `admin` record. What is spent stays spent.
 
+        Where there are approvers a higher cap is not put in force: it waits for `raise_cap`.
         Raises Misconfigured when a scope would change its accountant: sums of rho and of epsilon do not mix.
         """
         for scope in scopes:
@@ -232,14 +241,37 @@ class Ledger:
         return self._lose(tx, query_id, "cancelled", "query_cancelled")
 
     def account(self, view: Reading, scope: Scope) -> Account:
-        """What was charged to the scope so far, under the cap that `scope` carries. Raises Misconfigured."""
+        """What was charged to the scope so far, under the cap that `scope` carries; where there are approvers, under
+        no higher one than they have let in force. Raises Misconfigured."""
         found = scopes_table.find(view, scope.id)
         if found is None:
             return Account(scope, Loss())
         if found.cap.accountant != scope.cap.accountant:
             counts, says = found.cap.accountant, scope.cap.accountant
             raise Misconfigured(f"`{scope.dataset}` counts its budget as {counts} for life; its policy now says {says}")
-        return Account(scope, found.spent)
+        if found.cap == scope.cap or self._journal.approvers(view) is None:
+            return Account(scope, found.spent)
+        limit = caps.meet(found.cap, scope.cap)
+        return Account(replace(scope, cap=limit), found.spent, None if limit == scope.cap else scope.cap)
+
+    def waiting(self, view: Reading, scopes: Sequence[Scope]) -> tuple[Waiting, ...]:
+        """Those of `scopes` whose cap is higher than what approvers have let in force. Raises Misconfigured."""
+        found = [(scope, self.account(view, scope)) for scope in scopes]
+        return tuple(
+            Waiting(scope.id, scope.dataset, each.scope.cap, each.named, each.spent)
+            for scope, each in found
+            if each.named is not None
+        )
+
+    def raise_cap(self, tx: Transaction, scope: Scope, before: Cap, policy_digest: str, decided: Decided) -> int:
+        """Puts the cap that `scope` carries in force by a decision, which the caller has judged; the record's index.
+
+        Raises Misconfigured where another cap than `before` is in force.
+        """
+        self._declare(tx, scope, policy_digest)  # what the policy lowers beside it is on record first
+        if self.account(tx, scope).scope.cap != before:
+            raise Misconfigured(f"{scope.id} has another cap by now; draw up a new decision: bpk caps propose")
+        return self._put_cap(tx, scope, policy_digest, decided)
 
     def budgets(self, view: Reading, scopes: Sequence[Scope], price: Price | None = None) -> tuple[Budget, ...]:
         """What is spent and left in each scope, and how many answers at `price`."""
@@ -256,18 +288,22 @@ class Ledger:
             raise Refusal("budget_exhausted", message, hint=hint) from short
 
     def _declare(self, tx: Transaction, scope: Scope, policy_digest: str) -> None:
-        self.account(tx, scope)  # refuses another accountant
-        limit, found = scope.cap, scopes_table.find(tx, scope.id)
-        if found is not None and found.cap == limit:
-            return
+        in_force = self.account(tx, scope).scope
+        found = scopes_table.find(tx, scope.id)
+        if found is None or found.cap != in_force.cap:
+            self._put_cap(tx, in_force, policy_digest)
+
+    def _put_cap(self, tx: Transaction, scope: Scope, policy_digest: str, decided: Decided | None = None) -> int:
+        limit = scope.cap
         scopes_table.put_cap(tx, scope.id, scope.dataset, scope.operator, limit)
-        self._journal.append(
+        return self._journal.append(
             tx,
             kind="admin",
             dataset=scope.dataset,
             policy_digest=policy_digest,
             code=f"cap_{limit.accountant}",
             charges=[{"scope": scope.id, **words(limit)}],
+            decided=decided,
         )
 
     def _row(self, asked: Asked, cost: Price, record: int, seat: str, stored: Stored | None = None) -> QueryRow:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from gateway.cli import asking, audit, backup, demo, doctor, policy, serving, tokens, witness
+from gateway.cli import asking, audit, backup, caps, demo, doctor, policy, serving, tokens, witness
 from gateway.errors import Fault, Refusal
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ for module in (serving, asking, backup, doctor, demo):
 app.add_typer(serving.sandbox, name="sandbox")
 app.add_typer(tokens.group, name="token")
 app.add_typer(policy.group, name="policy")
+app.add_typer(caps.group, name="caps")
 app.add_typer(audit.group, name="audit")
 app.add_typer(witness.group, name="witness")
 

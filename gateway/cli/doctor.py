@@ -116,6 +116,8 @@ def _home_checks(root: Path, domain: dict[str, Any]) -> list[dict[str, Any]]:
         if found[-1]["ok"]:
             found.append(tried("data domain", lambda: _reached(home, place)))
     found.append(tried("policies", lambda: f"{len(Catalog.load(home.policies).policies)} datasets"))
+    if settings.store.url is not None or home.ledger_file.exists():
+        found.append(tried("caps", lambda: _caps(home)))
     found.append(tried("token keys", lambda: f"{len(load_keys(settings.tokens.keys, home.path))} accepted"))
     if settings.tokens.jwks is not None:
         found.append(tried("issuer", lambda: _issuers_keys(home)))
@@ -123,6 +125,15 @@ def _home_checks(root: Path, domain: dict[str, Any]) -> list[dict[str, Any]]:
         tried("private keys", lambda: f"{len([read_private_key(home.path(key)) for key in private])} readable")
     )
     return found
+
+
+def _caps(home: Home) -> str:
+    """Who signs for a raise, and what waits. Raises Misconfigured, NotReady."""
+    from gateway.books import open_store
+    from gateway.caps import judged
+
+    with closing(open_store(home)) as store:
+        return judged(store, home)
 
 
 def _issuers_keys(home: Home) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Final
@@ -40,6 +41,7 @@ class Readiness:
         doors: Doors,
         ledger: Ledger,
         issuer: Issuer | None = None,
+        caps: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self._domain = domain
         self._store = store
@@ -47,6 +49,8 @@ class Readiness:
         self._doors = doors
         self._ledger = ledger
         self._issuer = issuer
+        self._caps = caps
+        self._told: tuple[float, Mapping[str, Any] | None] = (float("-inf"), None)
         self._leaving = False
         self._lock = Lock()
         self._seen: tuple[float, Status | None] = (float("-inf"), None)
@@ -78,6 +82,7 @@ class Readiness:
             "store": store,
             "domain": _domain(status, isolated=isolated),
             "issuer": _issuer(issuer),
+            "caps": self._look_at_caps(),
             "domain_reason": self._silent,
             "isolation": [
                 {"name": layer.name, "required": layer.required, "active": layer.active, "reason": layer.reason}
@@ -123,6 +128,18 @@ class Readiness:
                     _log.error("not ready", reason=str(fault))
             self._tried = (time.monotonic(), found)
             return found
+
+    def _look_at_caps(self) -> Mapping[str, Any] | None:
+        """Approvers, and raises that wait for them; None where that cannot be read."""
+        with self._writing:
+            when, told = self._told
+            if time.monotonic() - when > FRESH_S:
+                try:
+                    told = self._caps()
+                except Fault:
+                    told = None
+                self._told = (time.monotonic(), told)
+            return told
 
     def _dataset(self, name: str, status: Status | None) -> dict[str, Any]:
         found = next((each for each in status.datasets if each.dataset == name), None) if status else None

@@ -380,6 +380,7 @@ class Ready(BaseModel):
     store: str
     domain: str
     issuer: dict[str, Any] | None
+    caps: dict[str, Any] | None
     domain_reason: str
     isolation: list[dict[str, Any]]
     degraded: list[str]
