@@ -206,7 +206,8 @@ def _warn_of_caps(store: Store, caps: Caps) -> None:
     if not told["as_settings"]:
         _log.warning("gateway.toml names other approvers than are on record, which stay in force")
     for dataset, count in told["waiting"].items():
-        _log.warning("a higher cap waits for its approvers", dataset=dataset, scopes=count, quorum=told["quorum"])
+        reason = f"{count} scopes stay at the cap in force until {told['quorum']} approvers have signed"
+        _log.warning("a higher cap waits for its approvers", dataset=dataset, reason=reason)
 
 
 def _witnessing(home: Home, store: Store, log: Log) -> witnessing.Witnessing:
