@@ -251,6 +251,19 @@ FORGERIES: dict[str, Callable[[list[dict]], None]] = {
     "a loss in a mode without one": edit("run", lambda record: record.update(mode="aggregate")),
     "a dp question for nothing": edit("run", lambda record: record.update(mode="dp"), 6),
     "a licence on an outcome": edit("release", lambda record: record.update(licence="L-acme")),
+    "a raise without its decision": edit(
+        "cap_zcdp", lambda record: (record.pop("terms"), record.update(commitments=None)), -1
+    ),
+    "a raise that one approver signed": edit("cap_zcdp", lambda record: record["terms"]["signatures"].pop("bo"), -1),
+    "a higher raise than was decided": edit("cap_zcdp", amount("rho", "0.7"), -1),
+    "a raise for another reason": edit("cap_zcdp", lambda record: record.update(commitments={"reason": "0" * 64}), -1),
+    "an approver's key swapped": edit(
+        "approvers", lambda record: record["terms"]["approvers"]["keys"].update(ann="E" * 43 + "=")
+    ),
+    "approvers are gone": drop("approvers"),
+    "a decision on a first cap": edit(
+        "cap_zcdp", lambda record: record.update(terms={}, commitments={"reason": "0" * 64})
+    ),
     "a truth for a version": edit("charge", lambda record: record.update(v=True)),
     "ends with an uncharged decision": lambda records: records.append(
         {
@@ -324,6 +337,7 @@ def test_the_verifier_shares_nothing_with_the_writer() -> None:
         "tiled",
         "report",
         "replay",
+        "replay_caps",
         "replay_rights",
         "shapes",
         "broken",
@@ -358,7 +372,7 @@ def test_the_command_reports_and_returns_its_verdict(
     assert main([str(bad), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["ok"] is False
     assert main([str(tmp_path / "nowhere")]) == 1
-    assert verify_file(good).scopes["dataset:clinic"]["charges"] == 7
+    assert verify_file(good).scopes["dataset:clinic"]["charges"] == 8
 
 
 def skip_numbers(self: replay.Replay, seq: int, record: dict) -> None:
@@ -367,6 +381,7 @@ def skip_numbers(self: replay.Replay, seq: int, record: dict) -> None:
 
 
 original = replay.Replay._check_place
+add_up = replay.Replay._book
 
 
 def open_again(self: replay.Replay, record: dict, way: str) -> None:
@@ -385,7 +400,7 @@ def attack_by_name(name: str, lines: list[bytes]) -> None:
     ("plant", "attack"),
     [
         (("_check_place", skip_numbers), "numbers"),
-        (("_book", lambda self, name, amounts: True), "a charge beyond the cap"),
+        (("_book", lambda self, *line: add_up(self, *line) or True), "a charge beyond the cap"),
         (("_end", lambda self, record: None), "an outcome twice"),
         (("_open", open_again), "a reuse twice"),
     ],
