@@ -161,7 +161,7 @@ def build(home: Home, domain: Domain) -> Gateway:
         with store.reading() as view:
             return caps.look(view, today())
 
-    readiness = Readiness(domain, store, catalog, doors, ledger, issuer, look_at_caps)
+    readiness = Readiness(domain, store, catalog, doors, ledger, log, issuer, look_at_caps)
     service = Service(
         verifier=verifier,
         issuer=issuer,

@@ -7,6 +7,7 @@ keeps every dataset frozen.
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections import Counter
@@ -16,14 +17,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.audit import handover
 from gateway.audit.log import Log
+from gateway.audit.note import size_of
 from gateway.audit.verify import verify_file
 from gateway.budget import rebuild
 from gateway.budget.recovery import differences
 from gateway.errors import Misconfigured
 from gateway.store import Store, Transaction
 
-_DONE_AGAIN: Final = ("cap_", "policy", "licence")
+_DONE_AGAIN: Final = ("cap_", "policy", "licence", "log_key")
 """Acts on record that an import does again, or that are done again when they are needed."""
 
 
@@ -79,11 +82,13 @@ def import_records(store: Store, log: Log, export: Path) -> Imported:
     All or nothing. Raises Misconfigured for an export that is not sound, or not of this log.
     """
     try:
-        report = verify_file(export, key=log.vkey)
+        report = verify_file(export)
     except OSError as error:
         raise Misconfigured(f"{export}: cannot be read ({error.strerror})") from error
     if not report.ok:
         raise Misconfigured(f"{export}: is no sound export of this log: {report.problems[0].words}")
+    if not log.has_key_of(vkey for _, vkey in report.keys):
+        raise Misconfigured(f"{export}: is no sound export of this log: it is signed with the keys of another one")
     with export.open("rb") as lines, store.transaction() as tx:
         return _import(tx, log, export, lines)
 
@@ -93,7 +98,9 @@ def _import(tx: Transaction, log: Log, export: Path, lines: Iterator[bytes]) -> 
     acts: Counter[str] = Counter()
     before: dict[str, Any] = {}
     rebuild.begin(tx)
-    for seq, (line, _) in enumerate(pairwise(lines)):  # the last line is the checkpoint
+    end = b"{}"
+    for seq, (line, following) in enumerate(pairwise(lines)):  # the last line is the checkpoint
+        end = following
         content = line.removesuffix(b"\n")
         if seq < own:
             if tx.one("SELECT 1 FROM record WHERE seq = ? AND body = ?", (seq, content)) is None:
@@ -105,6 +112,9 @@ def _import(tx: Transaction, log: Log, export: Path, lines: Iterator[bytes]) -> 
         taken += 1
         if record["kind"] == "admin" and not record["code"].startswith(_DONE_AGAIN):
             acts[record["code"]] += 1
+    for note in json.loads(end).get("handovers", ()):
+        if size_of(note) > own:
+            handover.keep(tx, note)
     return Imported(taken, acts)
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from gateway.audit.anchors import Anchors
 from gateway.audit.checkpoint import Signer
+from gateway.audit.handover import Held
 from gateway.audit.log import Log
+from gateway.audit.note import parse_key
 from gateway.audit.soundness import size_of
 from gateway.errors import Misconfigured
 from gateway.home import Home, read_private_key
@@ -20,9 +22,27 @@ from gateway.stores import sqlite
 from gateway.stores.sqlite import SqliteStore
 
 
-def anchors_of(home: Home) -> tuple[Anchors, Signer]:
-    signer = Signer(home.settings.audit.origin, read_private_key(home.path(home.settings.audit.checkpoint_key)))
-    return Anchors(*home.anchors), signer
+def anchors_of(home: Home) -> tuple[Anchors, Held]:
+    """The checkpoints that are kept outside of the store, and what the home holds of the log's keys."""
+    origin = home.settings.audit.origin
+
+    def signer(file: Path) -> Signer:
+        return Signer(origin, read_private_key(file))
+
+    def now() -> list[Signer]:
+        return [signer(file) for file in (home.next_log_key, home.log_key) if file.exists()]
+
+    held = Held(signer(home.log_key), now, _retired(home))
+    return Anchors(*home.anchors), held
+
+
+def _retired(home: Home) -> tuple[str, ...]:
+    """The public keys that the log had before. Raises Misconfigured."""
+    try:
+        lines = home.old_log_keys.read_text(encoding="utf-8").splitlines() if home.old_log_keys.exists() else []
+        return tuple(lines) if all(map(parse_key, lines)) else ()
+    except (OSError, ValueError) as error:
+        raise Misconfigured(f"{home.old_log_keys}: holds what is no key of a log") from error
 
 
 def open_store(home: Home) -> Store:
@@ -39,21 +59,21 @@ def open_store(home: Home) -> Store:
 
 def open_log(home: Home, degraded: Callable[[], tuple[str, ...] | None] = lambda: None) -> tuple[Store, Log]:
     """The home's store and its log; `degraded` as in Log. Raises Misconfigured, NotReady."""
-    anchors, signer = anchors_of(home)
+    anchors, held = anchors_of(home)
     store = open_store(home)
-    return store, Log(store, signer, anchors, degraded=degraded)
+    return store, Log(store, held, anchors, degraded=degraded)
 
 
 def adopt(home: Home, checkpoint: Path) -> None:
     """Keeps a checkpoint that was kept elsewhere, if it is newer than the home's own. Raises Misconfigured."""
-    anchors, signer = anchors_of(home)
-    anchors.adopt(checkpoint, signer.vkey)
+    anchors, held = anchors_of(home)
+    anchors.adopt(checkpoint, held.vkeys())
 
 
 def require_checkpoint(home: Home) -> None:
     """Raises Misconfigured where no checkpoint is known: then nothing tells whether a copy is the newest."""
-    anchors, signer = anchors_of(home)
-    if not anchors.known(signer.vkey):
+    anchors, held = anchors_of(home)
+    if not anchors.known(held.vkeys()):
         way_out = "give one that was kept elsewhere (`--checkpoint`), or your word (`--trust-copy`)"
         raise Misconfigured(f"{home.root}: no checkpoint is left that says what a copy has to hold; {way_out}")
 

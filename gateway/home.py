@@ -51,6 +51,21 @@ class Home:
         return own, self.ledger_file.with_name("witnessed") if audit.witnesses else None
 
     @property
+    def log_key(self) -> Path:
+        """What the log's checkpoints are signed with."""
+        return self.path(self.settings.audit.checkpoint_key)
+
+    @property
+    def next_log_key(self) -> Path:
+        """What they will be signed with once the log has gone over to it, if one is prepared."""
+        return self.log_key.with_name(f"{self.log_key.stem}-next{self.log_key.suffix}")
+
+    @property
+    def old_log_keys(self) -> Path:
+        """The public keys that the log had before, one a line."""
+        return self.log_key.with_suffix(".keys")
+
+    @property
     def address_file(self) -> Path:
         return self.root / "state" / "gateway" / "address.json"
 
@@ -73,7 +88,7 @@ def open_home(root: Path) -> Home:
     needed = [
         root / "domain.toml",
         home.policies,
-        home.path(read.audit.checkpoint_key),
+        home.log_key,
         home.path(read.domain.ticket_key),
         *(home.path(key.file) for key in read.tokens.keys),
         *(home.path(approver.file) for approver in read.caps.approvers),

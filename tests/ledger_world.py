@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateway.audit import export
 from gateway.audit.anchors import Anchors
 from gateway.audit.checkpoint import Signer
+from gateway.audit.handover import Held
 from gateway.audit.log import Log
 from gateway.budget import queries
 from gateway.budget.account import Scope
@@ -34,6 +35,8 @@ from tests.policy_head import head
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
 SIGNER = Signer("baopingkou/test", KEY)
+NEXT = Signer(SIGNER.origin, Ed25519PrivateKey.from_private_bytes(b"n" * 32))
+"""The key that follows."""
 HASH = "ab" * 32
 EYES = {name: Ed25519PrivateKey.from_private_bytes(name[:1].encode() * 32) for name in ("ann", "bo", "cy")}
 """The keys of three approvers."""
@@ -85,9 +88,11 @@ class World:
         dataset: str = "clinic",
         open_store: Callable[[], Store] | None = None,
         witnessed: Path | None = None,
+        held: Signer | Held = SIGNER,
     ) -> None:
         self.path = folder / "gateway" / "ledger.sqlite"
         self.witnessed = witnessed
+        self.held = held
         self.dataset = dataset
         self.clock = Clock()
         self.open_store = open_store or (lambda: SqliteStore(self.path))
@@ -96,7 +101,7 @@ class World:
 
     def open(self) -> None:
         self.store: Store = self.open_store()
-        self.log = Log(self.store, SIGNER, Anchors(self.path.with_suffix(".checkpoint"), self.witnessed), self.clock)
+        self.log = Log(self.store, self.held, Anchors(self.path.with_suffix(".checkpoint"), self.witnessed), self.clock)
         self.ledger = Ledger(self.log, self.clock)
         self.sit()
 
@@ -192,6 +197,11 @@ class World:
             loss = self.ledger.account(view, scope).spent
         return loss.rho or loss.epsilon
 
+    def hand_over(self, to: Signer = NEXT) -> int:
+        """The log goes over to another key, which this world holds from now on as well."""
+        with self.store.transaction() as tx:
+            return self.log.hand_over(tx, to)
+
     def records(self) -> list[dict]:
         return [json.loads(line) for line in self.export()[:-1]]
 
@@ -221,6 +231,15 @@ def tamper(world: World, statement: str) -> int:
     with world.store.transaction() as tx:
         unfence(world, tx)
         return tx.write(statement)
+
+
+def a_world_that_changed_its_key(folder: Path, open_store: Callable[[], Store] | None = None) -> World:
+    """Some records under the first key, and some under the next."""
+    world = World(folder, open_store=open_store, held=Held(SIGNER, lambda: [NEXT]))
+    world.answer(world.charge().id)
+    world.hand_over()
+    world.answer(world.charge().id)
+    return world
 
 
 def a_busy_world(folder: Path, open_store: Callable[[], Store] | None = None) -> World:

@@ -31,6 +31,7 @@ PRESENT = {  # kind or decision -> fields that are not null beyond v, ledger, se
     "policy": {"dataset", "policy_digest", "code"},
     "licence": {"code", "licence"},
     "licence_ended": {"code", "licence"},
+    "log_key": {"code"},
     "admin": None,
     "read": None,
 }
@@ -84,15 +85,18 @@ def _sound(lines: list[bytes]) -> None:
         text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         need(text.encode() + b"\n" == line)
     *records, end = parsed
-    name, key_hex, key_text = end["key"].split("+", 2)
-    key = base64.b64decode(key_text, validate=True)
-    need(set(end) in ({"key", "checkpoint"}, {"key", "checkpoint", "cosigned", "consistency"}))
-    need(key[0] == 1 and len(key) == 33)
-    need(hashlib.sha256(name.encode() + b"\n" + key).hexdigest()[:8] == key_hex)
+    need(set(end) - {"cosigned", "consistency", "handovers"} == {"key", "checkpoint"})
+    need(("cosigned" in end) == ("consistency" in end))
     leaves = [_leaf(line) for line in lines[:-1]]
-    need(_signed(end["checkpoint"], name, key) == (len(records), root(leaves)))
+    keys = _keys(records, end["key"])
+    name, key = _key(keys[0][1])
+    need(keys[-1][1] == end["key"] and len(end.get("handovers", ())) == len(keys) - 1 and end.get("handovers") != [])
+    for note, (_, old_key), (size, new_key) in zip(end.get("handovers", ()), keys[:-1], keys[1:], strict=True):
+        for each in (old_key, new_key):
+            need(_signed(note, *_key(each)) == (size, root(leaves[:size])))
+    need(_by_log(end["checkpoint"], keys) == (len(records), root(leaves)))
     if "cosigned" in end:
-        old, top = _signed(end["cosigned"], name, key)
+        old, top = _by_log(end["cosigned"], keys)
         need(0 < old <= len(leaves) and top == root(leaves[:old]))
         need(end["consistency"] == [step.hex() for step in _proof(old, leaves, whole=True)])
     need(records[0]["commitments"]["key"] == hashlib.sha256(key).hexdigest() and records[0]["ledger"] == name)
@@ -100,18 +104,54 @@ def _sound(lines: list[bytes]) -> None:
 
 
 def _still_there(lines: list[bytes], key: str | None, since: list[str], receipts: list[dict]) -> None:
-    vkey = json.loads(lines[-1])["key"]
-    need(key in (None, vkey))
-    name, _, key_text = vkey.split("+", 2)
+    keys = _keys([json.loads(line) for line in lines[:-1]], json.loads(lines[-1])["key"])
+    need(key is None or key in [vkey for _, vkey in keys])
     leaves = [_leaf(line) for line in lines[:-1]]
     for note in since:
-        size, top = _signed(note, name, base64.b64decode(key_text))
+        size, top = _by_log(note, keys)
         need(size <= len(leaves) and top == root(leaves[:size]))
     for receipt in receipts:
-        size, top = _signed(receipt["checkpoint"], name, base64.b64decode(key_text))
+        size, top = _by_log(receipt["checkpoint"], keys)
         need(size <= len(leaves) and top == root(leaves[:size]))
         need(leaves[receipt["index"]].hex() == receipt["leaf_hash"])
         need(json.loads(lines[receipt["index"]]) == receipt["record"])
+
+
+def _key(vkey: str) -> tuple[str, bytes]:
+    name, key_hex, key_text = vkey.split("+", 2)
+    key = base64.b64decode(key_text, validate=True)
+    need(base64.b64encode(key).decode() == key_text and key[0] == 1 and len(key) == 33)
+    need(hashlib.sha256(name.encode() + b"\n" + key).hexdigest()[:8] == key_hex)
+    return name, key
+
+
+def _keys(records: list[dict], last: str) -> list[tuple[int, str]]:
+    """The log's keys, each with the size from which on it signs."""
+    changes = [record for record in records if (record["kind"], record["code"]) == ("admin", "log_key")]
+    if not changes:
+        return [(0, last)]
+    keys = [(0, changes[0]["terms"]["from"])]
+    for record in changes:
+        old, new = record["terms"]["from"], record["terms"]["to"]
+        need(set(record["terms"]) == {"from", "to"} and old == keys[-1][1] and new not in [vkey for _, vkey in keys])
+        need(_key(old)[0] == _key(new)[0] == record["ledger"])
+        keys.append((record["seq"] + 1, new))
+    return keys
+
+
+def _by_log(note: str, keys: list[tuple[int, str]]) -> tuple[int, bytes]:
+    """Size and root of a checkpoint that a key of the log has signed while it was good."""
+    size, until = int(note.split("\n")[1]), [start for start, _ in keys[1:]]
+    for (start, vkey), end in zip(keys, [*until, size], strict=True):
+        name, key = _key(vkey)
+        if start <= size <= end and f"— {name} {_id(name, key)}" in note:
+            return _signed(note, name, key)
+    raise Unsound
+
+
+def _id(name: str, key: bytes) -> str:
+    """How a signature of this key begins: the first five digits of base64 are the key id's alone."""
+    return base64.b64encode(hashlib.sha256(f"{name}\n".encode() + key).digest()[:3]).decode()
 
 
 def _signed(note: str, name: str, key: bytes) -> tuple[int, bytes]:
@@ -211,11 +251,11 @@ def _in_force(record: dict, policies: dict, licences: dict) -> str:
     shape = record["decision"] if kind == "decision" else kind
     if kind == "admin" and code in ("cap_zcdp", "cap_pure"):
         shape = "cap"
-    elif kind == "admin" and now and code in ("policy", "licence", "licence_ended", "approvers"):
+    elif kind == "admin" and now and code in ("policy", "licence", "licence_ended", "approvers", "log_key"):
         shape = code
     terms = record.pop("terms", None)
-    need(terms is not None or shape not in ("policy", "licence", "approvers"))
-    need(terms is None or shape in ("policy", "licence", "approvers") or (shape == "cap" and now))
+    need(terms is not None or shape not in ("policy", "licence", "approvers", "log_key"))
+    need(terms is None or shape in ("policy", "licence", "approvers", "log_key") or (shape == "cap" and now))
     need(shape != "cap" or (terms is None) == (record["commitments"] is None))
     _fields(record, shape)
     if shape == "policy":

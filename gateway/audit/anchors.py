@@ -7,6 +7,7 @@ name, each a signed checkpoint of this log, whatever other signatures it carries
 from __future__ import annotations
 
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ class Anchors:
     own: Path
     witnessed: Path | None = None
 
-    def known(self, vkey: str) -> dict[Path, Checkpoint]:
+    def known(self, vkeys: Collection[str]) -> dict[Path, Checkpoint]:
         """Every checkpoint that is kept. Raises Misconfigured for a file that holds none of this log's."""
         files = [self.own] if self.own.exists() else []
         if self.witnessed is not None:
@@ -32,13 +33,13 @@ class Anchors:
         for file in files:
             note = _read(file)
             if note or file != self.own:  # else power was lost just after it was replaced; the database has the records
-                found[file] = _checkpoint(file, note, vkey)
+                found[file] = _checkpoint(file, note, vkeys)
         return found
 
-    def adopt(self, file: Path, vkey: str) -> None:
+    def adopt(self, file: Path, vkeys: Collection[str]) -> None:
         """Keeps the checkpoint in `file` as this gateway's own, where it is newer. Raises Misconfigured."""
         note = _read(file)
-        checkpoint, own = _checkpoint(file, note, vkey), Anchors(self.own).known(vkey).get(self.own)
+        checkpoint, own = _checkpoint(file, note, vkeys), Anchors(self.own).known(vkeys).get(self.own)
         if own is None or own.size < checkpoint.size:
             self.keep(note)
 
@@ -68,12 +69,12 @@ def _read(file: Path) -> str:
         raise Misconfigured(f"{file}: cannot be read as a checkpoint") from error
 
 
-def _checkpoint(file: Path, note: str, vkey: str) -> Checkpoint:
+def _checkpoint(file: Path, note: str, vkeys: Collection[str]) -> Checkpoint:
     try:
         checkpoint = parse_checkpoint(note)
-        own = signed_by(checkpoint, vkey)
+        own = any(signed_by(checkpoint, vkey) for vkey in vkeys)
     except (ValueError, UnicodeError) as error:
         raise Misconfigured(f"{file}: is no signed checkpoint") from error
     if not own:
-        raise Misconfigured(f"{file}: is no checkpoint that this log's key has signed")
+        raise Misconfigured(f"{file}: is no checkpoint that a key of this log has signed")
     return checkpoint

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.audit.broken import Broken
-from gateway.audit.older import Witnesses, canonical, check_receipt, require_witnesses
+from gateway.audit.keys import following
+from gateway.audit.older import Witnesses, check_receipt, require_witnesses
 from gateway.audit.replay_rights import Rights
 from gateway.audit.report import Report
-from gateway.audit.shapes import amounts_of, check_fields, check_shape, shape_of
+from gateway.audit.shapes import amounts_of, canonical, check_fields, check_shape, shape_of
 
 
 def is_bundle(value: Any) -> bool:
@@ -28,13 +29,14 @@ def verify_report(value: Mapping[str, Any], key: str, witnesses: Witnesses) -> l
     """What is wrong with a signed period report; empty when the log's own record names just this report."""
     told = Report()
     try:
-        checkpoint = check_receipt(told, value["receipt"], key)
+        keys = following(key, value["receipt"].get("handovers", ()))
+        checkpoint = check_receipt(told, value["receipt"], keys)
         require_witnesses(told, witnesses, [] if checkpoint is None else [checkpoint])
         record = value["receipt"]["record"]
         hashed = hashlib.sha256(canonical(value["report"])).hexdigest()
         if record["kind"] != "read" or record["code"] != "report" or record["commitments"] != {"report": hashed}:
             told.add("report_differs", None, "the receipt's record names another report")
-    except (KeyError, TypeError, ValueError, RecursionError):
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         told.add("report_unreadable", None, "the report is unreadable")
     return [problem.words for problem in told.problems]
 
@@ -43,8 +45,9 @@ def verify_bundle(bundle: Mapping[str, Any], key: str, witnesses: Witnesses) -> 
     """What is wrong with the evidence of an answer; empty when it shows all that it should."""
     told = Report()
     try:
+        keys = following(key, bundle.get("handovers", ()))
         for each in bundle["records"]:
-            checkpoint = check_receipt(told, {**each, "checkpoint": bundle["checkpoint"]}, key)
+            checkpoint = check_receipt(told, {**each, "checkpoint": bundle["checkpoint"]}, keys)
         require_witnesses(told, witnesses, [] if checkpoint is None else [checkpoint])
         if told.ok:
             _judge(bundle)

@@ -52,8 +52,16 @@ class Signer:
     def sign(self, size: int, root: bytes) -> str:
         """The note for the first `size` records. Ed25519 is deterministic: the same tree gives the same note."""
         text = f"{self.origin}\n{size}\n{base64.b64encode(root).decode()}\n"
+        return f"{text}\n{self._line(text)}"
+
+    def sign_too(self, note: str) -> str:
+        """The note with this signature under the others."""
+        text, _, _ = note.partition("\n\n")
+        return note + self._line(f"{text}\n")
+
+    def _line(self, text: str) -> str:
         signature = self._key_id() + self.key.sign(text.encode())
-        return f"{text}\n— {self.origin} {base64.b64encode(signature).decode()}\n"
+        return f"— {self.origin} {base64.b64encode(signature).decode()}\n"
 
     def _key_id(self) -> bytes:
         return hashlib.sha256(self.origin.encode() + b"\n" + self.public).digest()[:4]

@@ -27,7 +27,9 @@ def lines(log: Log) -> Iterator[bytes]:
         for content in bodies:
             yield content + b"\n"
         start += len(bodies)
-    yield canonical({"checkpoint": checkpoint, "key": log.vkey, **_cosigned(log, size)}) + b"\n"
+    handed = [each["checkpoint"] for each in log.handovers(size)]
+    end = {"checkpoint": checkpoint, "key": log.keys().at(size), **({"handovers": handed} if handed else {})}
+    yield canonical({**end, **_cosigned(log, size)}) + b"\n"
 
 
 def _cosigned(log: Log, size: int) -> dict[str, Any]:

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NoReturn
 
-from gateway.audit import approvers, cosigned, rights, soundness, tree
+from gateway.audit import approvers, cosigned, handover, rights, soundness, tree
 from gateway.audit import record as records
 from gateway.audit.anchors import Anchors
 from gateway.audit.checkpoint import Signer
-from gateway.audit.note import size_of
+from gateway.audit.handover import Held, KeyMissing, Ring
+from gateway.audit.keys import SHAPE, Keys
+from gateway.audit.note import Checkpoint, key_hash, signed_by, size_of
 from gateway.audit.record import Decision, Entry, Kind, Secret
 from gateway.audit.search import PAGE_MAX
 from gateway.decided import Approvers, Decided
@@ -34,6 +36,7 @@ def utc_now() -> datetime:
 class Log:
     """Opens the log of `signer.origin` in `store`, with its genesis record if it is new.
 
+    `signer` is the key that it signs with, or all that a home holds of the log's keys.
     `anchors` are the checkpoints that are kept outside the database.
     `degraded` are the isolation layers that the data domain does without, or None as long as it has not told: then
     records say what the one before them says.
@@ -44,13 +47,13 @@ class Log:
     def __init__(
         self,
         store: Store,
-        signer: Signer,
+        signer: Signer | Held,
         anchors: Anchors,
         clock: Callable[[], datetime] = utc_now,
         degraded: Callable[[], tuple[str, ...] | None] = lambda: None,
     ) -> None:
         self._store = store
-        self._signer = signer
+        self._ring = Ring(signer if isinstance(signer, Held) else Held(signer))
         self._anchors = anchors
         self._clock = clock
         self._degraded = degraded
@@ -62,18 +65,29 @@ class Log:
         with store.reading() as view:
             size = self.size(view)
             try:
-                soundness.check_extends(view, anchors.known(signer.vkey))
+                self._check_extends(view)
             except Unsound as unsound:
                 self.close(str(unsound))
         if size == 0 and self._closed is None:
             self._begin()
         if size or self._closed is None:
-            self._check_genesis()
+            self._check_key()
 
     @property
     def closed(self) -> str | None:
         """Why the log takes no more records, if it does not."""
         return self._closed
+
+    def unready(self) -> str | None:
+        """Why this process could not sign what is added now, in words for whoever runs it."""
+        try:
+            with self._store.reading() as view:
+                self._ring.signer(view)
+        except KeyMissing as error:
+            return str(error)
+        except Fault:
+            return "cannot be read: the log of the gateway says why"
+        return None
 
     def close(self, why: str) -> None:
         """Takes no more records and signs nothing: what would be added now would contradict what was signed."""
@@ -81,12 +95,33 @@ class Log:
 
     @property
     def origin(self) -> str:
-        return self._signer.origin
+        return self._ring.held.signer.origin
 
     @property
     def vkey(self) -> str:
-        """The key that verifies checkpoints, in C2SP's form."""
-        return self._signer.vkey
+        """The key that verifies checkpoints of now, in C2SP's form."""
+        return self.keys().newest
+
+    def keys(self) -> Keys:
+        """Those that the log had, with the sizes that they are good for."""
+        with self._store.reading() as view:
+            return self._ring.keys(view)
+
+    def has_key_of(self, vkeys: Iterable[str]) -> bool:
+        """Whether one of these is a key that this log was begun with, has or is about to have."""
+        with self._store.reading() as view:
+            own, begun_with = self._vkeys(view), handover.begun_with(view)
+        return any(vkey in own or key_hash(vkey) == begun_with for vkey in vkeys)
+
+    def has_signed(self, checkpoint: Checkpoint) -> bool:
+        """Whether it carries the signature of one of this log's keys, also of one that the store does not know of."""
+        with self._store.reading() as view:
+            return any(signed_by(checkpoint, vkey) for vkey in self._vkeys(view))
+
+    def handovers(self, size: int) -> list[dict[str, Any]]:
+        """What proves to somebody who knows an older key that the one of a checkpoint of this size followed it."""
+        with self._store.reading() as view:
+            return handover.links(view, size)
 
     def append(  # noqa: PLR0913  # the fields of a record
         self,
@@ -110,7 +145,8 @@ class Log:
 
         A null `actor` is the gateway itself. `right` is that of a decision to run or to reuse; what it rests on is put
         on record first, where it is new. `decided` is what a raised cap rests on. Durable with `tx`, not before. Raises
-        Refusal(licence_expired), and Unsound while the log is closed.
+        Refusal(licence_expired), Unsound while the log is closed, and KeyMissing where this home cannot sign what it
+        would add.
         """
         self._require_whole(tx)
         entry = Entry(
@@ -167,12 +203,14 @@ class Log:
             if witnessed is not None and size_of(witnessed) > index:  # says more than our own word
                 note, size = witnessed, size_of(witnessed)
             path = tree.inclusion(index, size, partial(soundness.node, view))
+            handed = handover.links(view, size)
         return {
             "index": index,
             "record": json.loads(row[0]),
             "leaf_hash": tree.leaf_hash(row[0]).hex(),
             "proof": [step.hex() for step in path],
             "checkpoint": note,
+            **({"handovers": handed} if handed else {}),
         }
 
     def inclusion(self, index: int, size: int) -> tuple[bytes, list[bytes]]:
@@ -206,7 +244,8 @@ class Log:
             if record["kind"] == "charge" or (record["code"] or "").startswith(("cap_", "cells_")):
                 yield record
         soundness.check_tree(view)
-        soundness.check_extends(view, self._anchors.known(self.vkey))
+        self._check_extends(view)
+        handover.notes(view, self.size(view))
 
     def approvers(self, view: Reading) -> Approvers | None:
         """Who may decide on caps; None as long as nobody was named."""
@@ -242,6 +281,14 @@ class Log:
         self._insert(tx, entry["seq"], tuple(entry[name] for name in names), content)
         return entry
 
+    def _check_extends(self, view: Reading) -> None:
+        """Raises Unsound where a checkpoint that is kept outside is not one of this log's."""
+        soundness.check_extends(view, self._anchors.known(self._vkeys(view)))
+
+    def _vkeys(self, view: Reading) -> set[str]:
+        """Every key that checkpoints of this log may be signed with, wherever they are kept."""
+        return {*self._ring.keys(view).vkeys, *self._ring.held.vkeys()}
+
     def _require_open(self) -> None:
         if self._closed is not None:
             raise Unsound(self._closed)
@@ -254,7 +301,7 @@ class Log:
             self._lose_trust("the log no longer holds what was signed before")
         if self._store.sessions != self._sessions:
             try:
-                soundness.check_extends(view, self._anchors.known(self.vkey))
+                self._check_extends(view)
             except Unsound as unsound:
                 self._lose_trust(str(unsound))
             self._sessions = self._store.sessions
@@ -266,14 +313,35 @@ class Log:
     def _begin(self) -> None:
         with self._store.transaction() as tx:
             if self.size(tx) == 0:
-                self.append(tx, kind="genesis", hashes={"key": self._signer.key_hash})
+                self._write(tx, Entry(kind="genesis", hashes=(("key", self._ring.held.signer.key_hash),)))
 
-    def _check_genesis(self) -> None:
+    def _check_key(self) -> None:
+        """A closed log may be one that lacks the record of its newest key."""
         genesis = records.read(self.bodies(0, 1)[0])
-        if genesis["ledger"] != self._signer.origin:
+        if genesis["ledger"] != self.origin:
             raise Misconfigured(f"the log in {self._store.name} is that of `{genesis['ledger']}`, not `{self.origin}`")
-        if (genesis["commitments"] or {}).get("key") != self._signer.key_hash:
-            raise Misconfigured(f"the log in {self._store.name} was begun with another key; put that key back")
+        if self._closed is None:
+            with self._store.reading() as view:
+                try:
+                    self._ring.signer(view)
+                except KeyMissing as error:
+                    raise Misconfigured(
+                        f"the log in {self._store.name} goes on with another key; put that key back"
+                    ) from error
+
+    def hand_over(self, tx: Transaction, successor: Signer) -> int:
+        """The log goes over to another key: how many records it then has. Durable with `tx`.
+
+        The record names both keys, and the checkpoint over it is signed by both: by the old one for the last time.
+        """
+        self._require_whole(tx)
+        old, keys = self._ring.signer(tx), self._ring.keys(tx)
+        if successor.origin != self.origin or successor.key_hash in map(key_hash, keys.vkeys):
+            raise Misconfigured("the log's next key has to be a new one")
+        terms = {"from": old.vkey, "to": successor.vkey}
+        size = self._write(tx, Entry(kind="admin", code=SHAPE, terms=terms)) + 1
+        handover.keep(tx, successor.sign_too(old.sign(size, soundness.root_of(tx, size))))
+        return size
 
     def end_licences(self, tx: Transaction, licences: frozenset[str]) -> None:
         """Puts on record that of those in force only `licences` still are."""
@@ -295,6 +363,8 @@ class Log:
     def _write(self, tx: Transaction, entry: Entry, right: Right | None = None) -> int:
         last = tx.one("SELECT seq, time, body FROM record ORDER BY seq DESC LIMIT 1")
         seq, time = (0, "") if last is None else (last[0] + 1, last[1])
+        if seq:
+            self._ring.signer(tx)  # nothing is added that could not be signed
         degraded = self._degraded()
         if degraded is None:
             degraded = () if last is None else tuple(records.read(last[2]).get(records.DEGRADED, ()))
@@ -302,7 +372,7 @@ class Log:
         time = max(time, records.stamp(self._clock()))  # a clock that was set back does not turn the order of records
         if right is not None:
             right.require_valid(time)
-        content = records.body(entry, ledger=self._signer.origin, seq=seq, time=time)
+        content = records.body(entry, ledger=self.origin, seq=seq, time=time)
         about = (time, entry.kind, entry.actor, entry.query_id, entry.dataset, entry.decision, entry.code)
         self._insert(tx, seq, about, content)
         for secret in entry.secrets:
@@ -325,7 +395,7 @@ class Log:
         if size < signed_size or (signed_size and tree.root(signed_size, node) != signed_root):
             self._lose_trust("the log no longer extends what was signed before")
         root = tree.root(size, node)
-        note = self._signer.sign(size, root)
+        note = handover.note_at(view, size) or self._ring.signer(view).sign(size, root)
         if size > signed_size:
             self._anchors.keep(note)
             self._signed = (size, root, soundness.leaf(view, size - 1))

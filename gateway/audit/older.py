@@ -5,14 +5,15 @@ Part of the offline verifier: standard library and `cryptography`, nothing of th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.audit.climbing import climb, extends, leaf_hash
-from gateway.audit.note import Checkpoint, cosigned_by, parse_checkpoint, parse_key, signed_by
+from gateway.audit.keys import Keys
+from gateway.audit.note import Checkpoint, cosigned_by, parse_checkpoint, parse_key
 from gateway.audit.report import Report
+from gateway.audit.shapes import canonical
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,6 @@ class Witnesses:
         return dict(found.values())
 
 
-_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 NO_WITNESSES: Final = Witnesses()
 
 
@@ -60,21 +60,25 @@ def read_older(report: Report, since: Sequence[str], receipts: Sequence[Mapping[
 
 
 def check_older(
-    report: Report, vkey: str, older: Sequence[Older], roots: Mapping[int, bytes], leaves: Mapping[int, bytes]
+    report: Report, keys: Keys, older: Sequence[Older], roots: Mapping[int, bytes], leaves: Mapping[int, bytes]
 ) -> list[Checkpoint]:
     """Those that the log still contains."""
     held = []
     for each in older:
         report.consistent_with += 1
         checkpoint, receipt = each.checkpoint, each.receipt
-        if not signed_by(checkpoint, vkey):
-            report.add("older_signature", None, "an older checkpoint or receipt was signed by another key")
+        if not keys.signed(checkpoint):
+            report.add(
+                "older_signature",
+                None,
+                "an older checkpoint or receipt was signed by another key, or one that was handed over before",
+            )
         elif checkpoint.size > report.size:
             report.add("truncated", None, f"an older checkpoint covers {checkpoint.size} records, more than there are")
         elif roots.get(checkpoint.size) != checkpoint.root:
             report.add("fork", None, f"an older checkpoint covers other {checkpoint.size} records than these")
         elif receipt is not None:
-            check_receipt(report, receipt, vkey)
+            check_receipt(report, receipt, keys)
             if leaves.get(receipt["index"], b"").hex() != receipt.get("leaf_hash"):
                 report.add("fork", receipt["index"], "is not the one that an older receipt proves")
         else:
@@ -82,12 +86,12 @@ def check_older(
     return held
 
 
-def check_cosigned(report: Report, vkey: str, end: Mapping[str, Any]) -> Checkpoint | None:
+def check_cosigned(report: Report, keys: Keys, end: Mapping[str, Any]) -> Checkpoint | None:
     """The cosigned checkpoint in an export's last line, where the records extend it."""
     try:
         cosigned, newest = parse_checkpoint(end["cosigned"]), parse_checkpoint(end["checkpoint"])
         proof = [bytes.fromhex(step) for step in end["consistency"]]
-        sound = signed_by(cosigned, vkey)
+        sound = keys.signed(cosigned)
     except (TypeError, ValueError, UnicodeError):
         report.add("cosigned_unreadable", None, "the cosigned checkpoint is unreadable")
         return None
@@ -112,14 +116,14 @@ def require_witnesses(report: Report, witnesses: Witnesses, candidates: Sequence
         report.add("witnesses_missing", None, words)
 
 
-def check_receipt(report: Report, receipt: Mapping[str, Any], vkey: str) -> Checkpoint | None:
-    """The receipt's checkpoint, where it proves its record under the key."""
+def check_receipt(report: Report, receipt: Mapping[str, Any], keys: Keys) -> Checkpoint | None:
+    """The receipt's checkpoint, where it proves its record under the log's keys."""
     try:
         checkpoint = parse_checkpoint(str(receipt["checkpoint"]))
         proof = [bytes.fromhex(step) for step in receipt["proof"]]
         leaf = leaf_hash(canonical(receipt["record"]))
         index, shown, seq = receipt["index"], receipt["leaf_hash"], receipt["record"]["seq"]
-        signed = signed_by(checkpoint, vkey)
+        signed = keys.signed(checkpoint)
     except (KeyError, TypeError, ValueError, UnicodeError, RecursionError):
         report.add("receipt_unreadable", None, "a receipt is unreadable")
         return None
@@ -132,8 +136,3 @@ def check_receipt(report: Report, receipt: Mapping[str, Any], vkey: str) -> Chec
     else:
         return checkpoint
     return None
-
-
-def canonical(record: Any) -> bytes:
-    """RFC 8785 for what records are made of: ASCII keys, strings, small integers, null, lists."""
-    return _ENCODER.encode(record).encode()

@@ -1,6 +1,6 @@
 """What a sound log may say, record by record: the budget is added up again, and every query takes its legal way.
 
-Part of the offline verifier: standard library only, nothing of the writer. The rules are those of
+Part of the offline verifier: standard library and `cryptography`, nothing of the writer. The rules are those of
 docs/reference/audit-format.md.
 """
 
@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.audit.broken import Broken
+from gateway.audit.keys import Keys, first_key
+from gateway.audit.note import key_hash
 from gateway.audit.replay_caps import Caps
 from gateway.audit.replay_rights import Rights
 from gateway.audit.shapes import (
@@ -69,6 +71,8 @@ class Replay:
         self.counts: dict[str, int] = {}
         self.ledger: str | None = None
         self.key_hash: str | None = None
+        self.keys: Keys | None = None
+        """Where the log names them: from its first change of key on."""
         self.suite: str | None = None
         self.rights = Rights()
         self.caps = Caps()
@@ -225,6 +229,14 @@ class Replay:
 
     def _licence_ended(self, record: dict[str, Any]) -> None:
         self.rights.end(record)
+
+    def _log_key(self, record: dict[str, Any]) -> None:
+        if self.keys is None:
+            first = first_key(record)
+            if key_hash(first) != self.key_hash:
+                raise Broken("log_key", "hands over a key that the log was not begun with")
+            self.keys = Keys.of(first)
+        self.keys = self.keys.named(record)
 
     def _admin(self, record: dict[str, Any]) -> None:
         """Anything the owner did that moves no budget."""

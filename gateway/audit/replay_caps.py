@@ -16,8 +16,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from gateway.audit.broken import Broken
-from gateway.audit.older import canonical
-from gateway.audit.shapes import PLACES, TERMS, TIME, amounts_of
+from gateway.audit.shapes import PLACES, TERMS, TIME, amounts_of, canonical
 
 _PREFIX: Final = b"baopingkou caps decision v1\n"
 _LATE: Final = {"ledger", "reason", "made", "until", "nonce", "act"}

@@ -28,6 +28,8 @@ class Report:
     root: str = ""
     ledger: str = ""
     key: str = ""
+    keys: list[tuple[int, str]] = field(default_factory=list)
+    """The log's keys in order, each with the number of records from which on it signs."""
     problems_total: int = 0
     problems: list[Problem] = field(default_factory=list)
     kinds: dict[str, int] = field(default_factory=dict)
@@ -66,6 +68,7 @@ class Report:
             "root": self.root,
             "ledger": self.ledger,
             "key": self.key,
+            "keys": [{"key": vkey, "from": start} for start, vkey in self.keys],
             "counts": self.counts,
             "scopes": self.scopes,
             "cells": self.cells,
@@ -87,6 +90,7 @@ class Report:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.counts.items()))
         lines = [f"log {self.ledger}: {verdict}", f"{self.size} records ({kinds})", f"root {self.root}"]
         lines += [f"signed by {self.key}"] if self.key else []
+        lines += [f"its key was changed after {start} records, to {vkey}" for start, vkey in self.keys[1:]]
         for name, scope in self.scopes.items():
             unit = "rho" if scope["accountant"] == "zcdp" else "epsilon"
             lines.append(

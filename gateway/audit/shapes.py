@@ -5,6 +5,7 @@ Part of the offline verifier: standard library only, nothing of the writer.
 
 from __future__ import annotations
 
+import json
 import re
 from functools import cache, lru_cache
 from typing import Any, Final
@@ -28,6 +29,7 @@ TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 _NAME: Final = re.compile(r"[a-z][a-z_]{0,31}")
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _AMOUNT: Final = re.compile(r"(0|[1-9]\d{0,18})(?:\.(\d{0,23}[1-9]))?", re.ASCII)
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 PLACES: Final = {"rho": 12, "epsilon": 12, "delta": 24}
 
 # kind -> (fields that must be there, fields that may be there); all others are null
@@ -45,11 +47,18 @@ _SHAPES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "policy": (("dataset", "policy_digest", "code"), ()),
     "licence": (("code", "licence"), ()),
     "licence_ended": (("code", "licence"), ()),
+    "log_key": (("code",), ()),
     "admin": (("code",), ("actor", "dataset", "policy_digest", "commitments")),
     "read": (("code",), ("actor", "dataset", "commitments")),
 }
-_TERMS_OF: Final = {"policy": True, "licence": True, "approvers": True, "cap": False}
+_NAMED_BY_CODE: Final = ("policy", "licence", "licence_ended", "approvers", "log_key")
+_TERMS_OF: Final = {"policy": True, "licence": True, "approvers": True, "log_key": True, "cap": False}
 """The shapes that may have `terms`, and whether they must."""
+
+
+def canonical(record: Any) -> bytes:
+    """RFC 8785 for what records are made of: ASCII keys, strings, small integers, null, lists."""
+    return _ENCODER.encode(record).encode()
 
 
 def check_fields(record: Any) -> None:
@@ -86,7 +95,7 @@ def shape_of(record: dict[str, Any]) -> str:
             return str(decision)
     elif kind == "admin" and code in ("cap_zcdp", "cap_pure"):
         return "cap"
-    elif kind == "admin" and record["v"] > 1 and code in ("policy", "licence", "licence_ended", "approvers"):
+    elif kind == "admin" and record["v"] > 1 and code in _NAMED_BY_CODE:
         return str(code)
     elif kind in ("genesis", "charge", "release", "failure", "admin", "read"):
         return str(kind)

@@ -32,7 +32,14 @@ def lines_of(folder: Path) -> Iterator[bytes]:
     for level, hashes in enumerate(levels):
         if hashes:
             _compare(folder, level, (size // WIDTH**level) // WIDTH, hashes)
-    yield json.dumps({"checkpoint": note, "key": key}, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    end = {"checkpoint": note, **_handovers(folder), "key": key}
+    yield json.dumps(end, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
+def _handovers(folder: Path) -> dict[str, list[str]]:
+    """The checkpoints under which the log changed its key, oldest first."""
+    notes = [file.read_text(encoding="utf-8") for file in sorted((folder / "handovers").glob("[0-9]*"))]
+    return {"handovers": notes} if notes else {}
 
 
 def _close(folder: Path, levels: list[list[bytes]], place: int) -> None:

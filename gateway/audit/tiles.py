@@ -88,7 +88,9 @@ def write(log: Log, folder: Path) -> str:
                 with log.reading() as view:
                     found = content(view, tile)
                 _put(target, found)
-        _put(folder / "key", f"{log.vkey}\n".encode())
+        for each in log.handovers(size):
+            _put(folder / "handovers" / f"{size_of(each['checkpoint']):018d}", each["checkpoint"].encode())
+        _put(folder / "key", f"{log.keys().at(size)}\n".encode())
         _put(folder / "checkpoint", note.encode())
     except OSError as error:
         raise Fault(f"{folder}: cannot be written ({error.strerror})") from error

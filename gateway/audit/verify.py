@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.audit.broken import Broken
-from gateway.audit.note import key_hash, parse_checkpoint, parse_key, signed_by
+from gateway.audit.keys import Keys, following
+from gateway.audit.note import Checkpoint, key_hash, parse_checkpoint, parse_key
 from gateway.audit.older import (
     NO_WITNESSES,
     Witnesses,
-    canonical,
     check_cosigned,
     check_older,
     check_receipt,
@@ -27,7 +27,7 @@ from gateway.audit.older import (
 )
 from gateway.audit.replay import Replay
 from gateway.audit.report import Report
-from gateway.audit.shapes import amount_text
+from gateway.audit.shapes import amount_text, canonical
 from gateway.audit.tiled import lines_of
 
 LINE_BYTES_MAX: Final = 65_536
@@ -39,7 +39,10 @@ def _refuse(text: str) -> Any:
 
 _DECODER: Final = json.JSONDecoder(parse_float=_refuse, parse_constant=_refuse)
 _END: Final = {"checkpoint", "key"}
-_END_PROBLEMS: Final = {"key_differs", "signature", "checkpoint_unreadable", "size_differs", "root_differs"}
+_END_MORE: Final = ({"cosigned", "consistency"}, {"handovers"})
+_END_PROBLEMS: Final = {
+    "key_differs", "signature", "checkpoint_unreadable", "size_differs", "root_differs", "handover",
+}  # fmt: skip
 
 
 def verify_file(
@@ -67,8 +70,9 @@ def verify(
 ) -> Report:
     """Checks an export line by line. Nothing in it is trusted but what `key` signed.
 
-    `key` is the verifier key one expects, by default the export's own; `since` are older checkpoints and `receipts` old
-    receipts that the log must still contain, `witnesses` those who must have cosigned a checkpoint of it.
+    `key` is a verifier key that one expects the log to have or to have had, by default the export's own; `since` are
+    older checkpoints and `receipts` old receipts that the log must still contain, `witnesses` those who must have
+    cosigned a checkpoint of it.
     """
     report = Report()
     replay = Replay()
@@ -82,7 +86,7 @@ def verify(
     for line in lines:
         if last is not None:
             _take_record(report, replay, tree, last)
-            if tree.size in sizes:
+            if tree.size in sizes or (replay.keys is not None and replay.keys.chain[-1][0] == tree.size):
                 roots[tree.size] = tree.root()
             if tree.size - 1 in wanted:
                 leaves[tree.size - 1] = tree.latest
@@ -90,11 +94,11 @@ def verify(
     _finish_replay(report, replay)
     report.size, report.root, report.ledger = tree.size, tree.root().hex(), replay.ledger or ""
     end = _end_line(last)
-    vkey = _check_end(report, replay, tree, end, key)
-    held = [] if vkey is None else check_older(report, vkey, older, roots, leaves)
-    if vkey is not None and end is not None and not report.kinds.keys() & _END_PROBLEMS:
+    keys = _check_end(report, replay, tree, end, key, roots)
+    held = [] if keys is None else check_older(report, keys, older, roots, leaves)
+    if keys is not None and end is not None and not report.kinds.keys() & _END_PROBLEMS:
         held.append(parse_checkpoint(end["checkpoint"]))
-    if vkey is not None and end is not None and "cosigned" in end and (cosigned := check_cosigned(report, vkey, end)):
+    if keys is not None and end is not None and "cosigned" in end and (cosigned := check_cosigned(report, keys, end)):
         held.append(cosigned)
     require_witnesses(report, witnesses, held)
     _summarise(report, replay)
@@ -104,7 +108,11 @@ def verify(
 def verify_receipt(receipt: Mapping[str, Any], key: str, witnesses: Witnesses = NO_WITNESSES) -> list[str]:
     """What is wrong with a receipt under the verifier key `key`; empty when it proves its record."""
     report = Report()
-    checkpoint = check_receipt(report, receipt, key)
+    try:
+        keys = following(key, receipt.get("handovers", ()))
+    except (ValueError, TypeError) as error:
+        return [str(error)]
+    checkpoint = check_receipt(report, receipt, keys)
     require_witnesses(report, witnesses, [] if checkpoint is None else [checkpoint])
     return [problem.words for problem in report.problems]
 
@@ -167,32 +175,53 @@ def _finish_replay(report: Report, replay: Replay) -> None:
         report.add("empty", None, "there is no record")
 
 
-def _check_end(
-    report: Report, replay: Replay, tree: _Tree, end: dict[str, Any] | None, expected: str | None
-) -> str | None:
-    """The last line: the checkpoint over all records, under the key of the genesis record. The key to go on with."""
+def _check_end(  # noqa: PLR0913, PLR0917  # all that the last line is held against
+    report: Report,
+    replay: Replay,
+    tree: _Tree,
+    end: dict[str, Any] | None,
+    expected: str | None,
+    roots: Mapping[int, bytes],
+) -> Keys | None:
+    """The last line: the checkpoint over all records, under the keys that the records name. The keys to go on with."""
     if end is None:
         report.add("checkpoint_missing", None, "does not end with a signed checkpoint; it may be cut off")
-        return expected
-    vkey = str(end["key"])
-    report.key = vkey
-    if expected is not None and vkey != expected:
-        report.add("key_differs", None, "is signed with another key than the expected one")
+        return replay.keys if expected is None or replay.keys is not None else Keys.of(expected)
+    vkey = report.key = str(end["key"])
     try:
         checkpoint = parse_checkpoint(str(end["checkpoint"]))
-        named, begun_with = parse_key(vkey).name, key_hash(vkey)
-        if not signed_by(checkpoint, expected or vkey):
+        keys = replay.keys or Keys.of(vkey)
+        named, begun_with = parse_key(vkey).name, key_hash(keys.vkeys[0])
+        notes = [parse_checkpoint(note) for note in end.get("handovers", ())]
+        if not keys.signed(checkpoint):
             report.add("signature", None, "the checkpoint's signature does not hold")
+        _check_handovers(report, keys, notes, roots)
     except (ValueError, UnicodeError):
         report.add("checkpoint_unreadable", None, "the checkpoint or its key is unreadable")
-        return expected
+        return None if expected is None else Keys.of(expected)
+    report.keys = list(keys.chain)
+    if expected is not None and expected not in keys.vkeys:
+        report.add("key_differs", None, "is signed with another key than the expected one")
     if named != replay.ledger or begun_with != replay.key_hash:
         report.add("key_differs", None, "the key is not the one that the log was begun with")
+    if vkey != keys.newest:
+        report.add("key_differs", None, "the key is not the one that the records hand the log over to")
     if checkpoint.size != tree.size:
         report.add("size_differs", None, f"the checkpoint covers {checkpoint.size} records, there are {tree.size}")
     if checkpoint.root != tree.root():
         report.add("root_differs", None, "the records are not those that the checkpoint was signed over")
-    return expected or vkey
+    return keys
+
+
+def _check_handovers(report: Report, keys: Keys, notes: Sequence[Checkpoint], roots: Mapping[int, bytes]) -> None:
+    """Each change of the key stands under a checkpoint that both keys have signed."""
+    if len(notes) != len(keys.chain) - 1:
+        report.add("handover", None, f"the log changed its key {len(keys.chain) - 1} times, {len(notes)} are signed")
+        return
+    for place, note in enumerate(notes):
+        size = keys.chain[place + 1][0]
+        if not Keys(keys.chain[: place + 2]).handed_over(note, roots.get(size)):
+            report.add("handover", size - 1, "hands the log over, and not both keys have signed that")
 
 
 def _end_line(line: bytes | None) -> dict[str, Any] | None:
@@ -202,9 +231,15 @@ def _end_line(line: bytes | None) -> dict[str, Any] | None:
         end = _read_canonical(line[:-1])
     except Broken:
         return None
-    if not isinstance(end, dict) or set(end) not in (_END, _END | {"cosigned", "consistency"}):
+    more = set().union(*(names for names in _END_MORE if names <= end.keys())) if isinstance(end, dict) else set()
+    if not isinstance(end, dict) or set(end) != _END | more:
         return None
-    return end if all(type(end[name]) is str for name in set(end) - {"consistency"}) else None
+    texts = [end[name] for name in set(end) - {"consistency", "handovers"}]
+    if "handovers" in end:
+        if type(end["handovers"]) is not list or not end["handovers"]:
+            return None
+        texts += end["handovers"]
+    return end if all(type(text) is str for text in texts) else None
 
 
 def _summarise(report: Report, replay: Replay) -> None:

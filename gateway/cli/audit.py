@@ -1,4 +1,4 @@
-"""audit list, export, tiles, verify, checkpoint. On the home itself, as whoever runs it; reading is recorded."""
+"""audit list, export, verify, rotate-key and the like. On the home itself, as whoever runs it; reading is recorded."""
 
 from __future__ import annotations
 
@@ -180,11 +180,46 @@ def tiles(
 def checkpoint(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Print a signed checkpoint: keep it, and a later log has to extend it."""
     with _reading(home, "checkpoint") as (_, log):
-        note, key = log.checkpoint(), log.vkey
+        note, keys = log.checkpoint(), log.keys()
     if as_json:
-        print_json({"checkpoint": note, "key": key})
+        listed = [{"key": vkey, "from": start} for start, vkey in keys.chain]
+        print_json({"checkpoint": note, "key": keys.newest, "keys": listed})
     else:
         typer.echo(note, nl=False)
+
+
+@group.command("rotate-key")
+def rotate_key(
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="Only make the new key, to be given to other gateways first.")
+    ] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Change the log's key, while it is served: the log itself goes over to a new one, and the old one ends there."""
+    from gateway import rotating
+    from gateway.books import open_log
+
+    found = home_of(home)
+    if prepare:
+        following = rotating.prepare(found).vkey
+        if as_json:
+            print_json({"next": following})
+        else:
+            typer.echo(f"{found.next_log_key} will follow: {following}")
+        return
+    store, log = open_log(found)
+    try:
+        rotated = rotating.rotate(found, store, log)
+    finally:
+        store.close()
+    if as_json:
+        print_json({"key": rotated.key, "after": rotated.after, "kept": str(rotated.kept)})
+    else:
+        typer.echo(f"after {rotated.after} records the log's key is {rotated.key}")
+        typer.echo(
+            f"the old one signs nothing any more; destroy it when it is not needed for a restore: {rotated.kept}"
+        )
 
 
 @group.command()

@@ -92,17 +92,13 @@ async def checkpoint(request: Request) -> Response:
     service, caller = service_of(request), await caller_of(request)
     admit(request, caller)
     parameters(request)
-    return await _recorded(
-        service,
-        caller,
-        "checkpoint",
-        None,
-        lambda: {
-            "checkpoint": service.log.checkpoint(),
-            "cosigned": service.log.cosigned(),
-            "key": service.log.vkey,
-        },
-    )
+
+    def show() -> dict[str, Any]:
+        note, keys = service.log.checkpoint(), service.log.keys()
+        listed = [{"key": vkey, "from": start} for start, vkey in keys.chain]
+        return {"checkpoint": note, "cosigned": service.log.cosigned(), "key": keys.newest, "keys": listed}
+
+    return await _recorded(service, caller, "checkpoint", None, show)
 
 
 async def _recorded(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Final
 
+from gateway.audit.log import Log
 from gateway.budget.ledger import Ledger
 from gateway.cases import Doors
 from gateway.catalog import Catalog
@@ -40,6 +41,7 @@ class Readiness:
         catalog: Catalog,
         doors: Doors,
         ledger: Ledger,
+        log: Log,
         issuer: Issuer | None = None,
         caps: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
@@ -48,6 +50,7 @@ class Readiness:
         self._catalog = catalog
         self._doors = doors
         self._ledger = ledger
+        self._log = log
         self._issuer = issuer
         self._caps = caps
         self._told: tuple[float, Mapping[str, Any] | None] = (float("-inf"), None)
@@ -75,11 +78,13 @@ class Readiness:
         writable = status is not None and status.writable
         answering = writable and isolated and not (waiting or every_one_refused or self._leaving)
         issuer = None if self._issuer is None else self._issuer.look()
-        ready = answering and store == "ready" and (issuer is None or issuer.state != "none")
+        log = self._log.unready() or "ready"
+        ready = answering and store == log == "ready" and (issuer is None or issuer.state != "none")
         body = {
             "ready": ready,
             "leaving": self._leaving,
             "store": store,
+            "log": log,
             "domain": _domain(status, isolated=isolated),
             "issuer": _issuer(issuer),
             "caps": self._look_at_caps(),

@@ -196,13 +196,15 @@ class Rule(BaseModel):
 
 
 class Receipt(BaseModel):
-    """Proves the answer's record under a signed checkpoint, offline."""
+    """Proves the answer's record under a signed checkpoint, offline. `handovers` are there once the log has changed its
+    key: they lead from each older key to that of the checkpoint."""
 
     index: int
     record: dict[str, Any]
     leaf_hash: str
     proof: list[str]
     checkpoint: str
+    handovers: list[dict[str, Any]] = []
 
 
 class Answer(BaseModel):
@@ -347,12 +349,19 @@ class Records(BaseModel):
     cursor: str | None
 
 
+class LogKey(BaseModel):
+    key: str
+    since: int = Field(alias="from")
+
+
 class Checkpoint(BaseModel):
-    """`cosigned` is the newest one that witnesses have signed too."""
+    """`cosigned` is the newest one that witnesses have signed too; `keys` are all that the log had, each with the
+    number of records from which on it signs."""
 
     checkpoint: str
     cosigned: str | None
     key: str
+    keys: list[LogKey]
 
 
 class Inclusion(BaseModel):

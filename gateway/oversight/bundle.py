@@ -32,11 +32,13 @@ def evidence(log: Log, store: Store, actor: str | None, query_id: str) -> dict[s
     cosigned = log.cosigned()
     if cosigned is not None and size_of(cosigned) > chosen[-1]:
         note = cosigned
+    handed = log.handovers(size_of(note))
     return {
         "bundle": FORMAT,
         "query_id": query_id,
-        "key": log.vkey,
+        "key": log.keys().at(size_of(note)),
         "checkpoint": note,
+        **({"handovers": handed} if handed else {}),
         "records": [_proven(log, seq, bodies[seq], size_of(note)) for seq in chosen],
         "opened": {
             str(seq): {name: {"salt": salt, "text": text} for name, (salt, text) in texts.items()}

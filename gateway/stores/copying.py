@@ -22,6 +22,7 @@ KEYS: Final = {
     "declared": ("name",),
     "revoked": ("kind", "name"),
     "cosigned": ("day",),
+    "handover": ("size",),
 }
 """What a page of rows goes on from. A table that is not here would be a copy with a hole: a test looks."""
 

@@ -313,6 +313,14 @@ _ERASED: Final[tuple[Step, ...]] = (
     ),
 )
 
+_HANDOVER: Final[tuple[Step, ...]] = (
+    # the checkpoints under which the log changed its key, signed by both
+    Table("handover", "size INTEGER PRIMARY KEY CHECK (size > 0), note TEXT NOT NULL"),
+    Index("CREATE INDEX record_log_key ON record (seq) WHERE code = 'log_key'"),
+    _stays("handover", "DELETE"),
+    _stays("handover", "UPDATE"),
+)
+
 SCHEMAS: Final[tuple[tuple[Step, ...], ...]] = (
     (*_LEDGER, *_LOG, *_GUARDS),
     _CELLS,
@@ -321,5 +329,6 @@ SCHEMAS: Final[tuple[tuple[Step, ...], ...]] = (
     _REVOKED,
     _COSIGNED,
     _ERASED,
+    _HANDOVER,
 )
 """SCHEMAS[n] leads from schema n to schema n + 1."""

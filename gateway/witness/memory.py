@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from gateway.audit.note import only
 from gateway.errors import Misconfigured
-from gateway.witness.submission import Refused, Seen, Submission, judge
+from gateway.witness import submission as submissions
+from gateway.witness.submission import HandOver, Refused, Seen, Submission, judge
 
 EVIDENCE_MAX: Final = 1_000
 BUSY_WAIT_S: Final = 10.0
@@ -25,6 +26,12 @@ _SCHEMA: Final = (
     " WHEN NEW.size < OLD.size OR (NEW.size = OLD.size AND NEW.root <> OLD.root) OR NEW.time < OLD.time"
     " OR NEW.origin <> OLD.origin BEGIN SELECT RAISE(ABORT, 'a witness does not go back'); END",
     "CREATE TRIGGER IF NOT EXISTS log_stays BEFORE DELETE ON log"
+    " BEGIN SELECT RAISE(ABORT, 'a witness does not forget'); END",
+    "CREATE TABLE IF NOT EXISTS key (origin TEXT NOT NULL, old TEXT NOT NULL, new TEXT NOT NULL,"
+    " size INTEGER NOT NULL, PRIMARY KEY (origin, old), UNIQUE (origin, new)) STRICT",
+    "CREATE TRIGGER IF NOT EXISTS key_stays BEFORE UPDATE ON key"
+    " BEGIN SELECT RAISE(ABORT, 'a key that was handed over stays so'); END",
+    "CREATE TRIGGER IF NOT EXISTS key_is_kept BEFORE DELETE ON key"
     " BEGIN SELECT RAISE(ABORT, 'a witness does not forget'); END",
     "CREATE TABLE IF NOT EXISTS evidence (place INTEGER PRIMARY KEY, origin TEXT NOT NULL, time INTEGER NOT NULL,"
     " seen INTEGER NOT NULL, note TEXT NOT NULL, words TEXT NOT NULL, UNIQUE (origin, note)) STRICT",
@@ -71,23 +78,22 @@ class Memory:
         except (OSError, sqlite3.Error) as error:
             raise Misconfigured(f"{path}: cannot be used as the witness's memory ({error})") from error
 
-    def extend(self, submission: Submission, vkey: str, now: int, sign: Callable[[int], str]) -> str:
+    def extend(self, submission: Submission, logs: Mapping[str, str], now: int, sign: Callable[[int], str]) -> str:
         """The cosignature line of `sign(time)`, when the submission extends what was seen; durable when this returns.
 
-        Raises Refused, and keeps the checkpoint as evidence where it is the log's own word against itself.
+        `logs` are the keys that the settings name. Raises Refused, and keeps the checkpoint as evidence where it is
+        the log's own word against itself.
         """
         new = submission.checkpoint
         with self._transaction():
-            row = self._connection.execute(
-                "SELECT size, root, time FROM log WHERE origin = ?", (new.origin,)
-            ).fetchone()
-            size, root, before = row or (0, b"", 0)
+            vkey = submissions.require_signed(submission, self._key(new.origin, logs))
+            seen, before = self._seen(new.origin)
             try:
-                judge(submission, Seen(size, bytes(root)))
+                judge(submission, seen)
             except Refused as refused:
                 if not refused.evidence:
                     raise
-                self._keep(submission, now, size, refused)
+                self._keep(submission, now, seen.size, refused)
                 problem = refused
             else:
                 moment = max(now, before)
@@ -100,6 +106,19 @@ class Memory:
                 return line
         raise problem
 
+    def follow(self, handover: HandOver, logs: Mapping[str, str]) -> None:
+        """From now on this log is known by its new key alone. Durable when this returns. Raises Refused."""
+        origin = handover.checkpoint.origin
+        with self._transaction():
+            old = self._key(origin, logs)
+            seen, _ = self._seen(origin)
+            new = submissions.successor(handover, old, seen)
+            if self._connection.execute(
+                "SELECT 1 FROM key WHERE origin = ? AND ? IN (old, new)", (origin, new)
+            ).fetchone():
+                raise Refused(403, "the change is to a key that the log had before\n")
+            self._connection.execute("INSERT INTO key VALUES (?, ?, ?, ?)", (origin, old, new, seen.size))
+
     def newest(self) -> list[Witnessed]:
         return [Witnessed(*row) for row in self._rows("SELECT origin, size, note, time FROM log ORDER BY origin")]
 
@@ -110,6 +129,19 @@ class Memory:
     def close(self) -> None:
         with self._lock:
             self._connection.close()
+
+    def _key(self, origin: str, logs: Mapping[str, str]) -> str | None:
+        """The key that the settings name, or the last of those that took over from it."""
+        followed = dict(self._connection.execute("SELECT old, new FROM key WHERE origin = ?", (origin,)).fetchall())
+        vkey = logs.get(origin)
+        while vkey in followed:
+            vkey = followed[vkey]
+        return vkey
+
+    def _seen(self, origin: str) -> tuple[Seen, int]:
+        """What was cosigned last, and when."""
+        row = self._connection.execute("SELECT size, root, time FROM log WHERE origin = ?", (origin,)).fetchone()
+        return (Seen(), 0) if row is None else (Seen(row[0], bytes(row[1])), row[2])
 
     def _rows(self, sql: str) -> list[Any]:
         with self._lock:  # on this connection an open transaction would show what is not durable

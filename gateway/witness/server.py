@@ -1,4 +1,7 @@
-"""The witness over HTTP: add-checkpoint, and the newest checkpoint of each log (C2SP tlog-witness)."""
+"""The witness over HTTP: add-checkpoint, and the newest checkpoint of each log (C2SP tlog-witness).
+
+Beside the standard, add-key: a log that goes over to another key says so.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +40,14 @@ class Witness:
     def add(self, body: bytes) -> str:
         """The cosignature line. Raises Refused."""
         sent = submission.read(body)
-        vkey = submission.key_of(sent, self._home.logs)
         return self._memory.extend(
-            sent, vkey, self._now(), lambda moment: self._home.cosigner.line(sent.checkpoint, moment)
+            sent, self._home.logs, self._now(), lambda moment: self._home.cosigner.line(sent.checkpoint, moment)
         )
+
+    def follow(self, body: bytes) -> str:
+        """Knows the log by its new key from now on, if the log itself has handed it over. Raises Refused."""
+        self._memory.follow(submission.read_handover(body), self._home.logs)
+        return ""
 
     def newest(self, origin_hash: str) -> str | None:
         found = (
@@ -51,10 +58,16 @@ class Witness:
 
 def create(witness: Witness) -> Starlette:
     async def add(request: Request) -> Response:
+        return await judged(request, witness.add, "a checkpoint was not cosigned")
+
+    async def follow(request: Request) -> Response:
+        return await judged(request, witness.follow, "a log's new key was not taken")
+
+    async def judged(request: Request, judge: Callable[[bytes], str], refusing: str) -> Response:
         try:
-            line = await run_in_threadpool(witness.add, await _body(request))
+            line = await run_in_threadpool(judge, await _body(request))
         except Refused as refused:
-            _log.info("a checkpoint was not cosigned", status=refused.status, reason=refused.words.strip())
+            _log.info(refusing, status=refused.status, reason=refused.words.strip())
             return Response(refused.words, refused.status, media_type=refused.kind)
         return PlainTextResponse(line)
 
@@ -65,6 +78,7 @@ def create(witness: Witness) -> Starlette:
     return Starlette(
         routes=[
             Route("/add-checkpoint", add, methods=["POST"]),
+            Route("/add-key", follow, methods=["POST"]),
             Route("/{origin_hash}/checkpoint", newest, methods=["GET"]),
         ]
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from gateway.audit.climbing import HASHES_MAX, extends
+from gateway.audit.keys import following
 from gateway.audit.note import Checkpoint, parse_checkpoint, signed_by
 
 BYTES_MAX: Final = 65_536
@@ -57,9 +59,8 @@ def read(body: bytes) -> Submission:
         raise Refused(400, "not a submission of tlog-witness\n") from error
 
 
-def key_of(submission: Submission, logs: dict[str, str]) -> str:
-    """The log's verifier key, of those this witness knows by origin. Raises Refused(404, 403)."""
-    vkey = logs.get(submission.checkpoint.origin)
+def require_signed(submission: Submission, vkey: str | None) -> str:
+    """`vkey`, the key that this witness knows the log by, if it does. Raises Refused(404, 403)."""
     if vkey is None:
         raise Refused(404, "this witness does not know the log\n")
     if not signed_by(submission.checkpoint, vkey):
@@ -82,6 +83,42 @@ def judge(submission: Submission, seen: Seen) -> None:
         return
     if not extends(submission.old, new.size, seen.root, new.root, submission.proof):
         raise Refused(422, "the checkpoint is not proven to extend the last one\n", evidence=True)
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """What shows that a log has gone over to another key: the record that names it, proven under a checkpoint that both
+    have signed (`gateway.audit.keys`)."""
+
+    link: Any
+    checkpoint: Checkpoint
+
+
+def read_handover(body: bytes) -> HandOver:
+    """Raises Refused(400)."""
+    try:
+        link = json.loads(body)
+        return HandOver(link, parse_checkpoint(link["checkpoint"]))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Refused(400, "not a change of a log's key\n") from error
+
+
+def successor(handover: HandOver, vkey: str | None, seen: Seen) -> str:
+    """The key that follows the known one. The change must stand at the end of just the log that was cosigned last.
+
+    Raises Refused(404, 403, 409).
+    """
+    if vkey is None:
+        raise Refused(404, "this witness does not know the log\n")
+    try:
+        keys = following(vkey, [handover.link])
+    except ValueError as error:
+        raise Refused(403, "the change of key is not proven\n") from error
+    if keys.newest == vkey:
+        raise Refused(403, "the change is not from the key that this witness knows\n")
+    if (handover.checkpoint.size, handover.checkpoint.root) != (seen.size, seen.root):
+        raise Refused(409, f"{seen.size}\n", kind=SIZE_TYPE)
+    return keys.newest
 
 
 def _hash(line: str) -> bytes:

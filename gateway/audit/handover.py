@@ -1,0 +1,128 @@
+"""How the log goes over from one key to the next: who signs now, and the checkpoints that two keys have signed.
+
+Which key is the log's follows from its records. The checkpoints lie beside them, since an old key signs nothing again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from gateway.audit import soundness, tree
+from gateway.audit.checkpoint import Signer
+from gateway.audit.keys import SHAPE, Keys, first_key
+from gateway.audit.note import key_hash, size_of
+from gateway.errors import NotReady, Unsound
+from gateway.store import Reading, Transaction
+
+_CHANGES: Final = f"SELECT body FROM record WHERE code = '{SHAPE}' ORDER BY seq"  # noqa: S608  # as its index is written
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a home holds of the log's keys: the one that it was opened with, those that lie there now (one is prepared,
+    or has taken the first one's place), and the public halves of those that were."""
+
+    signer: Signer
+    now: Callable[[], list[Signer]] = list
+    retired: Collection[str] = ()
+
+    def all(self) -> list[Signer]:
+        return [self.signer, *self.now()]
+
+    def vkeys(self) -> set[str]:
+        return {*(signer.vkey for signer in self.all()), *self.retired}
+
+
+class KeyMissing(NotReady):
+    """The log has gone over to another key, and this home does not hold it."""
+
+    def __init__(self) -> None:
+        super().__init__("the log has gone over to another key, which this home does not hold")
+
+
+class Ring:
+    """Finds the signer that the log's records ask for. Thread-safe."""
+
+    def __init__(self, held: Held) -> None:
+        self.held = held
+        self._found = {held.signer.key_hash: held.signer}
+
+    def signer(self, view: Reading) -> Signer:
+        """Raises KeyMissing where this home does not hold the log's key of now."""
+        hashed = current(view)
+        if hashed not in self._found:
+            self._found.update({each.key_hash: each for each in self.held.all()})
+        if hashed not in self._found:
+            raise KeyMissing
+        return self._found[hashed]
+
+    def keys(self, view: Reading) -> Keys:
+        """All that the log had."""
+        handed = _records(view)
+        if not handed:
+            named = current(view)
+            first = next((vkey for vkey in self.held.vkeys() if key_hash(vkey) == named), self.held.signer.vkey)
+            return Keys.of(first)
+        keys = Keys.of(first_key(handed[0]))
+        for record in handed:
+            keys = keys.named(record)
+        return keys
+
+
+def current(view: Reading) -> str | None:
+    """The hash of the key that signs now, as records name keys; None in an empty log."""
+    row = view.one(f"{_CHANGES} DESC LIMIT 1")
+    return begun_with(view) if row is None else key_hash(json.loads(row[0])["terms"]["to"])
+
+
+def begun_with(view: Reading) -> str | None:
+    """The hash of the first key; None in an empty log."""
+    row = view.one("SELECT body FROM record WHERE seq = 0")
+    return None if row is None else (json.loads(row[0])["commitments"] or {}).get("key")
+
+
+def keep(tx: Transaction, note: str) -> None:
+    tx.write("INSERT INTO handover (size, note) VALUES (?, ?)", (size_of(note), note))
+
+
+def note_at(view: Reading, size: int) -> str | None:
+    """The checkpoint of this size, where it is one under which the key was changed."""
+    row = view.one("SELECT note FROM handover WHERE size = ?", (size,))
+    return None if row is None else str(row[0])
+
+
+def notes(view: Reading, size: int) -> list[str]:
+    """The checkpoints under which the key was changed, up to `size`. Raises Unsound where one is lost."""
+    found = []
+    for record in _records(view):
+        if record["seq"] < size:
+            note = note_at(view, record["seq"] + 1)
+            if note is None:
+                raise Unsound("the checkpoint under which the log changed its key is lost")
+            found.append(note)
+    return found
+
+
+def links(view: Reading, size: int) -> list[dict[str, Any]]:
+    """`{record, proof, checkpoint}` of each change of the key up to `size`: whoever knows an older key follows them."""
+    found = []
+    for note in notes(view, size):
+        last = size_of(note) - 1
+        row = view.one("SELECT body FROM record WHERE seq = ?", (last,))
+        path = tree.inclusion(last, last + 1, partial(soundness.node, view))
+        found.append(
+            {
+                "record": json.loads(row[0] if row is not None else b"null"),
+                "proof": [step.hex() for step in path],
+                "checkpoint": note,
+            }
+        )
+    return found
+
+
+def _records(view: Reading) -> list[dict[str, Any]]:
+    return [json.loads(body) for (body,) in view.all(_CHANGES)]
