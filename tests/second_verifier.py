@@ -67,7 +67,7 @@ def sound(
     except (
         Unsound,
         ValueError,
-        KeyError,
+        LookupError,
         TypeError,
         AttributeError,
         RecursionError,

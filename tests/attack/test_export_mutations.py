@@ -334,6 +334,7 @@ def test_the_verifier_shares_nothing_with_the_writer() -> None:
         "verify",
         "older",
         "climbing",
+        "keys",
         "tiled",
         "report",
         "replay",

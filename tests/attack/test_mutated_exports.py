@@ -13,9 +13,10 @@ from collections.abc import Callable
 
 import pytest
 
+from gateway.audit.record import canonical
 from gateway.audit.verify import verify
 from tests.attack.test_export_mutations import renumbered, sign
-from tests.ledger_world import SIGNER, World, a_busy_world
+from tests.ledger_world import NEXT, SIGNER, World, a_busy_world, a_world_that_changed_its_key
 from tests.second_verifier import sound
 
 LONG = "10000" if os.environ.get("BPK_LONG") else "150"
@@ -72,7 +73,20 @@ def fork(lines: Lines, dice: random.Random) -> Lines:
     return sign(renumbered(records))
 
 
+def fork_by_an_old_key(lines: Lines, dice: random.Random) -> Lines:
+    """By the thief of a key that was handed over: before the change a log of his own, or one that goes on after it."""
+    records = [json.loads(line) for line in lines[:-1]]
+    change = next(place for place, record in enumerate(records) if record["code"] == "log_key")
+    if dice.randrange(2):
+        return fork([*lines[: dice.randint(4, change)], lines[-1]], dice)
+    forged = sign(renumbered(records[: dice.randint(change + 2, len(records) - 1)]))
+    end = json.loads(forged[-1]) | {"handovers": json.loads(lines[-1])["handovers"]}
+    end["key"] = dice.choice((SIGNER, NEXT)).vkey
+    return [*forged[:-1], canonical(end) + b"\n"]
+
+
 MUTATE: dict[str, Mutation] = {"bit": bit, "drop": drop, "swap": swap, "truncate": truncate, "re-signed fork": fork}
+CHANGED: dict[str, Mutation] = {"bit": bit, "drop": drop, "swap": swap, "old key's fork": fork_by_an_old_key}
 
 
 @pytest.fixture(scope="module")
@@ -80,19 +94,32 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return a_busy_world(tmp_path_factory.mktemp("mutated"))
 
 
+@pytest.fixture(scope="module")
+def changed(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return a_world_that_changed_its_key(tmp_path_factory.mktemp("changed"))
+
+
 def test_every_mutated_export_is_caught_and_both_verifiers_agree(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    every_one_is_caught(world, MUTATE, capsys)
+
+
+def test_so_is_every_one_of_a_log_that_changed_its_key(changed: World, capsys: pytest.CaptureFixture[str]) -> None:
+    every_one_is_caught(changed, CHANGED, capsys)
+
+
+def every_one_is_caught(world: World, mutate: dict[str, Mutation], capsys: pytest.CaptureFixture[str]) -> None:
     dice = random.Random(SEED)
     lines, note = world.export(), world.log.checkpoint()
     receipt = world.log.receipt(len(lines) - 2)
     assert verify(lines, key=SIGNER.vkey, since=[note], receipts=[receipt]).ok
     assert sound(lines, SIGNER.vkey, [note], [receipt])
     caught, alone, agreed = Counter[str](), Counter[str](), Counter[str]()
-    names = list(MUTATE)
+    names = list(mutate)
     for number in range(MUTATIONS):
         name = names[number % len(names)]
-        mutated = MUTATE[name](lines, dice)
+        mutated = mutate[name](lines, dice)
         since, receipts = ([note], []) if number % 2 else ([], [receipt])
         first = verify(mutated, key=SIGNER.vkey, since=since, receipts=receipts).ok
         second = sound(mutated, SIGNER.vkey, since, receipts)
@@ -108,9 +135,7 @@ def test_every_mutated_export_is_caught_and_both_verifiers_agree(
                 made = len(range(names.index(name), MUTATIONS, len(names)))
                 print(f"  {name:15} {caught[name]:6} of {made:6}   agree {agreed[name]:6}   alone {alone[name]:6}")
     assert sum(caught.values()) == sum(agreed.values()) == MUTATIONS
-    assert alone["re-signed fork"] < caught["re-signed fork"], (
-        "some forks need a witness: else this shows nothing of it"
-    )
+    assert alone[names[-1]] < caught[names[-1]], "some forks need a witness: else this shows nothing of it"
 
 
 def test_without_the_older_checkpoint_a_fork_would_pass(world: World) -> None:
