@@ -50,6 +50,8 @@ def budget(policy: Policy, budgets: tuple[Budget, ...]) -> dict[str, Any] | None
         left = {"epsilon_left": text(each.epsilon_left, EPSILON_UNIT), "answers_left": each.answers_left}
         if each.scope.operator is None:
             found["dataset"] = {"name": policy.dataset, **left}
+        elif each.scope.purpose is not None:
+            found.setdefault("purposes", []).append({"name": each.scope.purpose, **left})
         else:
             found["operator"] = left
     return found

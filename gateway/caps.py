@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from gateway.audit.approvers import in_force
 from gateway.audit.log import Log
-from gateway.budget.account import Scope, dataset_scopes, scopes_for
+from gateway.budget.account import Scope, dataset_scopes, scopes_of
 from gateway.budget.amounts import amounts
 from gateway.budget.caps import Waiting
 from gateway.budget.ledger import Ledger
@@ -143,11 +143,11 @@ class Caps:
             chosen = list(dataset_scopes(policy))
             for licence in self.catalog.licences:
                 if name in licence.datasets and licence.valid_on(day):
-                    chosen += scopes_for(policy, licence.operator, licence)
+                    chosen += scopes_of(policy, licence.operator, licence)
             if policy.supply == "open":
                 for (operator,) in view.all(_OPERATORS, (name,)):
                     if self.catalog.licence_for(operator, name, day) is None:
-                        chosen += scopes_for(policy, operator, None)
+                        chosen += scopes_of(policy, operator, None)
             found |= {scope.id: scope for scope in chosen}
         return found
 

@@ -8,6 +8,7 @@ from secrets import token_hex
 
 from gateway.admission.admit import AdmittedQuery
 from gateway.ask import Ask
+from gateway.budget.account import Scope, scopes_for
 from gateway.budget.cells import cells_of, running, seen
 from gateway.budget.queries import Asked, QueryRow, Stored
 from gateway.errors import Refusal
@@ -43,8 +44,12 @@ def asked_for(ask: Ask, admitted: AdmittedQuery, prepared: Prepared, query_id: s
         snapshot=prepared.snapshot,
         question=codec.dumps(question).decode(),
         ticket=f"tkt_{token_hex(16)}",
-        right=Right(question.mode, admitted.policy.supply, admitted.licence),
+        right=Right(question.mode, admitted.policy.supply, admitted.licence, admitted.purpose),
     )
+
+
+def scopes_charged(admitted: AdmittedQuery) -> tuple[Scope, ...]:
+    return scopes_for(admitted.policy, admitted.operator, admitted.licence, admitted.purpose, admitted.mode)
 
 
 def ticket_for(asked: Asked, prepared: Prepared) -> Ticket:

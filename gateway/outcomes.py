@@ -10,7 +10,7 @@ from typing import Any
 from gateway import answer
 from gateway.audit.log import Log
 from gateway.budget import queries
-from gateway.budget.account import scopes_for
+from gateway.budget.account import scopes_of
 from gateway.budget.cells import Shown
 from gateway.budget.ledger import Ledger
 from gateway.budget.queries import History, QueryRow, Stored
@@ -65,7 +65,7 @@ class Outcomes:
         left = None
         if policy is not None:
             with self.store.reading() as view:
-                scopes = scopes_for(policy, row.operator, licence, row.mode)
+                scopes = scopes_of(policy, row.operator, licence, row.mode)
                 left = answer.left(view, self.ledger, policy, row.mode, scopes, released.price, row.operator)
         return answer.answered(row, released, left, self.log.receipt(row.record), policy)
 

@@ -20,13 +20,21 @@ from gateway.admission.alternatives import offering
 from gateway.admission.licences import askable, unlicensed
 from gateway.ask import Ask, Begun, NotAnswered
 from gateway.budget import queries
-from gateway.budget.account import scopes_for
+from gateway.budget.account import scopes_of
 from gateway.budget.cells import Shown
 from gateway.budget.ledger import Ledger
 from gateway.budget.queries import Asked, QueryRow, Repeated, Stored, new_query_id
 from gateway.cases import Doors
 from gateway.catalog import Catalog
-from gateway.charging import Charged, asked_for, require_cells, require_few_elsewhere, ticket_for, wish_of
+from gateway.charging import (
+    Charged,
+    asked_for,
+    require_cells,
+    require_few_elsewhere,
+    scopes_charged,
+    ticket_for,
+    wish_of,
+)
 from gateway.domain import Domain
 from gateway.errors import NotReady, Refusal
 from gateway.identity.roles import Caller
@@ -163,14 +171,14 @@ class Pipeline:
             admitted = admitted.priced(prepared.price.epsilon)
             stored = self._stored(admitted, prepared, ask.caller)
             reused = stored is not None
-            scopes = scopes_for(admitted.policy, ask.caller.subject, admitted.licence, admitted.mode)
             with self.store.reading() as view:
                 if not reused:
-                    for scope in scopes:
+                    for scope in scopes_charged(admitted):
                         self.ledger.fitting(view, scope, prepared.price)
                 require_cells(view, admitted, prepared.cells, None if stored is None else stored[0])
+                mine = scopes_of(admitted.policy, admitted.operator, admitted.licence, admitted.mode)
                 left = answer.left(
-                    view, self.ledger, admitted.policy, admitted.mode, scopes, prepared.price, admitted.operator
+                    view, self.ledger, admitted.policy, admitted.mode, mine, prepared.price, admitted.operator
                 )
             return answer.checked(admitted.policy, admitted.mode, prepared, left, reused=reused)
         except Refusal as refusal:
@@ -278,12 +286,11 @@ class Pipeline:
         self, asked: Asked, admitted: AdmittedQuery, prepared: Prepared, turn: Turn, texts: Mapping[str, str]
     ) -> Charged:
         """From here on every end costs."""
-        scopes = scopes_for(admitted.policy, asked.operator, admitted.licence, admitted.mode)
         ticket = ticket_for(asked, prepared)
         begin = time.perf_counter()
         with self.store.transaction() as tx:
             require_cells(tx, admitted, prepared.cells)
-            row = self.ledger.charge(tx, asked, scopes, prepared.price, texts=texts)
+            row = self.ledger.charge(tx, asked, scopes_charged(admitted), prepared.price, texts=texts)
             require_few_elsewhere(tx, admitted, self.ledger.seat)
             self.running.promise(row.id, turn)  # before others can see the charge
         self.charged(time.perf_counter() - begin)

@@ -198,16 +198,21 @@ def _at_odds(
             if not set(licence.purposes) & set(policy.purposes):
                 found.append(f"{who}: none of its purposes is one of dataset `{name}`")
             dp, share = policy.release.dp, licence.budget.get(name)
-            if share is not None and dp is not None and share > dp.epsilon:
+            if share is not None and dp is not None and share.epsilon > dp.epsilon:
                 found.append(f"{who}: its share of dataset `{name}` is above the dataset's own cap")
     return [Told(str(folder), "error", "", message) for message in found]
 
 
 def _void(folder: Path, licences: tuple[Licence, ...], policies: Mapping[str, Policy]) -> Iterator[Told]:
-    """Shares of a budget that is not counted."""
+    """Shares of a budget that is not counted, or of one that nobody can spend."""
     for licence in licences:
-        for name in licence.budget:
-            policy = policies.get(name)
-            if policy is not None and "dp" not in policy.release.modes:
-                message = f"licence `{licence.licence}`: its share of dataset `{name}` is void: no answer costs epsilon"
-                yield Told(str(folder), "warning", "", message, "exact answers are limited by the policy's `cells_max`")
+        for name, share in licence.budget.items():
+            policy, whose = policies.get(name), f"licence `{licence.licence}`: its share of dataset `{name}`"
+            if policy is None:
+                continue
+            if "dp" not in policy.release.modes:
+                message, hint = "is void: no answer costs epsilon", "exact answers are limited by `cells_max`"
+                yield Told(str(folder), "warning", "", f"{whose} {message}", hint)
+            for purpose in share.purposes.keys() - set(policy.purposes):
+                message, hint = f"for the purpose `{purpose}` is void", "the policy's `purposes` do not name it"
+                yield Told(str(folder), "warning", "", f"{whose} {message}", hint)

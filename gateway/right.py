@@ -1,4 +1,4 @@
-"""By which right a query is decided: the mode, the dataset's supply, and the licence, where one is needed."""
+"""By which right a query is decided: mode, the dataset's supply, and licence and purpose, where they are needed."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ class Right:
     mode: Mode
     supply: Supply
     licence: Licence | None
+    purpose: str | None = None
+
+    def has_own_share(self, dataset: str) -> bool:
+        """Whether the licence gives the purpose a share of its own in the budget of `dataset`."""
+        share = None if self.licence is None else self.licence.budget.get(dataset)
+        return share is not None and self.purpose in share.purposes
 
     def require_valid(self, time: str) -> None:
         """At the record's own time: admission looked some moments before. Raises Refusal(licence_expired)."""

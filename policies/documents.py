@@ -297,10 +297,19 @@ class ValidDocument(Document):
     until: Day = Field(description="Last valid day.")
 
 
+class PurposeShareDocument(Document):
+    """A purpose's share of an operator's budget."""
+
+    epsilon: Number = Field(description="For life, inside the operator's share. Above 0, at most 1000.")
+
+
 class ShareDocument(Document):
     """An operator's share of a dataset's budget."""
 
     epsilon: Number = Field(description="For life, inside the dataset's cap. Above 0, at most 1000.")
+    purposes: dict[Line, PurposeShareDocument] | None = Field(
+        default=None, description="What one purpose may spend of it; without an entry, all of it."
+    )
 
 
 class LicenceDocument(Document):

@@ -7,8 +7,8 @@ from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
 
-from policies.documents import LicenceDocument
-from policies.model import Licence
+from policies.documents import LicenceDocument, ShareDocument
+from policies.model import BudgetShare, Licence
 from policies.problems import PolicyError, Problem, Report, join, shown
 from policies.releases import check_epsilon
 from policies.toml import parse, read
@@ -45,7 +45,7 @@ def load_licence_text(text: str, name: str) -> Licence:
         _check(document, report)
     report.refuse_if_any(name)
     assert document is not None  # noqa: S101  # without a document there is a report
-    shares = {dataset: share.epsilon for dataset, share in (document.budget or {}).items()}
+    shares = {dataset: _share(share) for dataset, share in (document.budget or {}).items()}
     return Licence(
         licence=document.licence,
         operator=document.operator,
@@ -69,7 +69,23 @@ def _check(document: LicenceDocument, report: Report) -> None:
     for dataset, share in (document.budget or {}).items():
         if dataset not in document.datasets:
             report.add(join("budget", dataset), "this licence does not cover that dataset", "add it to `datasets`")
-        check_epsilon(share.epsilon, join("budget", dataset, "epsilon"), report)
+        if check_epsilon(share.epsilon, join("budget", dataset, "epsilon"), report):
+            _check_purposes(document, dataset, share, report)
+
+
+def _check_purposes(document: LicenceDocument, dataset: str, share: ShareDocument, report: Report) -> None:
+    for purpose, part in (share.purposes or {}).items():
+        place = join("budget", dataset, "purposes", purpose)
+        if purpose not in document.purposes:
+            report.add(place, "this licence does not name that purpose", "add it to `purposes`")
+        if check_epsilon(part.epsilon, join(place, "epsilon"), report) and part.epsilon > share.epsilon:
+            message = f"is above the operator's own share, which is {share.epsilon:f}"
+            report.add(join(place, "epsilon"), message, "a purpose's share lies inside the operator's")
+
+
+def _share(document: ShareDocument) -> BudgetShare:
+    parts = {purpose: part.epsilon for purpose, part in (document.purposes or {}).items()}
+    return BudgetShare(document.epsilon, MappingProxyType(parts))
 
 
 def _conflicts(left: str, one: Licence, right: str, other: Licence) -> list[Problem]:

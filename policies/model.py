@@ -212,6 +212,15 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetShare:
+    """An operator's part of a dataset's budget, in epsilon for life."""
+
+    epsilon: Decimal
+    purposes: Mapping[str, Decimal] = field(default_factory=dict)
+    """purpose -> its own part of it; a purpose without an entry may spend all of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Licence:
     """Who may ask, for what, until when, with which share of the budget."""
 
@@ -222,8 +231,8 @@ class Licence:
     valid_from: date
     valid_until: date
     """Last valid day, UTC."""
-    budget: Mapping[str, Decimal]
-    """dataset -> epsilon for life; a dataset without an entry has the dataset's own cap."""
+    budget: Mapping[str, BudgetShare]
+    """dataset -> this operator's share; a dataset without an entry has the dataset's own cap."""
 
     def valid_on(self, day: date) -> bool:
         return self.valid_from <= day <= self.valid_until

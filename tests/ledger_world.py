@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import cache
@@ -28,7 +28,7 @@ from gateway.right import Right
 from gateway.store import Store, Transaction
 from gateway.stores.sqlite import SqliteStore
 from policies.load import load_text
-from policies.model import Accountant, Dp, Licence, Mode, Policy
+from policies.model import Accountant, BudgetShare, Dp, Licence, Mode, Policy
 from policies.privacy_loss import DELTA_UNIT, EPSILON_UNIT, rho_for, units_down
 from sandbox.protocol import FREE, Price
 from tests.policy_head import head
@@ -62,8 +62,13 @@ def exact_policy() -> Policy:
     return load_text(text[: text.index("[release.dp]")] + rules + "[tables.people]\n" + columns, "clinic")
 
 
-def licensed(operator: str, *datasets: str, until: date = date(2099, 12, 31)) -> Licence:
-    return Licence(f"L-{operator}", operator, datasets, ("research",), date(2020, 1, 1), until, {})
+def licensed(
+    operator: str, *datasets: str, until: date = date(2099, 12, 31), parts: Mapping[str, Decimal] | None = None
+) -> Licence:
+    """`parts` are purposes with a share of their own, beside `research`, which has none unless it is among them."""
+    budget = {dataset: BudgetShare(Decimal(2), parts) for dataset in datasets} if parts else {}
+    purposes = ("research", *(purpose for purpose in parts or () if purpose != "research"))
+    return Licence(f"L-{operator}", operator, datasets, purposes, date(2020, 1, 1), until, budget)
 
 
 class Clock:
@@ -94,6 +99,8 @@ class World:
         self.witnessed = witnessed
         self.held = held
         self.dataset = dataset
+        self.parts: Mapping[str, Decimal] = {}
+        """Purposes with a share of their own, in the licences of all operators."""
         self.clock = Clock()
         self.open_store = open_store or (lambda: SqliteStore(self.path))
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -116,21 +123,30 @@ class World:
         self.store.close()
         self.open()
 
-    def scopes(self, operator: str = "acme", share: str = "2", whole: Dp | None = None) -> tuple[Scope, ...]:
+    def scopes(
+        self, operator: str = "acme", share: str = "2", whole: Dp | None = None, purpose: str | None = None
+    ) -> tuple[Scope, ...]:
         rule = whole or dp()
-        return (
-            Scope(self.dataset, None, cap(rule)),
-            Scope(self.dataset, operator, cap(rule, Decimal(share))),
-        )
+        both = (Scope(self.dataset, None, cap(rule)), Scope(self.dataset, operator, cap(rule, Decimal(share))))
+        if purpose not in self.parts:
+            return both
+        return (*both, Scope(self.dataset, operator, cap(rule, self.parts[purpose]), purpose))
 
     def counted_scopes(self, operator: str, answers: int, each: Price) -> tuple[Scope, ...]:
         """Caps that hold exactly `answers` questions at `each`."""
         limit = Cap("zcdp", each.rho * answers, 0, DELTA // 2)
         return (Scope(self.dataset, None, limit), Scope(self.dataset, operator, limit))
 
-    def asked(self, operator: str = "acme", key: str | None = None, request: str = "r", mode: Mode = "dp") -> Asked:
+    def asked(
+        self,
+        operator: str = "acme",
+        key: str | None = None,
+        request: str = "r",
+        mode: Mode = "dp",
+        purpose: str = "research",
+    ) -> Asked:
         new = queries.new_query_id()
-        right = Right(mode, "authorised", licensed(operator, self.dataset))
+        right = Right(mode, "authorised", licensed(operator, self.dataset, parts=self.parts), purpose)
         return Asked(new, operator, key, request, self.dataset, mode, HASH, HASH, json.dumps({"sql": "x"}), "t", right)
 
     def exact(self, shown: Shown, release: str = "rel_exact", operator: str = "acme") -> QueryRow:
@@ -158,10 +174,9 @@ class World:
         asked: Asked | None = None,
     ) -> QueryRow:
         question = asked or self.asked()
+        due = scopes or self.scopes(question.operator, purpose=question.right.purpose)
         with self.store.transaction() as tx:
-            return self.ledger.charge(
-                tx, question, scopes or self.scopes(question.operator), cost or price("0.5"), texts={"sql": "SELECT 1"}
-            )
+            return self.ledger.charge(tx, question, due, cost or price("0.5"), texts={"sql": "SELECT 1"})
 
     def name_approvers(self) -> Approvers:
         """Two of EYES have to sign from now on."""
@@ -262,6 +277,9 @@ def a_busy_world(folder: Path, open_store: Callable[[], Store] | None = None) ->
     world.exact_again(Shown(12, 2))
     with world.store.transaction() as tx:
         world.ledger.cancel(tx, world.ledger.charge(tx, world.asked(), world.scopes(share="3"), price("0.1")).id)
+    world.parts = {"actuarial": Decimal("0.5")}
+    due = world.scopes(share="3", purpose="actuarial")
+    world.answer(world.charge(price("0.2"), due, world.asked(purpose="actuarial")).id)
     world.name_approvers()
     world.raise_cap(world.scopes(share="4")[1], world.scopes(share="3")[1].cap)
     world.fail(world.charge(price("0.1"), world.scopes(share="4")).id)

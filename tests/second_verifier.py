@@ -222,14 +222,14 @@ def _records(records: list[dict]) -> None:
             charged.add(query)
             paid |= {query} if record["charges"] else set()
             need(query not in modes or (modes[query] == "dp") is (record["charges"] != []))
-            _charge(record, caps, accountants, spent)
+            _charge(record, licences.get(before.get("licence"), {}), caps, accountants, spent)
         elif shape in ("release", "failure"):
             need(query in charged and query not in ended)
             ended.add(query)
         elif shape == "cap":
             (line,) = record["charges"]
             scope, dataset = line["scope"], record["dataset"]
-            need(scope == f"dataset:{dataset}" or (scope[:9] == "operator:" and scope.endswith("/" + dataset)))
+            need(_is_of(scope, dataset))
             need(accountants.setdefault(scope, record["code"]) == record["code"])
             binding = ("rho" if record["code"] == "cap_zcdp" else "epsilon", "delta")
             known, caps[scope] = caps.get(scope), _amounts(line)
@@ -243,6 +243,13 @@ def _records(records: list[dict]) -> None:
             need("release" in record["commitments"])
             _cells(record["code"], query in paid)
     need(records[-1]["decision"] != "run")
+
+
+def _is_of(scope: str, dataset: str) -> bool:
+    kind, _, owner = scope.partition(":")
+    if kind == "purpose":
+        need(owner.count("/") > 1 and owner[0] != "/")
+    return scope == f"dataset:{dataset}" or (kind in ("operator", "purpose") and owner.endswith("/" + dataset))
 
 
 def _in_force(record: dict, policies: dict, licences: dict) -> str:
@@ -272,7 +279,14 @@ def _in_force(record: dict, policies: dict, licences: dict) -> str:
 
 
 def _terms(terms: dict) -> None:
-    need(sorted(terms) == ["datasets", "from", "operator", "purposes", "until"] and isinstance(terms["operator"], str))
+    need(terms.get("shares", True))
+    for dataset, purposes in terms.get("shares", {}).items():
+        need(purposes and purposes == sorted(set(purposes)))
+        need(dataset in terms["datasets"] and {*purposes} <= {*terms["purposes"]})
+    need(
+        sorted({*terms} - {"shares"}) == ["datasets", "from", "operator", "purposes", "until"]
+        and isinstance(terms["operator"], str)
+    )
     for names in (terms["datasets"], terms["purposes"]):
         need(isinstance(names, list) and all(isinstance(name, str) for name in names))
         need(names == sorted(names) and len(names) == len(set(names)))
@@ -350,14 +364,21 @@ def _cells(code: str | None, paid: bool) -> None:
         need("-" not in code)
 
 
-def _charge(record: dict, caps: dict, accountants: dict, spent: Counter) -> None:
+def _charge(record: dict, terms: dict, caps: dict, accountants: dict, spent: Counter) -> None:
     if not record["charges"]:
         return
-    first, second = record["charges"]
+    first, second, *third = record["charges"]
     need(first["scope"] == f"dataset:{record['dataset']}")
     need(second["scope"] == f"operator:{record['actor']}/{record['dataset']}")
-    need({**first, "scope": 0} == {**second, "scope": 0})
-    for line in (first, second):
+    need(all({**first, "scope": 0} == {**line, "scope": 0} for line in (second, *third)))
+    shares = terms.get("shares", {}).get(record["dataset"], [])
+    if third:
+        (line,) = third
+        names = [purpose.replace("%", "%25").replace("/", "%2F") for purpose in shares]
+        need(line["scope"] in [f"purpose:{name}/{record['actor']}/{record['dataset']}" for name in names])
+    else:
+        need(not shares or {*terms["purposes"]} - {*shares})
+    for line in (first, second, *third):
         scope, amounts = line["scope"], _amounts(line)
         main = "rho" if accountants[scope] == "cap_zcdp" else "epsilon"
         need(amounts[main] > 0 and (main == "rho" or amounts["rho"] == 0))

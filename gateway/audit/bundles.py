@@ -81,9 +81,11 @@ def _judge(bundle: Mapping[str, Any]) -> None:
     shape, decision = own[0]
     if shape != "refused" and decision["v"] > 1:
         rights.check(decision)
+    purpose = _judge_texts(bundle, dict(_by_seq(own)), terms)
     if shape == "run":
         _judge_charge(own, caps)
-    _judge_texts(bundle, dict(_by_seq(own)), terms)
+        if own[1][1]["charges"]:
+            rights.check_purpose(decision, [line["scope"] for line in own[1][1]["charges"][2:]], purpose)
 
 
 def _judge_charge(own: list[tuple[str, Any]], caps: Mapping[str, Mapping[str, int]]) -> None:
@@ -95,14 +97,19 @@ def _judge_charge(own: list[tuple[str, Any]], caps: Mapping[str, Mapping[str, in
             raise Broken("cap_passed", f"the charge to {line['scope']} has no cap that it is within")
 
 
-def _judge_texts(bundle: Mapping[str, Any], own: Mapping[int, Any], terms: Any) -> None:
+def _judge_texts(bundle: Mapping[str, Any], own: Mapping[int, Any], terms: Any) -> str | None:
+    """The purpose, where it is opened."""
+    purpose = None
     for seq, texts in bundle["opened"].items():
         commitments = own[int(seq)]["commitments"]
         for name, opened in texts.items():
             if hashlib.sha256(bytes.fromhex(opened["salt"]) + opened["text"].encode()).hexdigest() != commitments[name]:
                 raise Broken("text_differs", f"`{name}` is not the text that the record commits to")
-            if name == "purpose" and terms is not None and opened["text"] not in terms["purposes"]:
-                raise Broken("purpose", "the purpose is not one that the licence names")
+            if name == "purpose":
+                purpose = opened["text"]
+                if terms is not None and purpose not in terms["purposes"]:
+                    raise Broken("purpose", "the purpose is not one that the licence names")
+    return purpose
 
 
 def _by_seq(own: list[tuple[str, Any]]) -> list[tuple[int, Any]]:

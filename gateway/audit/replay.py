@@ -57,6 +57,7 @@ class _Query:
     """run, reused or refused."""
     mode: str | None
     """None of version 1, which does not name it."""
+    licence: str | None
     charged: bool = False
     paid: bool = False
     """Whether its charge is a privacy loss."""
@@ -168,8 +169,10 @@ class Replay:
         query.paid = True
         names = [line["scope"] for line in record["charges"]]
         dataset = record["dataset"]
-        if names != [f"dataset:{dataset}", f"operator:{record['actor']}/{dataset}"] or lines[0] != lines[1]:
+        both = [f"dataset:{dataset}", f"operator:{record['actor']}/{dataset}"]
+        if names[:2] != both or any(line != lines[0] for line in lines):
             raise Broken("charge_scopes", "does not charge the dataset and the operator alike")
+        self.rights.check_purpose({**record, "licence": query.licence}, names[2:])
         passed = [name for name, line in zip(names, lines, strict=True) if not self._book(name, line)]
         if passed:
             raise Broken("cap_passed", f"leads {' and '.join(passed)} beyond the cap in force")
@@ -200,7 +203,7 @@ class Replay:
             raise Broken("cap", "sets no cap, or several")
         line, accountant = record["charges"][0], record["code"].removeprefix("cap_")
         limit, name, dataset = amounts_of(line), line["scope"], record["dataset"]
-        if name != f"dataset:{dataset}" and not (name.startswith("operator:") and name.endswith(f"/{dataset}")):
+        if not _is_scope_of(dataset, name):
             raise Broken("cap", "sets the cap of a scope of another dataset")
         known = self.scopes.get(name)
         if known is None:
@@ -259,7 +262,7 @@ class Replay:
     def _open(self, record: dict[str, Any], way: str) -> None:
         if record["query_id"] in self._queries:
             raise Broken("decision_twice", "decides a query that was decided before")
-        self._queries[record["query_id"]] = _Query(_about(record), way, record.get("mode"))
+        self._queries[record["query_id"]] = _Query(_about(record), way, record.get("mode"), record.get("licence"))
 
     def _end(self, record: dict[str, Any]) -> None:
         query = self._find(record)
@@ -280,6 +283,11 @@ class Replay:
 
 def _about(record: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(record[name] for name in QUERY)
+
+
+def _is_scope_of(dataset: str, name: str) -> bool:
+    owners = r"(dataset:|operator:.*/|purpose:[^/]+/.*/)"
+    return re.fullmatch(owners + re.escape(dataset), name, re.DOTALL) is not None
 
 
 def _release(record: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from gateway.audit.broken import Broken
 _SUPPLIES: Final = ("open", "shared", "authorised", "withheld")
 _MODES: Final = ("dp", "aggregate", "open")
 _LICENCE_TERMS: Final = {"operator": str, "datasets": list, "purposes": list, "from": str, "until": str}
+_SHARES: Final = "shares"
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
@@ -62,16 +63,44 @@ class Rights:
         elif not terms["from"] <= day <= terms["until"]:
             raise Broken("licence_expired", "rests on a licence that is not valid on its day")
 
+    def check_purpose(self, decision: dict[str, Any], charged: list[str], purpose: str | None = None) -> None:
+        """What is charged beside dataset and operator: the share of the purpose, where the licence gives it one.
+
+        The log does not tell the purpose; where it is not known, some purpose of the licence must fit.
+        """
+        terms: dict[str, Any] = self.licences.get(decision.get("licence") or "", {})
+        shares = terms.get(_SHARES, {}).get(decision["dataset"], ())
+        due = [
+            [_scope(each, decision["actor"], decision["dataset"])] if each in shares else []
+            for each in (terms.get("purposes", ()) if purpose is None else (purpose,))
+        ]
+        if charged not in (due or [[]]):
+            raise Broken("charge_scopes", "does not charge what the licence gives to a purpose of it")
+
+
+def _scope(purpose: str, actor: str, dataset: str) -> str:
+    return f"purpose:{purpose.replace('%', '%25').replace('/', '%2F')}/{actor}/{dataset}"
+
 
 def _check_licence(terms: Any) -> None:
-    if type(terms) is not dict or {name: type(value) for name, value in terms.items()} != _LICENCE_TERMS:
+    kinds = {name: type(value) for name, value in terms.items()} if type(terms) is dict else {}
+    shares = terms[_SHARES] if kinds.pop(_SHARES, None) is dict else {}
+    if kinds != _LICENCE_TERMS or (_SHARES in terms and not shares):
         raise Broken("terms", "puts a licence in force whose terms are none")
     for name in ("datasets", "purposes"):
-        if not all(type(item) is str for item in terms[name]) or terms[name] != sorted(set(terms[name])):
+        if not _are_names(terms[name]):
             raise Broken("terms", f"`{name}` of a licence is no list of names in order")
+    for dataset, purposes in shares.items():
+        named = type(purposes) is list and _are_names(purposes) and purposes and set(purposes) <= set(terms["purposes"])
+        if not named or dataset not in terms["datasets"]:
+            raise Broken("terms", "`shares` of a licence are of other datasets or purposes than its own")
     for name in ("from", "until"):
         if not _is_day(terms[name]):
             raise Broken("terms", f"`{name}` of a licence is no day")
+
+
+def _are_names(words: list[Any]) -> bool:
+    return all(type(item) is str for item in words) and words == sorted(set(words))
 
 
 def _is_day(text: str) -> bool:

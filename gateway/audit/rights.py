@@ -17,6 +17,8 @@ from policies.model import Licence, Supply
 POLICY: Final = "policy"
 LICENCE: Final = "licence"
 LICENCE_ENDED: Final = "licence_ended"
+SHARES: Final = "shares"
+"""There only where it says something: dataset -> the purposes that have a share of its budget of their own."""
 
 
 def undeclared(view: Reading, dataset: str, policy_digest: str, right: Right) -> Iterator[tuple[str, Entry]]:
@@ -32,13 +34,16 @@ def policy_entry(dataset: str, digest: str, supply: Supply) -> tuple[str, Entry]
 
 
 def licence_entry(licence: Licence) -> tuple[str, Entry]:
-    terms = {
+    terms: dict[str, Any] = {
         "operator": licence.operator,
         "datasets": sorted(licence.datasets),
         "purposes": sorted(licence.purposes),
         "from": licence.valid_from.isoformat(),
         "until": licence.valid_until.isoformat(),
     }
+    shares = {dataset: sorted(share.purposes) for dataset, share in licence.budget.items() if share.purposes}
+    if shares:
+        terms[SHARES] = shares
     return f"{LICENCE}:{licence.licence}", Entry(kind="admin", code=LICENCE, licence=licence.licence, terms=terms)
 
 

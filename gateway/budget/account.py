@@ -33,10 +33,18 @@ class Scope:
     dataset: str
     operator: str | None
     cap: Cap
+    purpose: str | None = None
+    """Of the operator, where the licence gives this purpose a share of its own."""
 
     @property
     def id(self) -> str:
-        return f"dataset:{self.dataset}" if self.operator is None else f"operator:{self.operator}/{self.dataset}"
+        """No two scopes have one id: the dataset is a plain name, and the purpose's own slashes are escaped."""
+        if self.operator is None:
+            return f"dataset:{self.dataset}"
+        if self.purpose is None:
+            return f"operator:{self.operator}/{self.dataset}"
+        purpose = self.purpose.replace("%", "%25").replace("/", "%2F")
+        return f"purpose:{purpose}/{self.operator}/{self.dataset}"
 
 
 class Shortfall(Exception):
@@ -90,11 +98,12 @@ class Budget:
     """As of Account."""
 
     def as_json(self) -> dict[str, Any]:
-        """`{scope, dataset, accountant, cap, cap_waiting, spent, left, epsilon_left, answers_left}`, amounts as decimal
-        strings."""
+        """`{scope, dataset, purpose, accountant, cap, cap_waiting, spent, left, epsilon_left, answers_left}`,
+        amounts as decimal strings."""
         return {
             "scope": self.scope.id,
             "dataset": self.scope.dataset,
+            "purpose": self.scope.purpose,
             "accountant": self.scope.cap.accountant,
             "cap": words(self.scope.cap),
             "cap_waiting": None if self.named is None else words(self.named),
@@ -109,15 +118,30 @@ class Budget:
         return {**words(loss), "epsilon": text(as_epsilon(self.scope.cap, loss), EPSILON_UNIT)}
 
 
-def scopes_for(policy: Policy, operator: str, licence: Licence | None, mode: Mode = "dp") -> tuple[Scope, ...]:
+def scopes_for(
+    policy: Policy, operator: str, licence: Licence | None, purpose: str | None, mode: Mode = "dp"
+) -> tuple[Scope, ...]:
     """The scopes that one query of `operator` is charged to, with the caps in force; none where nothing is dp.
 
-    A licence that names no share of its own, or no licence (open data), has the dataset's cap.
+    A licence that names no share of its own, or no licence (open data), has the dataset's cap. A purpose has a scope
+    only where the licence gives it a share.
     """
-    if policy.release.dp is None or mode != "dp":
+    return tuple(scope for scope in scopes_of(policy, operator, licence, mode) if scope.purpose in (None, purpose))
+
+
+def scopes_of(policy: Policy, operator: str, licence: Licence | None, mode: Mode = "dp") -> tuple[Scope, ...]:
+    """All scopes that queries of `operator` may be charged to: the dataset's, its own, and those of its purposes."""
+    dp = policy.release.dp
+    if dp is None or mode != "dp":
         return ()
     share = None if licence is None else licence.budget.get(policy.dataset)
-    return (*dataset_scopes(policy), Scope(policy.dataset, operator, cap(policy.release.dp, share)))
+    if share is None:
+        return (*dataset_scopes(policy), Scope(policy.dataset, operator, cap(dp)))
+    purposes = (
+        Scope(policy.dataset, operator, cap(dp, min(epsilon, share.epsilon)), purpose)
+        for purpose, epsilon in sorted(share.purposes.items())
+    )
+    return (*dataset_scopes(policy), Scope(policy.dataset, operator, cap(dp, share.epsilon)), *purposes)
 
 
 def dataset_scopes(policy: Policy) -> tuple[Scope, ...]:
@@ -140,5 +164,9 @@ def advance(state: State, to: State) -> State:
 
 def shortfall_words(short: Shortfall) -> tuple[str, str]:
     """Message and hint of the refusal."""
-    whose = "the dataset's budget" if short.scope.operator is None else "your licence's budget"
-    return shortfall(whose, short.scope.dataset, short.fits, delta_only=short.delta_only)
+    scope, whose = short.scope, "your licence's budget"
+    if scope.operator is None:
+        whose = "the dataset's budget"
+    elif scope.purpose is not None:
+        whose = f"your licence's budget of the purpose `{scope.purpose}`"
+    return shortfall(whose, scope.dataset, short.fits, delta_only=short.delta_only)

@@ -347,9 +347,14 @@ def _about(query: Asked | QueryRow) -> dict[str, Any]:
 
 
 def _check_scopes(asked: Asked, scopes: Sequence[Scope]) -> None:
-    """A charge names the dataset's scope and the operator's, or spends nothing at all."""
-    needed = [(asked.dataset, None), (asked.dataset, asked.operator)]
-    if scopes and [(scope.dataset, scope.operator) for scope in scopes] != needed:
-        raise Fault("a charge to other scopes than the dataset's and the operator's")
+    """A charge names the dataset's scope, the operator's and a purpose's with a share, or spends nothing at all."""
+    needed: list[tuple[str, str | None, str | None]] = [
+        (asked.dataset, None, None),
+        (asked.dataset, asked.operator, None),
+    ]
+    if asked.right.has_own_share(asked.dataset):
+        needed.append((asked.dataset, asked.operator, asked.right.purpose))
+    if scopes and [(scope.dataset, scope.operator, scope.purpose) for scope in scopes] != needed:
+        raise Fault("a charge to other scopes than those of its dataset, its operator and its purpose")
     if not scopes and asked.mode == "dp":
         raise Fault("a dp question without a scope")

@@ -51,9 +51,16 @@ def take_back(tx: Transaction, record: Mapping[str, Any], before: Mapping[str, A
 def _cap(tx: Transaction, record: Mapping[str, Any]) -> None:
     (line,) = record["charges"]
     scope, dataset = line["scope"], record["dataset"]
-    operator = scope.removeprefix("operator:").removesuffix(f"/{dataset}") if scope.startswith("operator:") else None
     accountant = record["code"].removeprefix("cap_")
-    scopes.put_cap(tx, scope, dataset, operator, Cap(accountant, *amounts(line)))
+    scopes.put_cap(tx, scope, dataset, _operator(scope, dataset), Cap(accountant, *amounts(line)))
+
+
+def _operator(scope: str, dataset: str) -> str | None:
+    """Whose scope it is; None where it is the dataset's."""
+    kind, _, owner = scope.removesuffix(f"/{dataset}").partition(":")
+    if kind == "dataset":
+        return None
+    return owner.partition("/")[2] if kind == "purpose" else owner
 
 
 def _charge(tx: Transaction, record: Mapping[str, Any]) -> None:

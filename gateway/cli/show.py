@@ -133,8 +133,13 @@ def left(budget: dict[str, Any] | None) -> str:
         return f"left to you: {cells['cells_left']:,} exact numbers, {cells['withheld_left']:,} withheld ones"
     if not budget or "operator" not in budget:
         return "no budget is counted"
-    mine = budget["operator"]
-    return f"left to you: epsilon {shorter(mine['epsilon_left'])}, {mine['answers_left']:,} more such answers"
+    told = [f"left to you: {_more(budget['operator'])} more such answers"]
+    told += [f"for {plain(each['name'])}: {_more(each)}" for each in budget.get("purposes") or ()]
+    return "; ".join(told)
+
+
+def _more(left: dict[str, Any]) -> str:
+    return f"epsilon {shorter(left['epsilon_left'])}, {left['answers_left']:,}"
 
 
 def cells(found: list[dict[str, Any]]) -> None:

@@ -43,6 +43,7 @@ _LINE: Final = {
 _BUDGET: Final = {
     "scope": "operator:acme-actuaries/clinic",
     "dataset": "clinic",
+    "purpose": None,
     "accountant": "zcdp",
     "cap": {"rho": "0.05", "epsilon": "2", "delta": "0.0000000005"},
     "spent": {"rho": "0.0038", "epsilon": "0.5", "delta": "0"},

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from gateway import answer
 from gateway.ask import NotAnswered
-from gateway.budget.account import scopes_for
+from gateway.budget.account import scopes_of
 from gateway.budget.cells import cells_of
 from gateway.budget.queries import QueryRow
 from gateway.errors import Fault, NotReady, Refusal
@@ -250,7 +250,7 @@ def _budgets(service: Service, caller: Caller, policies: Sequence[Policy]) -> li
     for policy in policies:
         licence = service.catalog.licence_for(caller.subject, policy.dataset, service.today())
         with service.store.reading() as view:
-            scopes = scopes_for(policy, caller.subject, licence)
+            scopes = scopes_of(policy, caller.subject, licence)
             found += [budget.as_json() for budget in service.ledger.budgets(view, scopes)]
     return found
 

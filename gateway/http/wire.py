@@ -171,9 +171,18 @@ class OperatorBudgetLeft(BaseModel):
     answers_left: int
 
 
+class PurposeBudgetLeft(BaseModel):
+    name: str
+    epsilon_left: str
+    answers_left: int
+
+
 class BudgetLeft(BaseModel):
     dataset: DatasetBudgetLeft
     operator: OperatorBudgetLeft
+    purposes: Annotated[
+        list[PurposeBudgetLeft] | None, Field(description="There where the licence gives purposes shares of their own.")
+    ] = None
 
 
 class CellsOfDataset(BaseModel):

@@ -23,7 +23,7 @@ def evidence(log: Log, store: Store, actor: str | None, query_id: str) -> dict[s
         own = [int(row[0]) for row in view.all("SELECT seq FROM record WHERE query = ? ORDER BY seq", (query_id,))]
         if not own:
             raise Refusal("not_found", "the log has no query of this id")
-        chosen = sorted({*_grounds(view, own[0]), *own})
+        chosen = sorted({*_grounds(view, own), *own})
         bodies = {seq: json.loads(_body(view, seq)) for seq in chosen}
         opened = {seq: log.opened(view, seq) for seq in own}
     with store.transaction() as tx:
@@ -53,9 +53,11 @@ def _proven(log: Log, seq: int, record: dict[str, Any], size: int) -> dict[str, 
     return {"index": seq, "record": record, "leaf_hash": leaf.hex(), "proof": [step.hex() for step in path]}
 
 
-def _grounds(view: Reading, decision: int) -> list[int]:
+def _grounds(view: Reading, own: list[int]) -> list[int]:
     """The newest records before the decision that put its policy, its licence and its caps in force."""
-    record = json.loads(_body(view, decision))
+    decision, record = own[0], json.loads(_body(view, own[0]))
+    scopes = {f"dataset:{record['dataset']}", f"operator:{record['actor']}/{record['dataset']}"}
+    scopes |= {line["scope"] for seq in own for line in json.loads(_body(view, seq))["charges"] or ()}
     found: dict[str, int] = {}
     for seq, code, body in view.all(
         "SELECT seq, code, body FROM record WHERE kind = 'admin' AND seq < ? ORDER BY seq", (decision,)
@@ -66,7 +68,7 @@ def _grounds(view: Reading, decision: int) -> list[int]:
             found[LICENCE] = seq
         elif code in ("cap_zcdp", "cap_pure"):
             scope = json.loads(body)["charges"][0]["scope"]
-            if scope in (f"dataset:{record['dataset']}", f"operator:{record['actor']}/{record['dataset']}"):
+            if scope in scopes:
                 found[scope] = seq
     return list(found.values())
 

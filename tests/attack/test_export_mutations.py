@@ -169,6 +169,10 @@ def ended(records: list[dict]) -> dict:
     return {name: value for name, value in begun.items() if name != "terms"} | {"code": "licence_ended"}
 
 
+def purpose_of(scope: str) -> Callable[[dict], None]:
+    return lambda record: record["charges"][2].update(scope=scope)
+
+
 FORGERIES: dict[str, Callable[[list[dict]], None]] = {
     "no genesis": drop("genesis"),
     "two genesis records": again("genesis"),
@@ -264,6 +268,28 @@ FORGERIES: dict[str, Callable[[list[dict]], None]] = {
     "a decision on a first cap": edit(
         "cap_zcdp", lambda record: record.update(terms={}, commitments={"reason": "0" * 64})
     ),
+    "a cheaper purpose": edit("charge", amount("rho", "0.000000000001", 2), 8),
+    "a purpose beyond its cap": edit("cap_zcdp", amount("rho", "0.0001"), -2),
+    "a purpose twice": edit("charge", lambda record: record["charges"].append(record["charges"][2]), 8),
+    "a purpose without a share": edit("charge", purpose_of("purpose:research/acme/clinic"), 8),
+    "another operator's purpose": edit("charge", purpose_of("purpose:actuarial/beta/clinic"), 8),
+    "a purpose without a cap": drop("cap_zcdp", -2),
+    "a purpose's cap for no operator": edit(
+        "cap_zcdp", lambda record: record["charges"][0].update(scope="purpose:actuarial/clinic"), -2
+    ),
+    "a purpose left out where each has a share": lambda records: (
+        edit("licence", lambda record: record["terms"]["shares"]["clinic"].append("research"), -1)(records),
+        edit("charge", lambda record: record["charges"].pop(), 8)(records),
+    ),
+    "a share that the licence does not give": edit("licence", lambda record: record["terms"].pop("shares"), -1),
+    "shares of nothing": edit("licence", lambda record: record["terms"].update(shares={}), 0),
+    "shares of no purpose": edit("licence", lambda record: record["terms"].update(shares={"clinic": []}), 0),
+    "shares of another dataset": edit(
+        "licence", lambda record: record["terms"].update(shares={"other": ["research"]}), 0
+    ),
+    "shares of another purpose": edit("licence", lambda record: record["terms"].update(shares={"clinic": ["fun"]}), 0),
+    "shares that are no list": edit("licence", lambda record: record["terms"].update(shares={"clinic": "research"}), 0),
+    "shares in a list": edit("licence", lambda record: record["terms"].update(shares=["clinic"]), 0),
     "a truth for a version": edit("charge", lambda record: record.update(v=True)),
     "ends with an uncharged decision": lambda records: records.append(
         {
@@ -373,7 +399,7 @@ def test_the_command_reports_and_returns_its_verdict(
     assert main([str(bad), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["ok"] is False
     assert main([str(tmp_path / "nowhere")]) == 1
-    assert verify_file(good).scopes["dataset:clinic"]["charges"] == 8
+    assert verify_file(good).scopes["dataset:clinic"]["charges"] == 9
 
 
 def skip_numbers(self: replay.Replay, seq: int, record: dict) -> None:
@@ -387,7 +413,7 @@ add_up = replay.Replay._book
 
 def open_again(self: replay.Replay, record: dict, way: str) -> None:
     """A verifier that lets a query be decided twice."""
-    self._queries[record["query_id"]] = replay._Query(replay._about(record), way, record["mode"])
+    self._queries[record["query_id"]] = replay._Query(replay._about(record), way, record["mode"], record["licence"])
 
 
 def attack_by_name(name: str, lines: list[bytes]) -> None:

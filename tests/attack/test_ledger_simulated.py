@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,14 @@ SEED = os.environ.get("BPK_SEED", "7")
 LIFE = 600
 """Steps of one life, each of which begins with an empty ledger."""
 CAP = 400
+CAPS = {"dataset": CAP, "acme": CAP // 2, "beta": CAP // 2, "actuarial": CAP // 4}
+"""`actuarial` is a purpose of acme's, with a share of its own."""
+IDS = {
+    "dataset": "dataset:clinic",
+    "acme": "operator:acme/clinic",
+    "beta": "operator:beta/clinic",
+    "actuarial": "purpose:actuarial/acme/clinic",
+}
 
 
 @dataclass
@@ -55,8 +64,9 @@ class Simulation:
     def __init__(self, folder: Path, dice: random.Random) -> None:
         self.dice = dice
         self.world = World(folder)
+        self.world.parts = {"actuarial": Decimal(1)}
         self.replicas = [self.begin() for _ in range(3)]
-        self.spent = {"dataset": 0, "acme": 0, "beta": 0}
+        self.spent = dict.fromkeys(CAPS, 0)
         self.states: dict[str, str] = {}
         self.keys: dict[tuple[str, str], str] = {}
 
@@ -77,19 +87,20 @@ class Simulation:
         """A paused gateway has an old request in hand; it does not know yet that it was given up."""
         operator, key = self.dice.choice(("acme", "beta")), self.dice.choice((None, None, "k1", "k2", "k3"))
         rho = self.dice.randint(1, 30)
-        asked = self.world.asked(operator, key)
+        purpose = self.dice.choice(("research", "actuarial")) if operator == "acme" else "research"
+        asked = self.world.asked(operator, key, purpose=purpose)
         known = self.keys.get((operator, key or ""))
-        limit = Cap("zcdp", CAP, 0, 0)
-        scopes = (Scope("clinic", None, limit), Scope("clinic", operator, Cap("zcdp", CAP // 2, 0, 0)))
-        fits = self.spent["dataset"] + rho <= CAP and self.spent[operator] + rho <= CAP // 2
+        scopes = self.scopes(operator, purpose)
+        names = ("dataset", operator, purpose)[: len(scopes)]
+        fits = all(self.spent[name] + rho <= CAPS[name] for name in names)
         held = self.holds_seat(replica)
         outcome = self.charged(replica, asked, scopes, rho)
         if outcome == "charged":
             assert fits
             assert held
             assert known is None
-            self.spent["dataset"] += rho
-            self.spent[operator] += rho
+            for name in names:
+                self.spent[name] += rho
             self.states[asked.id] = "running"
             replica.running.append(asked.id)
             if key:
@@ -100,6 +111,13 @@ class Simulation:
             assert not fits
         else:
             assert outcome == known
+
+    def scopes(self, operator: str, purpose: str) -> tuple[Scope, ...]:
+        def scope(name: str, who: str | None = None, what: str | None = None) -> Scope:
+            return Scope("clinic", who, Cap("zcdp", CAPS[name], 0, 0), what)
+
+        both = scope("dataset"), scope(operator, operator)
+        return (*both, scope(purpose, operator, purpose)) if purpose == "actuarial" else both
 
     def charged(self, replica: Replica, asked: Asked, scopes: tuple[Scope, ...], rho: int) -> str:
         """`charged`, or the query that was sent under the same key, or why not."""
@@ -165,11 +183,10 @@ class Simulation:
 
     def break_off(self, replica: Replica) -> None:
         """A transaction that does not get to its end."""
-        limit = Cap("zcdp", CAP, 0, 0)
-        scopes = (Scope("clinic", None, limit), Scope("clinic", "acme", Cap("zcdp", CAP // 2, 0, 0)))
+        asked, scopes = self.world.asked(purpose="actuarial"), self.scopes("acme", "actuarial")
         try:
             with self.world.store.transaction() as tx:
-                replica.ledger.charge(tx, self.world.asked(), scopes, Price(1, 0, 1))
+                replica.ledger.charge(tx, asked, scopes, Price(1, 0, 1))
                 raise ZeroDivisionError
         except (ZeroDivisionError, Refusal, NotReady):
             pass
@@ -181,9 +198,9 @@ class Simulation:
     def check(self) -> None:
         with self.world.store.reading() as view:
             states = dict(view.all("SELECT id, state FROM query"))
-            spent = dict(view.all("SELECT coalesce(operator, 'dataset'), charged_rho FROM scope"))
+            spent = dict(view.all("SELECT id, charged_rho FROM scope"))
         assert states == self.states
-        assert {name: spent.get(name, 0) for name in self.spent} == self.spent
+        assert {name: spent.get(IDS[name], 0) for name in self.spent} == self.spent
         report = verify(self.world.export())
         assert report.ok, report.text()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from gateway.audit.verify import verify
 from gateway.budget.account import Scope
 from gateway.budget.ledger import Ledger
 from gateway.budget.loss import Cap
-from gateway.budget.queries import Repeated, Stored
+from gateway.budget.queries import Asked, Repeated, Stored
 from gateway.budget.recovery import recover
 from gateway.errors import Fault, Refusal
 from gateway.store import Transaction
@@ -24,6 +26,7 @@ from tests.ledger_world import HASH, World
 
 LIVES = 300 if os.environ.get("BPK_LONG") else 40
 OPERATORS = ("acme", "beta")
+SPENDERS = (("acme", "research"), ("acme", "actuarial"), ("beta", "research"))
 
 
 class Life(RuleBasedStateMachine):
@@ -36,7 +39,8 @@ class Life(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.world = World(Path(self.folder.name))
         self.plant()
-        self.caps = {"dataset": (100, 50), "acme": (60, 30), "beta": (80, 50)}
+        self.world.parts = {"actuarial": Decimal(1)}
+        self.caps = {"dataset": (100, 50), "acme": (60, 30), "beta": (80, 50), "actuarial": (40, 30)}
         self.spent = dict.fromkeys(self.caps, (0, 0))
         self.states: dict[str, str] = {}
         self.keys: dict[tuple[str, str], tuple[str, str]] = {}
@@ -49,27 +53,35 @@ class Life(RuleBasedStateMachine):
         self.world.store.close()
         self.folder.cleanup()
 
-    def scopes(self, operator: str) -> tuple[Scope, ...]:
-        def scope(name: str, who: str | None) -> Scope:
-            rho, delta = self.caps[name]
-            return Scope(self.world.dataset, who, Cap("zcdp", rho, 0, delta))
+    def names(self, operator: str, purpose: str) -> tuple[str, ...]:
+        """What a question of the operator for that purpose is charged to."""
+        return ("dataset", operator) if purpose == "research" else ("dataset", operator, purpose)
 
-        return scope("dataset", None), scope(operator, operator)
+    def scopes(self, operator: str, purpose: str = "research") -> tuple[Scope, ...]:
+        def scope(name: str, who: str | None, what: str | None = None) -> Scope:
+            rho, delta = self.caps[name]
+            return Scope(self.world.dataset, who, Cap("zcdp", rho, 0, delta), what)
+
+        both = scope("dataset", None), scope(operator, operator)
+        return both if purpose == "research" else (*both, scope(purpose, operator, purpose))
 
     @rule(
-        operator=st.sampled_from(OPERATORS),
+        spender=st.sampled_from(SPENDERS),
         rho=st.integers(1, 40),
         delta=st.sampled_from((0, 0, 1, 20)),
         key=st.none() | st.sampled_from("kl"),
         request=st.sampled_from("rs"),
     )
-    def charge(self, operator: str, rho: int, delta: int, key: str | None, request: str) -> None:
+    def charge(self, spender: tuple[str, str], rho: int, delta: int, key: str | None, request: str) -> None:
+        operator, purpose = spender
         known = self.keys.get((operator, key)) if key else None
-        after = {name: (self.spent[name][0] + rho, self.spent[name][1] + delta) for name in ("dataset", operator)}
+        after = {
+            name: (self.spent[name][0] + rho, self.spent[name][1] + delta) for name in self.names(operator, purpose)
+        }
         fits = all(total <= cap for name in after for total, cap in zip(after[name], self.caps[name], strict=True))
-        asked = self.world.asked(operator, key, request)
+        asked = self.world.asked(operator, key, request, purpose=purpose)
         try:
-            row = self.world.charge(Price(1, delta, rho), self.scopes(operator), asked)
+            row = self.world.charge(Price(1, delta, rho), self.scopes(operator, purpose), asked)
         except Repeated as repeated:
             outcome = repeated.row.id
         except Refusal as refusal:
@@ -102,7 +114,7 @@ class Life(RuleBasedStateMachine):
             assert running
             self.states[query] = row.state
 
-    @rule(name=st.sampled_from(("dataset", *OPERATORS)), rho=st.integers(0, 200))
+    @rule(name=st.sampled_from(("dataset", *OPERATORS, "actuarial")), rho=st.integers(0, 200))
     def change_cap(self, name: str, rho: int) -> None:
         self.caps[name] = (rho, self.caps[name][1])
 
@@ -128,8 +140,8 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def the_ledger_holds_what_the_model_holds(self) -> None:
         with self.world.store.reading() as view:
-            for operator in OPERATORS:
-                for scope, name in zip(self.scopes(operator), ("dataset", operator), strict=True):
+            for spender in SPENDERS:
+                for scope, name in zip(self.scopes(*spender), self.names(*spender), strict=True):
                     loss = self.world.ledger.account(view, scope).spent
                     assert (loss.rho, loss.delta) == self.spent[name]
             found = dict(view.all("SELECT id, state FROM query"))
@@ -167,6 +179,14 @@ class ForgetfulLedger(Ledger):
         return row
 
 
+class PurposelessLedger(Ledger):
+    """Planted: what a purpose spends is not counted against its own share."""
+
+    def charge(self, tx: Transaction, asked: Asked, scopes: tuple, price: Price, **more: object) -> object:
+        nameless = replace(asked, right=replace(asked.right, purpose="research"))
+        return super().charge(tx, nameless, scopes[:2], price, **more)
+
+
 def live(machine: type[Life], lives: int) -> None:
     rules = settings(
         max_examples=lives,
@@ -185,7 +205,7 @@ def test_no_life_of_the_ledger_differs_from_the_model() -> None:
     live(Life, LIVES)
 
 
-@pytest.mark.parametrize("planted", [RefundingLedger, ForgetfulLedger])
+@pytest.mark.parametrize("planted", [RefundingLedger, ForgetfulLedger, PurposelessLedger])
 def test_a_ledger_planted_broken_is_noticed(planted: type[Ledger]) -> None:
     broken = type("BrokenLife", (Life,), {"ledger_class": planted})
     with pytest.raises(AssertionError):

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from gateway.budget import queries
-from gateway.budget.account import Account, Scope, Shortfall, advance, dataset_scopes, scopes_for
+from gateway.budget.account import Account, Scope, Shortfall, advance, dataset_scopes, scopes_of
 from gateway.budget.loss import Cap, Loss, answers, as_epsilon, cap, counted, left, words
 from gateway.budget.queries import Repeated, Stored
 from gateway.errors import Fault, Misconfigured, Refusal
 from gateway.store import Store
+from policies.model import BudgetShare
 from policies.privacy_loss import DELTA_UNIT, EPSILON_UNIT, rho_for
 from sandbox.protocol import Price
 from tests.ledger_world import DELTA, HASH, World, dp, price
@@ -328,15 +329,15 @@ def test_the_file_itself_forbids_refunds(world: World, statement: str) -> None:
 
 
 def test_the_scopes_of_a_policy_carry_the_caps_in_force(make_policy: object) -> None:
-    policy, licence = make_policy("zcdp", {"clinic": Decimal(2)})
-    dataset, operator = scopes_for(policy, "acme", licence)
+    policy, licence = make_policy("zcdp", {"clinic": BudgetShare(Decimal(2))})
+    dataset, operator = scopes_of(policy, "acme", licence)
     assert (dataset.id, operator.id) == ("dataset:clinic", "operator:acme/clinic")
     assert (dataset.cap, operator.cap) == (cap(dp()), cap(dp(), Decimal(2)))
-    assert scopes_for(policy, "acme", None)[1].cap == dataset.cap
-    assert scopes_for(policy, "acme", make_policy("zcdp", {})[1])[1].cap == dataset.cap
+    assert scopes_of(policy, "acme", None)[1].cap == dataset.cap
+    assert scopes_of(policy, "acme", make_policy("zcdp", {})[1])[1].cap == dataset.cap
     assert dataset_scopes(policy) == (dataset,)
     open_policy, _ = make_policy(None, {})
-    assert scopes_for(open_policy, "acme", None) == dataset_scopes(open_policy) == ()
+    assert scopes_of(open_policy, "acme", None) == dataset_scopes(open_policy) == ()
 
 
 @pytest.fixture

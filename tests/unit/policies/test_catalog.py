@@ -172,6 +172,12 @@ def test_a_share_of_a_budget_that_is_not_counted_is_told(tmp_path: Path) -> None
     assert Catalog.load(before / "policies").licences
 
 
+def test_a_share_of_a_purpose_that_the_policy_does_not_name_is_told(tmp_path: Path) -> None:
+    parts = LICENCE.replace("epsilon = 2", "epsilon = 2, purposes = { fun = { epsilon = 1 } }")
+    folder = good(tmp_path, licences__acme=parts.replace('["actuarial"]', '["actuarial", "fun"]'))
+    assert "its share of dataset `clinic` for the purpose `fun` is void" in told(folder)
+
+
 def test_folders_that_differ_in_letter_case_are_refused(tmp_path: Path) -> None:
     folder = good(tmp_path)
     (folder / "Clinic").mkdir(exist_ok=True)

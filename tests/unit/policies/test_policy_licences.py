@@ -10,6 +10,7 @@ import pytest
 
 from policies import licences
 from policies.licences import load_licence_text, load_licences
+from policies.model import BudgetShare
 from policies.problems import PolicyError
 
 GOOD = """
@@ -33,11 +34,34 @@ def test_a_licence_is_read(tmp_path: Path) -> None:
     (licence,) = load_licences(write(tmp_path, any_name=GOOD))
     assert (licence.licence, licence.operator) == ("L-2026-007", "acme-actuaries")
     assert licence.datasets == ("clinic", "parks")
-    assert licence.budget == {"clinic": Decimal(2)}
+    assert licence.budget == {"clinic": BudgetShare(Decimal(2))}
     assert licence.valid_on(date(2026, 1, 1))
     assert licence.valid_on(date(2026, 12, 31))
     assert not licence.valid_on(date(2025, 12, 31))
     assert not licence.valid_on(date(2027, 1, 1))
+
+
+def test_a_purpose_may_have_a_share_of_its_own() -> None:
+    text = GOOD.replace("epsilon = 2", "epsilon = 2, purposes = { actuarial = { epsilon = 0.5 } }")
+    share = load_licence_text(text, "l.toml").budget["clinic"]
+    assert share == BudgetShare(Decimal(2), {"actuarial": Decimal("0.5")})
+
+
+@pytest.mark.parametrize(
+    ("purposes", "words"),
+    [
+        ("{ fun = { epsilon = 1 } }", "budget.clinic.purposes.fun: this licence does not name that purpose"),
+        ("{ actuarial = { epsilon = 0 } }", "budget.clinic.purposes.actuarial.epsilon: an epsilon is above 0"),
+        ("{ actuarial = { epsilon = 2.1 } }", "actuarial.epsilon: is above the operator's own share, which is 2"),
+        ("{ actuarial = { } }", "budget.clinic.purposes.actuarial.epsilon: this key is missing"),
+        ("{ actuarial = { epsilon = 1, delta = 1 } }", "actuarial.delta: there is no key `delta` here"),
+        ("{ actuarial = 1 }", "budget.clinic.purposes.actuarial: a table"),
+    ],
+)
+def test_a_purposes_share_that_contradicts_the_licence_is_refused_at_its_place(purposes: str, words: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        load_licence_text(GOOD.replace("epsilon = 2", f"epsilon = 2, purposes = {purposes}"), "l.toml")
+    assert words in str(caught.value)
 
 
 def test_a_licence_without_a_budget_has_the_datasets_own_cap() -> None:
