@@ -73,7 +73,9 @@ def answer(body: dict[str, Any]) -> None:
         CONSOLE.print(f"{_mark(mark)} {LEGENDS.get(note, note)}")
     if body.get("mode") == "aggregate":
         _exact(body)
-    CONSOLE.print(f"cost: {_cost(body)}; {left(body['budget'])}; record {body['receipt']['index']} of the audit log")
+    CONSOLE.print(
+        plain(f"cost: {_cost(body)}; {left(body['budget'])}; record {body['receipt']['index']} of the audit log")
+    )
 
 
 def _open(body: dict[str, Any]) -> None:
@@ -134,7 +136,7 @@ def left(budget: dict[str, Any] | None) -> str:
     if not budget or "operator" not in budget:
         return "no budget is counted"
     told = [f"left to you: {_more(budget['operator'])} more such answers"]
-    told += [f"for {plain(each['name'])}: {_more(each)}" for each in budget.get("purposes") or ()]
+    told += [f"for {each['name']}: {_more(each)}" for each in budget.get("purposes") or ()]
     return "; ".join(told)
 
 
@@ -222,4 +224,4 @@ def _check_exact(body: dict[str, Any]) -> None:
 def _would_cost(body: dict[str, Any]) -> None:
     after = body.get("deadline_s")
     when = "" if after is None or body["reused"] else f"; the answer would come after {after:g} s"
-    CONSOLE.print(f"would cost: {_cost(body)}; {left(body['budget'])}{when}")
+    CONSOLE.print(plain(f"would cost: {_cost(body)}; {left(body['budget'])}{when}"))
