@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
+from gateway import spans
 from gateway.audit import witnessing
 from gateway.audit.log import Log
 from gateway.books import open_log
@@ -226,6 +227,7 @@ def serve(home: Home, port: int | None, ready: Callable[[str], None]) -> None:
         signal.signal(number, _leave)  # uvicorn puts these back and raises the signal again when it has ended
     with contextlib.ExitStack() as stack:
         server = home.settings.server
+        stack.callback(spans.start(home.settings.telemetry))
         listener = stack.enter_context(contextlib.closing(listen(server.host, server.port if port is None else port)))
         door = _door(home, stack)
         domain = open_domain(home, door)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from gateway import answer
+from gateway import answer, spans
 from gateway.admission.admit import AdmittedQuery, admit
 from gateway.admission.alternatives import Asked as AskedSql
 from gateway.admission.alternatives import offering
@@ -90,6 +90,7 @@ class Pipeline:
             return self._decided(ask, trail, gone or Gone())
 
     def _decided(self, ask: Ask, trail: _Trail, gone: Gone) -> Begun:
+        spans.say({"bpk.query_id": trail.id})
         try:
             return self._ask(ask, trail, gone)
         except Repeated as again:
@@ -119,6 +120,7 @@ class Pipeline:
             turn.leave()
         return begun
 
+    @spans.span("wait")
     def _wait(self, ask: Ask, trail: _Trail, admitted: AdmittedQuery, turn: Turn, gone: Gone) -> Begun | None:
         """Until it is this question's turn. What is refused or stored already is told at once: it needs no turn."""
         if not turn.begun:
@@ -216,6 +218,7 @@ class Pipeline:
             if row is not None:
                 raise Repeated(row)
 
+    @spans.span("admit")
     def _admit(self, ask: Ask, trail: _Trail) -> AdmittedQuery:
         """Who asks, in which words, of what, at which price."""
         self.ledger.require_thawed()
@@ -240,6 +243,7 @@ class Pipeline:
                     page=ask.page,
                     day=self.today(),
                 )
+            spans.say({"bpk.dataset": query.dataset, "bpk.mode": admitted.mode})
         except Refusal as refusal:
             trail.policy = trail.policy or policies.get(refusal.dataset or "")
             if refusal.code == "table_unknown" and not licences and any(p.supply != "open" for p in policies.values()):
@@ -249,6 +253,7 @@ class Pipeline:
         self.doors.require_open(query.dataset)
         return admitted
 
+    @spans.span("prepare")
     def _prepare(self, admitted: AdmittedQuery, ask: Ask, *, reserve: bool) -> Prepared:
         return self.domain.prepare(
             admitted.question, reserve=reserve, accuracy=ask.accuracy, deadline_ms=ask.deadline_ms
@@ -266,6 +271,7 @@ class Pipeline:
             return None
         return stored, self.domain.fetch(stored.release, admitted.question)
 
+    @spans.span("reuse")
     def _reuse(self, ask: Ask, trail: _Trail, admitted: AdmittedQuery, prepared: Prepared) -> Begun | None:
         """Free from what is stored, if that answers."""
         trail.snapshot = prepared.snapshot
@@ -282,6 +288,7 @@ class Pipeline:
         trail.decided = True
         return Begun(row.id, self.outcomes.answered(row, released), "reused")
 
+    @spans.span("charge")
     def _charge(
         self, asked: Asked, admitted: AdmittedQuery, prepared: Prepared, turn: Turn, texts: Mapping[str, str]
     ) -> Charged:
@@ -298,6 +305,7 @@ class Pipeline:
 
     def _start(self, charged: Charged) -> Begun:
         row = charged.row
+        spans.drawn("run", charged.prepared.deadline_ms)
         return Begun(row.id, self.running.start(row.id, lambda: self._finish(charged)), "run")
 
     def _finish(self, charged: Charged) -> dict[str, Any]:

@@ -265,6 +265,20 @@ class Domain(_Section):
         return self.socket is not None or self.tls is not None
 
 
+class Telemetry(_Section):
+    """Where spans go, over HTTP in OTLP. Without this section there are none."""
+
+    endpoint: Name = "http://127.0.0.1:4318/v1/traces"
+    sample_percent: Annotated[int, Field(ge=0, le=100)] = 100
+    """Of the traces that begin here; what a caller's `traceparent` says of sampling is followed."""
+
+    @field_validator("endpoint")
+    @classmethod
+    def _endpoint_is_safe(cls, address: str) -> str:
+        require_safe(address)
+        return address
+
+
 class Settings(_Section):
     """All of `gateway.toml`. Paths are resolved by `gateway.home.Home`."""
 
@@ -275,6 +289,7 @@ class Settings(_Section):
     audit: Audit = Audit()
     caps: Caps = Caps()
     domain: Domain = Domain()
+    telemetry: Telemetry | None = None
 
 
 def load(file: Path) -> Settings:

@@ -21,6 +21,7 @@ LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 TEXT_MAX: Final = 2000
 FIELDS: Final = {
     "request_id": "one HTTP request, as its `X-Request-Id` says",
+    "trace_id": "of OpenTelemetry, where spans are on",
     "query_id": "one question",
     "ticket": "what one question may spend in the data domain",
     "method": "of the request, from a closed list",

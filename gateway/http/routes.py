@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from gateway import answer
+from gateway import answer, spans
 from gateway.ask import NotAnswered
 from gateway.budget.account import scopes_of
 from gateway.budget.cells import cells_of
@@ -111,6 +111,7 @@ async def ask(request: Request) -> Response:
         service.lock_out.refused(caller.subject, not_answered.refusal.status)
         raise
     service.metrics.query(begun.verdict)
+    spans.say({"bpk.verdict": begun.verdict})
     wait = WAIT_S if body.wait_s is None else float(body.wait_s)
     if isinstance(begun.result, dict):
         return await _elsewhere(service, begun.id, begun.result, wait)
@@ -275,11 +276,13 @@ def _headers(refusal: Refusal) -> dict[str, str]:
 
 async def _on_refusal(_: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)  # noqa: S101  # registered for this type
+    spans.say({"bpk.code": error.code})
     return problems.respond(_problem(error), _headers(error))
 
 
 async def _on_not_answered(_: Request, error: Exception) -> Response:
     assert isinstance(error, NotAnswered)  # noqa: S101  # registered for this type
+    spans.say({"bpk.code": error.refusal.code, "bpk.verdict": "refused"})
     return problems.respond(_problem(error.refusal, error), _headers(error.refusal))
 
 

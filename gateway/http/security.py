@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from secrets import token_hex
 from typing import Final
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway import spans
 from gateway.errors import Fault
 from gateway.http import problems
 from gateway.http.metrics import Metrics
@@ -51,7 +54,7 @@ class Envelope:
             await send(message)
 
         begin = time.perf_counter()
-        with logs.bound(request_id=request_id):
+        with _span(scope) as trace, logs.bound(request_id=request_id, **trace):
             try:
                 await self._app(scope, receive, out)
             except Exception as error:
@@ -68,3 +71,16 @@ class Envelope:
             self._metrics.request(route, method, status or 500)
             ms = round((time.perf_counter() - begin) * 1000, 1)
             _log.info("request", method=method, route=route, status=status, ms=ms)
+            spans.say({"http.request.method": method, "http.route": route, "bpk.request_id": request_id})
+            spans.say({"http.response.status_code": status or 500})
+
+
+@contextmanager
+def _span(scope: Scope) -> Iterator[dict[str, str]]:
+    """For what callers ask; whoever watches the gateway asks again and again. The field of the log that names it."""
+    if not scope["path"].startswith("/v1/"):
+        yield {}
+        return
+    given = Headers(scope=scope).getlist("traceparent")
+    with spans.request(given[0] if len(given) == 1 else None) as trace_id:
+        yield {} if trace_id is None else {"trace_id": trace_id}
