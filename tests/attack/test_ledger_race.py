@@ -11,6 +11,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -126,6 +128,54 @@ def test_at_the_edge_of_a_cap_as_many_win_as_there_is_room_for(
     assert report.ok, report.text()
     tried, wrong = datasets * CLIENTS, {"overspent": 0, "lost": 0}
     told_figure(record_property, f"charges at the edge of a cap, {kind}", tried, wrong, "-")
+
+
+PART = 9
+"""Of ANSWERS, what one purpose may have."""
+
+
+def shares(world: World, purpose: str) -> tuple[Scope, ...]:
+    both = world.counted_scopes("acme", ANSWERS, EACH)
+    part = Scope(world.dataset, "acme", replace(both[1].cap, rho=EACH.rho * PART), purpose)
+    return (*both, part) if purpose in world.parts else both
+
+
+def spend_on(purpose: str, open_store: Callable[[], Store], folder: Path, tell: int) -> None:
+    """For one purpose of one operator, until that is refused."""
+    world = World(folder / str(os.getpid()), open_store=open_store)
+    world.parts = {"actuarial": Decimal(1)}
+    while True:
+        with contextlib.suppress(NotWritten):
+            try:
+                world.charge(EACH, shares(world, purpose), world.asked(purpose=purpose))
+            except Refusal:
+                return
+            os.write(tell, f"{purpose}\n".encode())
+
+
+def test_a_purposes_share_ends_at_its_edge_and_the_rest_is_left_to_others(
+    memory: Path, open_store: Callable[[], Store]
+) -> None:
+    open_store().close()
+    won = Counter[str]()
+    for purpose in ("actuarial", "research"):
+        listen, tell = os.pipe()
+        lives = [fork(lambda: spend_on(purpose, open_store, memory, tell)) for _ in range(WRITERS)]  # noqa: B023  # at once
+        os.close(tell)
+        with os.fdopen(listen, "rb") as told:
+            won.update(told.read().decode().split())
+        assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in lives] == [0] * WRITERS
+    assert won == {"actuarial": PART, "research": ANSWERS - PART}
+    world = World(memory / "after", open_store=open_store)
+    with world.store.reading() as view:
+        spent = dict(view.all("SELECT id, charged_rho FROM scope"))
+    assert spent == {
+        "dataset:clinic": EACH.rho * ANSWERS,
+        "operator:acme/clinic": EACH.rho * ANSWERS,
+        "purpose:actuarial/acme/clinic": EACH.rho * PART,
+    }
+    report = verify(world.export())
+    assert report.ok, report.text()
 
 
 class StaleLedger(Ledger):
