@@ -145,15 +145,36 @@ def budget(
     home: HomeOption = None,
     token_file: TokenOption = None,
     dpop_key: KeyOption = None,
+    over_time: Annotated[bool, typer.Option("--over-time", help="What was spent when, and what came of it.")] = False,
+    by: Annotated[str | None, typer.Option("--by", help="With --over-time: day, week or month.")] = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", help="With --over-time: one dataset alone.")] = None,
+    operator: Annotated[
+        str | None, typer.Option("--operator", help="With --over-time, for auditors: one alone.")
+    ] = None,
+    since: Annotated[str | None, typer.Option("--since", help="With --over-time: a day, included.")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="With --over-time: a day, not included.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show caps, what is spent and what is left."""
+    """Show caps, what is spent and what is left, now or over time."""
+    from urllib.parse import urlencode
+
     from gateway.cli.client import connect
 
-    body = _get("/v1/budgets", connect(url, home, token_file, dpop_key), as_json)
+    given = {"by": by, "dataset": dataset, "operator": operator, "since": since, "until": until}
+    wanted = {name: text for name, text in given.items() if text is not None}
+    if wanted and not over_time:
+        raise typer.BadParameter("goes with --over-time", param_hint=f"--{next(iter(wanted))}")
+    route = f"/v1/budgets/history?{urlencode(wanted)}" if over_time else "/v1/budgets"
+    body = _get(route, connect(url, home, token_file, dpop_key), as_json)
     if as_json:
         return
     from gateway.cli import show
+
+    if over_time:
+        from gateway.cli.over_time import picture
+
+        picture(body)
+        return
 
     rows = [
         [
@@ -166,6 +187,10 @@ def budget(
     ]
     if rows or not body["cells"]:
         show.table(["budget", "epsilon for life", "spent", "largest query left"], rows, frozenset({1, 2, 3}))
+    for each in body["budgets"]:
+        if each["cap_waiting"] is not None:
+            waits = f"{each['scope']}: epsilon {each['cap_waiting']['epsilon']} waits for the approvers of caps"
+            show.CONSOLE.print(show.plain(waits))
     show.cells(body["cells"])
 
 

@@ -41,6 +41,11 @@ _WORDS: Final[dict[tuple[str, str], tuple[str, str, str]]] = {
     ("GET", "/v1/datasets"): ("Catalogue", "The datasets you may ask", ""),
     ("GET", "/v1/datasets/{name}"): ("Catalogue", "A dataset: tables, columns, what each is for, what is left", ""),
     ("GET", "/v1/budgets"): ("Catalogue", "Caps, spent, left: per dataset and for you", ""),
+    ("GET", "/v1/budgets/history"): (
+        "Catalogue",
+        "What was spent when",
+        "Yours, with the totals of your datasets. Auditors are told of all operators, and their reading is recorded.",
+    ),
     ("GET", "/v1/audit/records"): ("Audit", "Records, oldest first", _READ),
     ("GET", "/v1/audit/checkpoint"): ("Audit", "A signed checkpoint over every record", _READ),
     ("GET", "/v1/audit/report"): (
@@ -77,6 +82,7 @@ _MODELS: Final[dict[tuple[str, str], tuple[type[BaseModel], ...]]] = {
     ("GET", "/v1/datasets"): (wire.Datasets,),
     ("GET", "/v1/datasets/{name}"): (wire.DatasetDetail,),
     ("GET", "/v1/budgets"): (wire.Budgets,),
+    ("GET", "/v1/budgets/history"): (wire.SpendOverTime,),
     ("GET", "/v1/audit/records"): (wire.Records,),
     ("GET", "/v1/audit/checkpoint"): (wire.Checkpoint,),
     ("GET", "/v1/audit/proof/inclusion"): (wire.Inclusion,),
@@ -86,6 +92,13 @@ _MODELS: Final[dict[tuple[str, str], tuple[type[BaseModel], ...]]] = {
 }
 _PARAMETERS: Final[dict[tuple[str, str], tuple[tuple[str, str], ...]]] = {
     ("GET", "/v1/queries"): (("limit", "at most so many, up to 200"), ("cursor", "from the page before")),
+    ("GET", "/v1/budgets/history"): (
+        ("dataset", "name of a dataset"),
+        ("operator", "the token's subject; for auditors, another one's"),
+        ("by", "day, week (it begins on Monday), month; UTC"),
+        ("since", "a day: periods from the one that holds it"),
+        ("until", "a day: periods that begin before it"),
+    ),
     ("GET", "/v1/audit/proof/inclusion"): (
         ("index", "place of the record"),
         ("size", "of the checkpoint that you hold; without it one is signed now"),

@@ -13,6 +13,7 @@ from gateway.http.query_examples import QUERIES
 DATASETS: Final = ("GET", "/v1/datasets")
 DATASET: Final = ("GET", "/v1/datasets/{name}")
 BUDGETS: Final = ("GET", "/v1/budgets")
+HISTORY: Final = ("GET", "/v1/budgets/history")
 RECORDS: Final = ("GET", "/v1/audit/records")
 CHECKPOINT: Final = ("GET", "/v1/audit/checkpoint")
 REPORT: Final = ("GET", "/v1/audit/report")
@@ -46,12 +47,35 @@ _BUDGET: Final = {
     "purpose": None,
     "accountant": "zcdp",
     "cap": {"rho": "0.05", "epsilon": "2", "delta": "0.0000000005"},
+    "cap_waiting": None,
     "spent": {"rho": "0.0038", "epsilon": "0.5", "delta": "0"},
     "left": {"rho": "0.0462", "epsilon": "1.92", "delta": "0.0000000005"},
     "epsilon_left": "1.92",
     "answers_left": None,
 }
 
+_SPEND: Final = {
+    "scope": "operator:acme-actuaries/clinic",
+    "dataset": "clinic",
+    "operator": "acme-actuaries",
+    "accountant": "zcdp",
+    "cap": {"rho": "0.05", "epsilon": "2", "delta": "0.0000000005"},
+    "spent": {"rho": "0.0038", "epsilon": "0.5", "delta": "0"},
+    "epsilon_left": "1.92",
+    "answers_left": 12,
+    "answer_epsilon": "0.5",
+    "periods": [
+        {
+            "begin": "2026-11-23",
+            "spent": {"rho": "0.0038", "epsilon": "0.5", "delta": "0"},
+            "spent_by_then": {"rho": "0.0038", "epsilon": "0.5", "delta": "0"},
+            "charges": 1,
+            "answers": 1,
+            "reused": 3,
+            "refusals": 2,
+        }
+    ],
+}
 _CELLS: Final = {
     "dataset": "clinic",
     "cap": {"released": 10_000, "withheld": 1_000},
@@ -110,6 +134,17 @@ OTHERS: Final = (
     Example(BUDGETS, "caps, spent, left", 200, {"budgets": [_BUDGET], "cells": [_CELLS]}),
     no_token(BUDGETS),
     no_role(BUDGETS, "see budgets"),
+    Example(HISTORY, "of a dataset, by day", 200, {"by": "day", "scopes": [_SPEND]}, query="dataset=clinic&by=day"),
+    Example(HISTORY, "of all operators", 200, {"by": "month", "scopes": []}, who="auditor", query="by=month"),
+    no_token(HISTORY),
+    Example(
+        HISTORY,
+        "of a dataset that is not there, or not yours",
+        404,
+        problem("not_found", "you have no dataset of this name", hint="those you may ask: GET /v1/datasets"),
+        query="dataset=nowhere",
+    ),
+    Example(HISTORY, "by what is no period", 422, wrong("`by` is one of day, week, month"), query="by=hour"),
     Example(
         RECORDS, "decisions", 200, {"records": [RECORD], "cursor": "42"}, who="auditor", query="limit=1&kind=decision"
     ),

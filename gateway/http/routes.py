@@ -20,7 +20,7 @@ from gateway.budget.account import scopes_of
 from gateway.budget.cells import cells_of
 from gateway.budget.queries import QueryRow
 from gateway.errors import Fault, NotReady, Refusal
-from gateway.http import audit, catalogue, describe, docs, problems, wire
+from gateway.http import audit, catalogue, describe, docs, problems, spending, wire
 from gateway.http.entry import admit, caller_of, service_of
 from gateway.http.padding import Padded
 from gateway.http.problems import Context
@@ -65,6 +65,7 @@ def create(service: Service) -> FastAPI:
         ("GET", "/v1/datasets", datasets),
         ("GET", "/v1/datasets/{name}", dataset),
         ("GET", "/v1/budgets", budgets),
+        ("GET", "/v1/budgets/history", spending.over_time),
         ("GET", "/v1/audit/records", audit.records),
         ("GET", "/v1/audit/checkpoint", audit.checkpoint),
         ("GET", "/v1/audit/report", audit.report),

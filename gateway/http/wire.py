@@ -353,6 +353,41 @@ class Budgets(BaseModel):
     cells: list[dict[str, Any]]
 
 
+class Period(BaseModel):
+    """What a scope lost in a period, and all in all by its end. Counts are null where they are others'."""
+
+    begin: str
+    spent: dict[str, str]
+    spent_by_then: dict[str, str]
+    charges: int | None
+    answers: int | None
+    reused: int | None
+    refusals: int | None
+
+
+class SpendOfScope(BaseModel):
+    """`answers_left` at `answer_epsilon`, which a question costs whose caller names nothing."""
+
+    scope: str
+    dataset: str
+    operator: str | None
+    accountant: Literal["zcdp", "pure"]
+    cap: dict[str, str]
+    spent: dict[str, str]
+    epsilon_left: str
+    answers_left: int | None
+    answer_epsilon: str | None
+    periods: list[Period]
+
+
+class SpendOverTime(BaseModel):
+    """Rho adds up over time; the epsilon beside it is what so much rho is worth. Periods in which nothing happened are
+    left out."""
+
+    by: Literal["day", "week", "month"]
+    scopes: list[SpendOfScope]
+
+
 class Records(BaseModel):
     records: list[dict[str, Any]]
     cursor: str | None

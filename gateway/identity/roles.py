@@ -12,15 +12,15 @@ from typing import Final, Literal
 from gateway.errors import Refusal
 
 Role = Literal["operator", "policy_author", "auditor", "custodian"]
-Act = Literal["see the catalogue", "ask", "see budgets", "read the audit log"]
+Act = Literal["see the catalogue", "ask", "see budgets", "see spend over time", "read the audit log"]
 Route = tuple[str, str]
 """Method and path."""
 
 EVERYBODY: Final[frozenset[Act]] = frozenset({"see the catalogue"})
 MATRIX: Final[dict[Role, frozenset[Act]]] = {
-    "operator": frozenset({"ask", "see budgets"}),
+    "operator": frozenset({"ask", "see budgets", "see spend over time"}),
     "policy_author": frozenset(),
-    "auditor": frozenset({"read the audit log"}),
+    "auditor": frozenset({"see spend over time", "read the audit log"}),
     "custodian": frozenset(),
 }
 SERVICES: Final[frozenset[Role]] = frozenset({"operator", "auditor"})
@@ -44,6 +44,7 @@ ROUTES: Final[dict[Route, Need | None]] = {
     ("GET", "/v1/datasets"): Need("see the catalogue"),
     ("GET", "/v1/datasets/{name}"): Need("see the catalogue"),
     ("GET", "/v1/budgets"): Need("see budgets"),
+    ("GET", "/v1/budgets/history"): Need("see spend over time"),
     ("GET", "/v1/audit/records"): Need("read the audit log"),
     ("GET", "/v1/audit/checkpoint"): Need("read the audit log"),
     ("GET", "/v1/audit/report"): Need("read the audit log"),

@@ -1,0 +1,209 @@
+"""What was spent when: the ledger's charges by day, week or month, with what came of them.
+
+Sums are exact and of the rows that budgets rest on. Under `zcdp` it is rho that adds up over time; the epsilon beside
+it is what so much rho is worth.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final, Literal, get_args
+
+from gateway.budget.loss import Cap, Loss, answers, as_epsilon, left, words
+from gateway.store import Reading, Row
+from policies.model import Dp
+from policies.privacy_loss import DELTA_UNIT, EPSILON_UNIT, rho_for, text, units_down
+from sandbox.protocol import Price
+
+By = Literal["day", "week", "month"]
+BYS: Final[tuple[By, ...]] = get_args(By)
+_DAY_MS: Final = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A scope whose history is told. `counts` where its reader may also know how often it was asked."""
+
+    id: str
+    dataset: str
+    operator: str | None
+    cap: Cap
+    spent: Loss
+    counts: bool
+    usual: Price | None
+    """What a question costs whose caller names nothing."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether all questions of the dataset, or of the operator on it, are this scope's, also those that cost
+        nothing: what was refused is of no narrower one."""
+        return self.id in (f"dataset:{self.dataset}", f"operator:{self.operator}/{self.dataset}")
+
+
+@dataclass(slots=True)
+class Period:
+    """What happened from `begin` to the next period."""
+
+    begin: date
+    spent: Loss = field(default_factory=Loss)
+    charges: int = 0
+    answers: int = 0
+    """Charged, and answered; the other charges failed, were cancelled, or still run."""
+    reused: int = 0
+    """Answered for nothing, by what is stored."""
+    refusals: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which periods are told: those that begin from `since` on and before `until`; sums go back to the beginning."""
+
+    by: By = "day"
+    since: date | None = None
+    until: date | None = None
+
+    def begin(self, day: date) -> date:
+        if self.by == "week":
+            return day - timedelta(days=day.weekday())
+        return day.replace(day=1) if self.by == "month" else day
+
+    def holds(self, begin: date) -> bool:
+        return (self.since is None or begin >= self.begin(self.since)) and (self.until is None or begin < self.until)
+
+
+@dataclass(slots=True)
+class _Days:
+    periods: dict[str, dict[date, Period]] = field(default_factory=lambda: defaultdict(dict))
+
+    def of(self, scope: str, begin: date) -> Period:
+        return self.periods[scope].setdefault(begin, Period(begin))
+
+
+def usual_price(dp: Dp) -> Price:
+    epsilon = units_down(dp.epsilon_per_query, EPSILON_UNIT)
+    limit = units_down(dp.delta, DELTA_UNIT) // 2
+    return Price(epsilon, 0, rho_for(epsilon, limit) if dp.accountant == "zcdp" else 0)
+
+
+def every(view: Reading, rules: Mapping[str, Dp], dataset: str | None, operator: str | None) -> tuple[Seen, ...]:
+    """All scopes of the ledger, or those of a dataset or an operator, for whoever may see all."""
+    where, given = _only({"dataset": dataset, "operator": operator})
+    rows = view.all(
+        "SELECT id, dataset, operator, accountant, cap_rho, cap_epsilon, cap_delta, charged_rho, charged_epsilon,"  # noqa: S608  # our own text
+        f" charged_delta FROM scope WHERE {where} ORDER BY id",
+        given,
+    )
+    return tuple(
+        Seen(
+            row[0], row[1], row[2], Cap(*row[3:7]), Loss(*row[7:]), counts=True, usual=_usual(rules.get(row[1]), row[3])
+        )
+        for row in rows
+    )
+
+
+def _usual(dp: Dp | None, accountant: str) -> Price | None:
+    """None also where the policy adds up something else by now."""
+    return None if dp is None or dp.accountant != accountant else usual_price(dp)
+
+
+def history(
+    view: Reading, scopes: Sequence[Seen], window: Window, *, dataset: str | None = None, operator: str | None = None
+) -> list[dict[str, Any]]:
+    """Each scope as it stands, with its periods. `dataset` and `operator` narrow what is looked through."""
+    days = _Days()
+    for scope, day, rho, epsilon, delta, charges, answered in _charged(view, dataset):
+        period = days.of(scope, window.begin(_date(day)))
+        period.spent += Loss(int(rho), int(epsilon), int(delta))
+        period.charges += int(charges)
+        period.answers += int(answered)
+    counted = [scope for scope in scopes if scope.counts]
+    for where, who, day, count in _reused(view, operator):
+        for scope in _about(counted, where, who):
+            days.of(scope.id, window.begin(_date(day))).reused += int(count)
+    for where, who, day, count in _refused(view, operator):
+        for scope in _about(counted, where, who):
+            days.of(scope.id, window.begin(date.fromisoformat(day))).refusals += int(count)
+    return [_told(scope, days.periods.get(scope.id, {}), window) for scope in scopes]
+
+
+def _charged(view: Reading, dataset: str | None) -> list[Row]:
+    where, given = _only({"q.dataset": dataset})
+    return view.all(
+        f"SELECT g.scope, q.created / {_DAY_MS}, sum(g.rho), sum(g.epsilon), sum(g.delta), count(*),"  # noqa: S608  # our own text
+        " sum(CASE WHEN q.state = 'answered' THEN 1 ELSE 0 END) FROM charge g JOIN query q ON q.id = g.query"
+        f" WHERE {where} GROUP BY g.scope, q.created / {_DAY_MS}",
+        given,
+    )
+
+
+def _reused(view: Reading, operator: str | None) -> list[Row]:
+    where, given = _only({"operator": operator})
+    return view.all(
+        f"SELECT dataset, operator, created / {_DAY_MS}, count(*) FROM query WHERE reused = 1 AND mode = 'dp'"  # noqa: S608  # our own text
+        f" AND {where} GROUP BY dataset, operator, created / {_DAY_MS}",
+        given,
+    )
+
+
+def _refused(view: Reading, operator: str | None) -> list[Row]:
+    where, given = _only({"actor": operator})
+    return view.all(
+        "SELECT dataset, actor, substr(time, 1, 10), count(*) FROM record WHERE kind = 'decision'"  # noqa: S608  # our own text
+        f" AND decision = 'refused' AND dataset IS NOT NULL AND {where} GROUP BY dataset, actor, substr(time, 1, 10)",
+        given,
+    )
+
+
+def _only(wanted: Mapping[str, str | None]) -> tuple[str, tuple[str, ...]]:
+    """A condition on columns, where something is wanted of them."""
+    given = {column: value for column, value in wanted.items() if value is not None}
+    return " AND ".join([f"{column} = ?" for column in given]) or "1 = 1", tuple(given.values())
+
+
+def _about(scopes: Sequence[Seen], dataset: str, operator: str) -> list[Seen]:
+    return [each for each in scopes if each.whole and each.dataset == dataset and each.operator in (None, operator)]
+
+
+def _told(scope: Seen, periods: Mapping[date, Period], window: Window) -> dict[str, Any]:
+    total, lines = Loss(), []
+    for begin, period in sorted(periods.items()):
+        total += period.spent
+        if window.holds(begin):
+            lines.append(_line(scope, period, total))
+    rest = left(scope.cap, scope.spent)
+    usual = scope.usual
+    return {
+        "scope": scope.id,
+        "dataset": scope.dataset,
+        "operator": scope.operator,
+        "accountant": scope.cap.accountant,
+        "cap": words(scope.cap),
+        "spent": _words(scope, scope.spent),
+        "epsilon_left": text(as_epsilon(scope.cap, rest), EPSILON_UNIT),
+        "answers_left": None if usual is None else answers(scope.cap.accountant, rest, usual),
+        "answer_epsilon": None if usual is None else text(usual.epsilon, EPSILON_UNIT),
+        "periods": lines,
+    }
+
+
+def _line(scope: Seen, period: Period, total: Loss) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "begin": period.begin.isoformat(),
+        "spent": _words(scope, period.spent),
+        "spent_by_then": _words(scope, total),
+    }
+    told = {"charges": scope.counts, "answers": scope.counts}
+    told |= dict.fromkeys(("reused", "refusals"), scope.counts and scope.whole)
+    return found | {name: getattr(period, name) if tells else None for name, tells in told.items()}
+
+
+def _words(scope: Seen, loss: Loss) -> dict[str, str]:
+    """Under `zcdp` the epsilon is what the rho is worth; such epsilons do not add up, the rho does."""
+    return {**words(loss), "epsilon": text(as_epsilon(scope.cap, loss), EPSILON_UNIT)}
+
+
+def _date(day: int) -> date:
+    return datetime.fromtimestamp(int(day) * 86_400, UTC).date()
