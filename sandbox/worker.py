@@ -1,7 +1,8 @@
 """The worker: confines itself, opens one snapshot, serves one job, dies.
 
-It runs in a fork of the zygote, which has imported everything already: behind the walls nothing can be imported. From
-the moment it has opened data, all it ever says is rows of the asked shape or the class of a failure, never a text.
+It runs in a fork of the zygote, which has imported everything and started the engine already: behind the walls nothing
+can be imported. From the moment it has opened data, all it ever says is rows of the asked shape or the class of a
+failure, never a text.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 import numpy.ma as masked
 
 from sandbox.codec import CodecError, dumps, loads
-from sandbox.engine.snapshot import NEEDED_FILES, EngineNotHardened, engine_layer, open_snapshot
+from sandbox.engine.snapshot import NEEDED_FILES, Engine, EngineNotHardened, engine_layer, opened
 from sandbox.frames import FrameError, read_frame, write_frame
 from sandbox.jobs import (
     COLUMNS,
@@ -65,27 +66,19 @@ _CLASSES: Final[tuple[tuple[type[BaseException], FailureClass], ...]] = (
 )
 
 
-_REHEARSAL: Final = """
-WITH base AS (SELECT range AS u, range % 3 AS g, CAST(range AS DECIMAL(15, 2)) AS y FROM range(10)),
-cell AS MATERIALIZED (SELECT u, g, count(*) AS n, CAST(coalesce(sum(y), 0) AS DOUBLE) AS r FROM base GROUP BY u, g),
-size AS (SELECT u, sum(n * n) AS q FROM cell GROUP BY u)
-SELECT g, sum(n), sum(TRY_CAST(trunc(r * sqrt(q)) AS BIGINT)) FROM cell LEFT JOIN size USING (u) GROUP BY g
-"""
-"""A statement like those of a job, over no table: the first one of a process takes some milliseconds longer, and this
-is said while nobody waits."""
-
-
 class _NotOneSelect(Exception):
     pass
 
 
-def live(job: int, start: Start, parent: int) -> NoReturn:
-    """The whole life of a worker, in a fresh fork. `job` is its socket, `parent` the zygote's process."""
+def live(job: int, start: Start, parent: int, engine: Engine) -> NoReturn:
+    """The whole life of a worker, in a fresh fork. `job` is its socket, `parent` the zygote's process, `engine` the
+    fork's own copy of one that has opened nothing.
+    """
     code = 1
     try:
         _keep_only(job)
         _watch_parent(parent)
-        connection = _settle(start, parent)
+        connection = _settle(start, parent, engine)
         if connection is not None:
             _serve(connection, start)
             code = 0
@@ -146,14 +139,15 @@ def confinement_of(start: Start, parent: int) -> Confinement:
     )
 
 
-def _settle(start: Start, parent: int) -> duckdb.DuckDBPyConnection | None:
+def _settle(start: Start, parent: int, engine: Engine) -> Engine | None:
     try:
         layers = confine(confinement_of(start, parent))
     except IsolationMissing as missing:
         _refuse(missing.layers)
         return None
     try:
-        connection = open_snapshot(
+        connection = opened(
+            engine,
             Path(start.snapshot),
             threads=start.threads,
             memory_mb=start.memory_mb,
@@ -161,7 +155,6 @@ def _settle(start: Start, parent: int) -> duckdb.DuckDBPyConnection | None:
             spill=Path(start.spill),
             spill_mb=start.spill_mb,
         )
-        connection.execute(_REHEARSAL).fetchall()
     except EngineNotHardened as error:
         _refuse((*layers, Layer(ENGINE, required=True, active=False, reason=str(error))))
         return None

@@ -1,7 +1,8 @@
-"""The zygote: has imported the engine, never opens it, and forks a worker whenever it is asked.
+"""The zygote: has started the engine on nothing, opens no data, and forks a worker whenever it is asked.
 
 A program of its own, so that nothing of the service (keys, released values, threads) is in a worker's memory. It has
-one thread: threads do not survive a fork, and a second one would stand outside the walls.
+one thread, the engine none: threads do not survive a fork, and a second one would stand outside the walls. Each worker
+has a copy of an engine that has seen no path and no row, so none can find in it what another one left.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import NoReturn
 
 from sandbox import worker
 from sandbox.codec import CodecError, dumps, loads
+from sandbox.engine.snapshot import Engine, started
 from sandbox.frames import FrameError, frame, length_of
 from sandbox.jobs import CONTROL_BYTES_MAX, Forked, Kill, Start
 from sandbox.lockdown.kernel import (
@@ -33,11 +35,13 @@ def main(descriptor: str, service: str) -> NoReturn:
     """Serves the socket `descriptor` until it closes or the process `service` is gone."""
     control = socket.socket(fileno=int(descriptor))
     _die_with(int(service))
+    engine = started()
+    _require_one_thread()
     gc.collect()
     gc.freeze()  # so that a worker's collector does not touch, and thereby copy, the pages it shares
     control.sendall(frame(dumps(Forked(os.getpid()))))
     try:
-        _serve(control, int(service))
+        _serve(control, int(service), engine)
     except (OSError, FrameError, CodecError):
         os._exit(1)  # whoever speaks otherwise is not our service; workers die with us
     os._exit(0)
@@ -52,7 +56,13 @@ def _die_with(service: int) -> None:
         sys.exit(1)
 
 
-def _serve(control: socket.socket, service: int) -> None:
+def _require_one_thread() -> None:
+    """A fork of an engine with threads would wait for ever for those that it does not have."""
+    if LINUX and len(os.listdir("/proc/self/task")) != 1:
+        sys.exit(1)
+
+
+def _serve(control: socket.socket, service: int, engine: Engine) -> None:
     children: set[int] = set()
     wake = _wake_on_child()
     poll = select.poll()
@@ -67,7 +77,7 @@ def _serve(control: socket.socket, service: int) -> None:
             received = _receive(control)
             if received is None:
                 return
-            _obey(control, *received, children)
+            _obey(control, *received, children, engine)
 
 
 def _wake_on_child() -> int:
@@ -107,21 +117,27 @@ def _some(control: socket.socket, count: int) -> bytes:
     return part
 
 
-def _obey(control: socket.socket, body: bytes, descriptors: list[int], children: set[int]) -> None:
+def _obey(
+    control: socket.socket,
+    body: bytes,
+    descriptors: list[int],
+    children: set[int],
+    engine: Engine,
+) -> None:
     if not descriptors:
         kill = loads(body, Kill)
         if kill.pid in children:
             os.kill(kill.pid, signal.SIGKILL)
         return
     start = worker.start_from(body)
-    pid = _fork(control, start, descriptors[0])
+    pid = _fork(control, start, descriptors[0], engine)
     os.close(descriptors[0])
     if pid:
         children.add(pid)
     _tell(control, pid)
 
 
-def _fork(control: socket.socket, start: Start, job: int) -> int:
+def _fork(control: socket.socket, start: Start, job: int, engine: Engine) -> int:
     """The child's number; 0 when the system has no room for another process."""
     parent = os.getpid()
     try:
@@ -132,7 +148,7 @@ def _fork(control: socket.socket, start: Start, job: int) -> int:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         control.detach()
-        worker.live(job, start, parent)
+        worker.live(job, start, parent, engine)
     return pid
 
 

@@ -2,7 +2,10 @@
 
 The settings are the fifth required layer, `engine`. They are hygiene: the engine has no boundary inside, so what holds
 an attacker are the walls of the process. The order matters: with external access off in the first configuration the
-engine refuses a spill folder.
+engine refuses a spill folder, and afterwards no snapshot can be attached.
+
+It is done in two steps, `started` and `opened`. The first takes most of the time, for the engine lists three thousand
+functions, and has seen neither data nor a path: a zygote takes it once, for all workers that are forked from it.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import duckdb
 
@@ -19,10 +22,7 @@ from sandbox.protocol import Layer
 NEEDED_FILES: Final = (Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"), Path("/proc/meminfo"))
 """Read by the engine for its limits. It aborts when they exist and cannot be read."""
 
-_Config = dict[str, str | bool | int | float | list[str]]
-
 _FIXED: Final[Mapping[str, str]] = {
-    "async_threads": "1",
     "autoload_known_extensions": "false",
     "autoinstall_known_extensions": "false",
     "allow_community_extensions": "false",
@@ -41,35 +41,83 @@ _AFTERWARDS: Final[Mapping[str, str]] = {
     "enable_external_access": "false",
     "lock_configuration": "true",
 }
+_ALONE: Final[Mapping[str, str]] = {"threads": "1", "async_threads": "0"}
+"""The engine has no thread but its caller's, so that it outlives a fork."""
+_CATALOGUE: Final = "data"
+_REHEARSAL: Final = """
+WITH base AS (SELECT range AS u, range % 3 AS g, CAST(range AS DECIMAL(15, 2)) AS y FROM range(10)),
+cell AS MATERIALIZED (SELECT u, g, count(*) AS n, CAST(coalesce(sum(y), 0) AS DOUBLE) AS r FROM base GROUP BY u, g),
+size AS (SELECT u, sum(n * n) AS q FROM cell GROUP BY u)
+SELECT g, sum(n), sum(TRY_CAST(trunc(r * sqrt(q)) AS BIGINT)) FROM cell LEFT JOIN size USING (u) GROUP BY g
+"""
+"""A statement like those of a job, over no table: the first one of an engine takes some milliseconds longer."""
 _BINARY_UNITS: Final = {"bytes": 1, "byte": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+Engine = duckdb.DuckDBPyConnection
 
 
 class EngineNotHardened(Exception):
     """A setting does not read back as it was set. The text names settings, never data."""
 
 
-def open_snapshot(  # noqa: PLR0913  # each is a limit of its own; all but the path by name
-    path: Path, *, threads: int, memory_mb: int, wall_ms: int, spill: Path | None, spill_mb: int = 4096
-) -> duckdb.DuckDBPyConnection:
-    """The snapshot at `path`, read-only. Sizes in MiB; `wall_ms` stops one statement. Without `spill` nothing spills.
+def started() -> Engine:
+    """An engine that has opened nothing and rehearsed a statement, without threads. Raises duckdb.Error."""
+    connection = duckdb.connect(":memory:", config={**_FIXED, **_ALONE})
+    connection.execute(_REHEARSAL).fetchall()
+    return connection
 
-    Raises EngineNotHardened when a setting does not hold, duckdb.Error when the file is no snapshot.
+
+def open_snapshot(path: Path, **limits: Any) -> Engine:
+    """Both steps at once. Raises as `opened` does."""
+    return opened(started(), path, **limits)
+
+
+def opened(  # noqa: PLR0913  # each is a limit of its own; all but the first two by name
+    engine: Engine,
+    path: Path,
+    *,
+    threads: int,
+    memory_mb: int,
+    wall_ms: int,
+    spill: Path | None,
+    spill_mb: int = 4096,
+) -> Engine:
+    """The snapshot at `path`, read-only, as all that a `started` engine holds: the same connection, for good.
+
+    Sizes in MiB; `wall_ms` stops one statement. Without `spill` nothing spills. Raises EngineNotHardened when a setting
+    does not hold, duckdb.Error when the file is no snapshot.
     """
-    config: _Config = {
-        **_FIXED,
+    before = {
+        "async_threads": "1",
         "threads": str(threads),
         "memory_limit": f"{memory_mb}MiB",
         "temp_directory": str(spill) if spill is not None else "",
         "max_temp_directory_size": f"{spill_mb}MiB",
+        "max_execution_time": str(wall_ms),
     }
-    connection = duckdb.connect(str(path), read_only=True, config=config)
-    afterwards = {"max_execution_time": str(wall_ms), **_AFTERWARDS}
-    for name, value in afterwards.items():
-        connection.execute(f"SET {name} = '{value}'").fetchall()
-    expected = {name: str(value) for name, value in config.items()} | afterwards | {"access_mode": "read_only"}
-    _read_back(connection, expected)
-    _stays_locked(connection)
-    return connection
+    _set(engine, before)
+    _attach(engine, path)
+    _set(engine, _AFTERWARDS)
+    _read_back(engine, {**_FIXED, **before, **_AFTERWARDS})
+    _holds_nothing_else(engine)
+    _stays_locked(engine)
+    return engine
+
+
+def _set(engine: Engine, settings: Mapping[str, str]) -> None:
+    for name, value in settings.items():
+        engine.execute(f"SET {name} = {_quoted(value)}").fetchall()
+
+
+def _attach(engine: Engine, path: Path) -> None:
+    """In the place of the empty database that an engine starts with, which could be written."""
+    for statement in (f"ATTACH {_quoted(str(path))} AS {_CATALOGUE} (READ_ONLY)", f"USE {_CATALOGUE}", "DETACH memory"):
+        engine.execute(statement).fetchall()
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def make_empty(path: Path) -> None:
@@ -95,19 +143,32 @@ def probe_engine() -> Layer:
     return engine_layer()
 
 
-def _read_back(connection: duckdb.DuckDBPyConnection, expected: Mapping[str, str]) -> None:
-    wrong = [name for name, value in expected.items() if not _same(_current(connection, name), value)]
+def _read_back(connection: Engine, expected: Mapping[str, str]) -> None:
+    found = _current(connection, tuple(expected))
+    wrong = [name for name, value in expected.items() if not _same(found.get(name), value)]
     if wrong:
         raise EngineNotHardened("settings not in force: " + ", ".join(sorted(wrong)))
 
 
-def _current(connection: duckdb.DuckDBPyConnection, name: str) -> str | None:
-    """Asked by its name: the engine's list of settings leaves some out that are in force."""
+def _current(connection: Engine, names: tuple[str, ...]) -> dict[str, str | None]:
+    """Asked by their names: the engine's list of settings leaves some out that are in force. A name that it does not
+    know is left out.
+    """
+    asked = ", ".join(f"CAST(current_setting('{name}') AS VARCHAR)" for name in names)
     try:
-        found = connection.execute(f"SELECT CAST(current_setting('{name}') AS VARCHAR)").fetchall()
-    except duckdb.Error:
-        return None
-    return None if found[0][0] is None else str(found[0][0])
+        found = connection.execute(f"SELECT {asked}").fetchall()[0]
+    except duckdb.Error:  # it does not say which one
+        if len(names) == 1:
+            return {}
+        return {name: value for each in names for name, value in _current(connection, (each,)).items()}
+    return dict(zip(names, found, strict=True))
+
+
+def _holds_nothing_else(connection: Engine) -> None:
+    """The snapshot, which cannot be written, is the only database that is there."""
+    query = "SELECT database_name, readonly FROM duckdb_databases() WHERE NOT internal ORDER BY 1"
+    if connection.execute(query).fetchall() != [(_CATALOGUE, True)]:
+        raise EngineNotHardened("the snapshot is not the only database, or can be written")
 
 
 def _same(found: str | None, value: str) -> bool:
@@ -127,7 +188,7 @@ def _size(text: str) -> tuple[float, int] | None:
     return None
 
 
-def _stays_locked(connection: duckdb.DuckDBPyConnection) -> None:
+def _stays_locked(connection: Engine) -> None:
     """Tries what is forbidden: to change a setting, and to read a file."""
     for statement in ("SET threads = 1", "SELECT count(*) FROM glob('/*')"):
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 from sandbox.engine import snapshot as engine
 from sandbox.engine.snapshot import EngineNotHardened, open_snapshot
+from sandbox.lockdown.kernel import LINUX
 
 FILES = (
     "SELECT * FROM read_csv('{outside}/file.csv')",
@@ -59,6 +62,7 @@ WRITES = (
     "UPDATE visits SET cost = 0",
     "DROP TABLE visits",
     "CREATE TABLE more AS SELECT 1",
+    "CREATE TABLE memory.main.more AS SELECT 1",
     "WITH x AS (INSERT INTO hospitals VALUES (99, 'x') RETURNING id) SELECT * FROM x",
 )
 
@@ -128,10 +132,61 @@ def test_a_configuration_that_is_not_locked_is_noticed(snapshot: Path, monkeypat
 
 def test_the_doctor_names_a_setting_that_this_engine_does_not_keep(monkeypatch: pytest.MonkeyPatch) -> None:
     assert engine.probe_engine().active
-    monkeypatch.setattr(engine, "_current", lambda connection, name: None if name == "TimeZone" else "false")
+    current = engine._current
+    monkeypatch.setattr(engine, "_current", lambda *asked: {**current(*asked), "TimeZone": None})
     layer = engine.probe_engine()
     assert (layer.name, layer.required, layer.active) == ("engine", True, False)
     assert "TimeZone" in layer.reason
+
+
+def test_a_setting_that_this_engine_does_not_know_is_named(snapshot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_back = engine._read_back
+    monkeypatch.setattr(engine, "_read_back", lambda con, wanted: read_back(con, {**wanted, "no_such": "true"}))
+    with pytest.raises(EngineNotHardened, match=r"not in force: no_such$"):
+        open_snapshot(snapshot, threads=1, memory_mb=128, wall_ms=1000, spill=None)
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ("ATTACH '{path}' AS data", "USE data", "DETACH memory"),
+        ("ATTACH '{path}' AS data (READ_ONLY)", "USE data"),
+        ("ATTACH '{path}' AS data (READ_ONLY)", "ATTACH ':memory:' AS more", "USE data", "DETACH memory"),
+    ],
+)
+def test_a_database_that_can_be_written_is_noticed(
+    snapshot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statements: tuple[str, ...]
+) -> None:
+    """Planted: the snapshot is attached to be written, or something else that can be stays beside it."""
+
+    def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+        for statement in statements:
+            connection.execute(statement.format(path=path))
+
+    copy = Path(shutil.copy(snapshot, tmp_path / "copy.duckdb"))
+    copy.chmod(0o600)
+    monkeypatch.setattr(engine, "_attach", attach)
+    with pytest.raises(EngineNotHardened, match="only database"):
+        open_snapshot(copy, threads=1, memory_mb=128, wall_ms=1000, spill=None)
+
+
+def test_a_folder_whose_name_holds_a_quote_is_opened(snapshot: Path, tmp_path: Path) -> None:
+    (tmp_path / "it's").mkdir()
+    copy = shutil.copy(snapshot, tmp_path / "it's" / "data'; DETACH data; --.duckdb")
+    with open_snapshot(Path(copy), threads=1, memory_mb=128, wall_ms=1000, spill=tmp_path / "it's") as connection:
+        assert connection.execute("SELECT count(*) > 0 FROM visits").fetchall() == [(True,)]
+
+
+@pytest.mark.skipif(not LINUX, reason="threads are counted in /proc")
+def test_an_engine_that_was_only_started_has_no_threads() -> None:
+    def threads() -> int:
+        return len(os.listdir("/proc/self/task"))
+
+    before = threads()
+    with engine.started():
+        assert threads() == before
+    with duckdb.connect(":memory:"):  # as it comes it has some, or this would show nothing
+        assert threads() > before
 
 
 @pytest.mark.parametrize("memory_mb", [100, 1000, 1024, 1300, 1536, 3000])

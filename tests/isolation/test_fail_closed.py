@@ -156,3 +156,19 @@ def test_a_zygote_that_cannot_start_gives_no_workers(
     assert pool.reserve("clinic") is None
     assert not any(layer.active for layer in pool.selftest())
     pool.close()
+
+
+def test_a_zygote_whose_engine_has_threads_gives_no_workers(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, snapshot: Path
+) -> None:
+    """A fork does not have them: its engine would wait for them for ever."""
+    code = (
+        "import sys; sys.path.append(sys.argv[1]); from sandbox.engine import snapshot;"
+        " snapshot._ALONE = {'threads': '1', 'async_threads': '1'};"
+        " from sandbox.zygote import main; main(*sys.argv[2:])"
+    )
+    monkeypatch.setattr("sandbox.pool._ZYGOTE_S", 0.5)
+    pool = planted_pool(monkeypatch, folder, code)
+    pool.serve("clinic", snapshot)
+    assert pool.reserve("clinic") is None
+    pool.close()
