@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from gateway.errors import Fault, Misconfigured, NotReady
 from gateway.store import Execute, InDoubt, NotWritten
-from gateway.stores.pooled import Pooled
+from gateway.stores.grouped import Grouped
 from gateway.stores.schema import SCHEMAS, Column, Guard, Index, NoGuard, Rows, Step, Table
 
 APPLICATION_ID: Final = 0x42504B31
@@ -57,7 +57,7 @@ _SETTINGS: Final = {
 }
 
 
-class SqliteStore(Pooled[sqlite3.Connection]):
+class SqliteStore(Grouped[sqlite3.Connection]):
     """The file at `path`, made with mode 0600 if it is not there.
 
     Raises Misconfigured for a file that is none of ours, that others may read, or whose settings do not hold.
@@ -85,13 +85,13 @@ class SqliteStore(Pooled[sqlite3.Connection]):
         """
         with self._writing:
             if self._failed:
-                with self.transaction() as tx:
+                with self._within(alone=True) as tx:
                     tx.write("CREATE TABLE IF NOT EXISTS room (filler BLOB) STRICT")
                     tx.write("INSERT INTO room VALUES (zeroblob(?))", (ROOM_BYTES,))
-                with self.transaction() as tx:
+                with self._within(alone=True) as tx:
                     tx.write("DROP TABLE room")
                 self._failed = False
-            with self.transaction() as tx:
+            with self._within(alone=True) as tx:
                 tx.write(f"PRAGMA user_version = {len(SCHEMAS)}")  # what it is already: the first page is written anew
 
     def copy_to(self, target: Path) -> None:
@@ -194,6 +194,22 @@ class SqliteStore(Pooled[sqlite3.Connection]):
             self._writer.execute("ROLLBACK")
         except sqlite3.Error:  # a rolled back disk error leaves the journal; a new connection plays it back
             self._let_go()
+
+    def _begin_inner(self) -> None:
+        self._check_file()
+        self._writer.execute("SAVEPOINT inner_one")
+
+    def _end_inner(self) -> None:
+        self._writer.execute("RELEASE inner_one")
+
+    def _undo_inner(self) -> bool:
+        """A full disk takes back the whole transaction by itself, so there is nothing to go back to."""
+        try:
+            self._writer.execute("ROLLBACK TO inner_one")
+            self._writer.execute("RELEASE inner_one")
+        except sqlite3.Error:
+            return False
+        return True
 
     def _begin_reading(self) -> tuple[sqlite3.Connection, Execute]:
         self._check_file()
