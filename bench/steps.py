@@ -18,7 +18,7 @@ class Step:
 
 STEPS: Final = (
     Step("ask", "gateway", "gateway.pipeline:Pipeline.ask"),
-    Step("parse", "gateway", "gateway.pipeline:read"),
+    Step("parse", "gateway", "gateway.sql.known:read"),
     Step("admit", "gateway", "gateway.pipeline:Pipeline._admit"),
     Step("prepare", "gateway", "gateway.domain:Domain.prepare"),
     Step("charge", "gateway", "gateway.pipeline:Pipeline._charge"),

@@ -50,6 +50,7 @@ from gateway.listening import address_of, listen
 from gateway.outcomes import Outcomes
 from gateway.pipeline import Pipeline
 from gateway.running import Running
+from gateway.sql.known import Known
 from gateway.sql.limits import SqlLimits
 from gateway.store import Store
 from gateway.supervisor import Supervisor
@@ -147,7 +148,7 @@ def build(home: Home, domain: Domain) -> Gateway:
     running = Running(limits.running_max)
     outcomes = Outcomes(catalog, domain, store, ledger, log, running, today)
     sql_limits = SqlLimits(bytes_max=limits.sql_bytes_max)
-    steps = (catalog, domain, store, ledger, doors, turns, running, outcomes, sql_limits)
+    steps = (catalog, domain, store, ledger, doors, turns, running, outcomes, sql_limits, Known(sql_limits))
     pipeline = Pipeline(*steps, today, metrics.charged)
     opening = Opening(domain, doors, catalog.cases, Attempt(catalog.policies, domain))
 

@@ -41,8 +41,8 @@ from gateway.identity.roles import Caller
 from gateway.outcomes import Outcomes
 from gateway.reuse import own_release
 from gateway.running import Running
+from gateway.sql.known import Known
 from gateway.sql.limits import SqlLimits
-from gateway.sql.read import read
 from gateway.store import InDoubt, Store
 from gateway.turns import Gone, Turn, Turns
 from policies.model import Policy
@@ -76,6 +76,7 @@ class Pipeline:
     running: Running
     outcomes: Outcomes
     sql_limits: SqlLimits
+    known: Known
     today: Callable[[], date]
     """UTC."""
     charged: Callable[[float], None] = lambda _: None
@@ -229,7 +230,7 @@ class Pipeline:
             raise Refusal("licence_missing", "you hold no licence", hint="ask the owner of the data for one")
         try:
             with offering(AskedSql(ask.sql, ask.parameters, policies, self.sql_limits, ask.mode)):
-                query = read(ask.sql, ask.parameters, policies, self.sql_limits, ask.mode)
+                query = self.known.read(ask.sql, ask.parameters, policies, ask.mode)
                 trail.policy = policies[query.dataset]
                 admitted = admit(
                     query,

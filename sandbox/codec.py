@@ -44,16 +44,17 @@ def encode(value: object, *, positions: bool = True) -> Any:
     if isinstance(value, tuple):
         return [encode(item, positions=positions) for item in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = [f.name for f in dataclasses.fields(value) if positions or f.name != "at"]
-        inner = {name: encode(getattr(value, name), positions=positions) for name in fields}
-        return {"@": type(value).__name__, **inner}
+        plain: dict[str, Any] = {"@": type(value).__name__}
+        for name in _field_names(type(value)):
+            if positions or name != "at":
+                plain[name] = encode(getattr(value, name), positions=positions)
+        return plain
     raise TypeError(f"no encoding for {type(value).__name__}")
 
 
 def dumps(value: object, *, positions: bool = True) -> bytes:
     """Canonical bytes: keys sorted, no white space, UTF-8."""
-    plain = encode(value, positions=positions)
-    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return _TO_JSON.encode(encode(value, positions=positions)).encode()
 
 
 def digest(value: object) -> str:
@@ -72,7 +73,7 @@ def loads(data: bytes, expected: type[T]) -> T:
 def parse(data: bytes) -> object:
     """Plain JSON data: UTF-8, no name twice, no number without end. Raises CodecError."""
     try:
-        return json.loads(data.decode(), object_pairs_hook=_names_once, parse_int=_integer, parse_constant=_no_constant)
+        return _FROM_JSON.decode(data.decode())
     except (ValueError, RecursionError) as error:
         raise CodecError("not JSON") from error
 
@@ -92,6 +93,10 @@ def _integer(text: str) -> int:
 
 def _no_constant(text: str) -> object:
     raise ValueError(text)
+
+
+_TO_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+_FROM_JSON = json.JSONDecoder(object_pairs_hook=_names_once, parse_int=_integer, parse_constant=_no_constant)
 
 
 def decode(plain: object, expected: type[T]) -> T:
@@ -154,6 +159,11 @@ def _decode_record(plain: object, expected: Any, place: str, depth: int) -> obje
         raise CodecError(f"{place}: {expected.__name__} with other fields")
     inner = {name: _decode(plain[name], kind, f"{place}.{name}", depth + 1) for name, kind in hints.items()}
     return expected(**inner)
+
+
+@cache
+def _field_names(record: type) -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(record))
 
 
 @cache
