@@ -20,6 +20,7 @@ from fastapi import FastAPI
 from gateway import spans
 from gateway.audit import witnessing
 from gateway.audit.log import Log
+from gateway.audit.stamping import Authority, Stamping
 from gateway.books import open_log
 from gateway.budget.ledger import Ledger
 from gateway.budget.recovery import recover
@@ -106,6 +107,7 @@ class Gateway:
     keeper: Keeper
     issuer: Issuer | None
     witnesses: witnessing.Witnessing
+    stamping: Stamping
     retention: Retention
 
     def close(self) -> None:
@@ -113,6 +115,7 @@ class Gateway:
         if self.issuer is not None:
             self.issuer.stop()
         self.witnesses.stop()
+        self.stamping.stop()
         self.retention.stop()
         self.opening.stop()
         self.running.join()
@@ -128,7 +131,8 @@ def build(home: Home, domain: Domain) -> Gateway:
     wanted = named(home)
     verifier = Verifier(tokens, KeyRing(load_keys(tokens.keys, home.path), issuer))
     store, log = open_log(home, lambda: domain.degraded)
-    witnesses, retention = _witnessing(home, store, log), Retention(log, store, home.settings.audit.retention_days)
+    retention = Retention(log, store, home.settings.audit.retention_days)
+    witnesses, stamping = _witnessing(home, store, log), _stamping(home, store, log)
     witnesses.fetch(home.anchors[1])
     ledger = Ledger(log)
     recovered = recover(store, ledger, log)
@@ -163,10 +167,11 @@ def build(home: Home, domain: Domain) -> Gateway:
         with store.reading() as view:
             return caps.look(view, today())
 
-    readiness = Readiness(domain, store, catalog, doors, ledger, log, issuer, look_at_caps)
+    readiness = Readiness(domain, store, catalog, doors, ledger, log, issuer, look_at_caps, lambda: stamping.state)
     service = Service(
         verifier=verifier,
         issuer=issuer,
+        stamping=stamping,
         proofs=Proofs(tokens.leeway_s),
         ends=open_ends(home),
         url=home.settings.server.url,
@@ -195,10 +200,12 @@ def build(home: Home, domain: Domain) -> Gateway:
     if issuer is not None:
         issuer.start()
     if log.closed is None:
-        witnesses.start()
-        retention.start()
+        for each in (witnesses, stamping, retention):
+            each.start()
     app = create(service)
-    return Gateway(app, readiness, turns, running, store, domain, opening, keeper, issuer, witnesses, retention)
+    return Gateway(
+        app, readiness, turns, running, store, domain, opening, keeper, issuer, witnesses, stamping, retention
+    )
 
 
 def _warn_of_caps(store: Store, caps: Caps) -> None:
@@ -216,6 +223,13 @@ def _witnessing(home: Home, store: Store, log: Log) -> witnessing.Witnessing:
     settings = home.settings.audit
     remotes = [witnessing.Remote(each.url, each.key) for each in settings.witnesses]
     return witnessing.Witnessing(log, store, remotes, settings.witness_every_s)
+
+
+def _stamping(home: Home, store: Store, log: Log) -> Stamping:
+    wanted, authority = home.settings.audit.timestamps, None
+    if wanted is not None:
+        authority = Authority(wanted.url, home.path(wanted.certificates), wanted.every_s, wanted.timeout_s)
+    return Stamping(log, store, authority)
 
 
 def serve(home: Home, port: int | None, ready: Callable[[str], None]) -> None:

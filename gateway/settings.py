@@ -185,6 +185,23 @@ class Witness(_Section):
     key: Annotated[str, Field(max_length=400)]
 
 
+class Timestamps(_Section):
+    """An authority that stamps the log's checkpoints with its time (RFC 3161)."""
+
+    url: Annotated[str, Field(max_length=1000)]
+    certificates: RelativePath
+    """Its root certificate and those between (PEM), by which its stamps are judged before they are kept."""
+    every_s: Annotated[int, Field(ge=60, le=604_800)] = 3600
+    """How often it is asked, while the log grows."""
+    timeout_s: Annotated[int, Field(ge=1, le=60)] = 10
+
+    @field_validator("url")
+    @classmethod
+    def _is_safe(cls, address: str) -> str:
+        require_safe(address)
+        return address
+
+
 class Audit(_Section):
     checkpoint_key: RelativePath = "keys/log.key"
     origin: Annotated[str, Field(pattern=r"^[\x21-\x2a\x2c-\x7e]{1,200}$")] = "baopingkou/home"
@@ -196,6 +213,7 @@ class Audit(_Section):
     """How often a checkpoint goes to the witnesses, while the log grows."""
     witnessed: RelativePath | None = None
     """A signed checkpoint that is kept elsewhere, or a folder of them: the log must extend each."""
+    timestamps: Timestamps | None = None
 
 
 class Approver(_Section):

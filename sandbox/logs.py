@@ -42,6 +42,7 @@ FIELDS: Final = {
     "failed": "how many questions of a silent gateway were recorded as failed",
     "layer": "an isolation layer",
     "witness": "of the audit log, as the settings name it",
+    "authority": "of time stamps, as the settings name it",
     "file": "a file of this home",
     "seconds": "how long something takes or took",
     "key_id": "which of several keys, by its name",

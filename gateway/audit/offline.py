@@ -12,6 +12,8 @@ from typing import Any, Final
 from gateway.audit.bundles import is_bundle, is_report, verify_bundle, verify_report
 from gateway.audit.note import LOG_KEY, WITNESS_KEY, parse_key
 from gateway.audit.older import Witnesses
+from gateway.audit.report import Report
+from gateway.audit.stamps import MISSING, Stamp, certificates, check, read
 from gateway.audit.verify import verify_file, verify_receipt
 
 JSON_BYTES_MAX: Final = 50_000_000
@@ -28,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--receipt", type=Path, action="append", default=[], help="file of an old answer or receipt")
     parser.add_argument("--witness", action="append", default=[], help="verifier key of a witness you trust")
     parser.add_argument("--quorum", type=int, help="how many of them must have cosigned; all by default")
+    parser.add_argument("--timestamps", type=Path, help="file of time stamps over checkpoints of the log")
+    parser.add_argument("--authority", type=Path, help="certificates (PEM) by which they are judged")
     parser.add_argument("--json", action="store_true", help="the report as JSON")
     chosen = parser.parse_args(arguments)
     if wrong := _usage(chosen):
@@ -42,15 +46,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _judge_receipt(receipt, chosen.key, witnesses, as_json=chosen.json)
         since = [path.read_text(encoding="utf-8") for path in chosen.since]
         receipts = [_receipt_of(path) for path in chosen.receipt]
+        stamped = _stamped(chosen)
+        since += [stamp.note for stamp in stamped]
         report = verify_file(chosen.file, key=chosen.key, since=since, receipts=receipts, witnesses=witnesses)
+        _judge_stamps(report, stamped, chosen.authority)
     except OSError as error:
         print(f"`{error.filename}` cannot be read: {error.strerror}", file=sys.stderr)
         return 1
+    except ImportError:
+        print(MISSING, file=sys.stderr)
+        return 2
     except ValueError as error:
         print(f"cannot be read: {error}", file=sys.stderr)
         return 1
     print(json.dumps(report.as_json(), indent=2) if chosen.json else report.text())
     return 0 if report.ok else 1
+
+
+def _stamped(chosen: argparse.Namespace) -> list[Stamp]:
+    return [] if chosen.timestamps is None else read(chosen.timestamps)
+
+
+def _judge_stamps(report: Report, stamped: Sequence[Stamp], authority: Path) -> None:
+    """What an authority says of when; that the log extends what it stamped is judged as of any older checkpoint."""
+    trusted = certificates(authority) if stamped else []
+    for stamp in stamped:
+        try:
+            ((size, moment),) = check([stamp], trusted)
+            report.stamped.append((size, moment.isoformat().replace("+00:00", "Z")))
+        except ValueError as error:
+            report.add("timestamp", None, str(error))
+    report.stamped.sort()
 
 
 def _judge_receipt(receipt: Mapping[str, Any], key: str | None, witnesses: Witnesses, *, as_json: bool) -> int:
@@ -114,6 +140,8 @@ def _usage(chosen: argparse.Namespace) -> str | None:
         return "--key is no verifier key; `audit checkpoint --json` prints the one of a log"
     if not all(_is_key(vkey, WITNESS_KEY) for vkey in chosen.witness):
         return "--witness is no verifier key of a witness; `bpk witness key` prints it"
+    if (chosen.timestamps is None) != (chosen.authority is None):
+        return "--timestamps are judged by the certificates of --authority: name both"
     if chosen.quorum is not None and not 0 <= chosen.quorum <= len(chosen.witness):
         return "--quorum is more than there are witnesses"
     return None

@@ -48,6 +48,8 @@ class Report:
     """How many records are under the newest checkpoint that witnesses cosigned."""
     witnesses: dict[str, int] = field(default_factory=dict)
     """Which ones, and when (s since 1970)."""
+    stamped: list[tuple[int, str]] = field(default_factory=list)
+    """Number of records, and when an authority saw their checkpoint."""
     consistent_with: int = 0
     """How many older checkpoints and receipts were checked."""
 
@@ -80,6 +82,7 @@ class Report:
             "consistent_with": self.consistent_with,
             "witnessed": self.witnessed,
             "witnesses": self.witnesses,
+            "stamped": [{"records": size, "time": moment} for size, moment in self.stamped],
             "problems_total": self.problems_total,
             "problems": [{"code": p.code, "record": p.record, "detail": p.words} for p in self.problems],
         }
@@ -106,6 +109,9 @@ class Report:
             lines.append(f"{count} records were written while the data domain did without `{layer}`")
         if self.witnesses:
             lines.append(f"{self.witnessed} records are witnessed by {', '.join(sorted(self.witnesses))}")
+        if self.stamped:
+            size, moment = self.stamped[-1]
+            lines.append(f"{size} records were there at {moment}, by {len(self.stamped)} time stamps of the authority")
         notes = (
             (self.unsettled, "charged queries without an outcome yet"),
             (self.without_budget, "queries run in modes that spend no budget"),

@@ -177,6 +177,24 @@ def tiles(
 
 
 @group.command()
+def timestamps(
+    output: Annotated[Path, typer.Option("--output", help="File to write, a stamp a line.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the time stamps that an authority gave for checkpoints, the newest of each day, for `bpk audit verify`."""
+    from gateway.audit.stamping import kept
+
+    with _reading(home, "timestamps") as (store, _), store.reading() as view:
+        stamps = kept(view)
+    output.write_text("".join(f"{stamp.line()}\n" for stamp in stamps), encoding="utf-8")
+    if as_json:
+        print_json({"output": str(output), "stamps": len(stamps)})
+    else:
+        typer.echo(f"{output} holds {len(stamps)} time stamps")
+
+
+@group.command()
 def checkpoint(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Print a signed checkpoint: keep it, and a later log has to extend it."""
     with _reading(home, "checkpoint") as (_, log):
@@ -284,13 +302,24 @@ def verify(
         list[str] | None, typer.Option("--witness", help="Verifier key of a witness you trust; may repeat.")
     ] = None,
     quorum: Annotated[int | None, typer.Option("--quorum", help="How many witnesses must have cosigned.")] = None,
+    stamps: Annotated[
+        Path | None, typer.Option("--timestamps", help="File of time stamps; the log must extend what they stamp.")
+    ] = None,
+    authority: Annotated[
+        Path | None, typer.Option("--authority", help="Certificates (PEM) by which the time stamps are judged.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Verify a log or a receipt, offline: nothing changed, dropped, swapped or cut, and the budget adds up."""
     from gateway.audit.offline import main
 
     arguments = [str(file), *(["--key", key] if key else []), *(["--json"] if as_json else [])]
-    for option, paths in (("--since", since), ("--receipt", receipt)):
+    for option, paths in (
+        ("--since", since),
+        ("--receipt", receipt),
+        ("--timestamps", [stamps] if stamps else None),
+        ("--authority", [authority] if authority else None),
+    ):
         for path in paths or []:
             arguments += [option, str(path)]
     for vkey in witness or []:

@@ -44,6 +44,7 @@ class Readiness:
         log: Log,
         issuer: Issuer | None = None,
         caps: Callable[[], Mapping[str, Any]] = dict,
+        stamps: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._domain = domain
         self._store = store
@@ -53,6 +54,7 @@ class Readiness:
         self._log = log
         self._issuer = issuer
         self._caps = caps
+        self._stamps = stamps
         self._told: tuple[float, Mapping[str, Any] | None] = (float("-inf"), None)
         self._leaving = False
         self._lock = Lock()
@@ -85,6 +87,7 @@ class Readiness:
             "leaving": self._leaving,
             "store": store,
             "log": log,
+            "timestamps": self._stamps(),
             "domain": _domain(status, isolated=isolated),
             "issuer": _issuer(issuer),
             "caps": self._look_at_caps(),

@@ -22,6 +22,8 @@ _GAUGES: Final = {
     "bpk_questions_running": "Questions that hold a place, by mode.",
     "bpk_issuer_keys": "Keys of the issuer that tokens may be signed with.",
     "bpk_issuer_keys_age_seconds": "Seconds since the issuer's keys were last fetched.",
+    "bpk_stamped_records": "Records of the log under its newest time stamp of this process.",
+    "bpk_stamp_failures": "Times that the time-stamping authority was asked and gave no good stamp.",
 }
 _ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 

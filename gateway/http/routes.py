@@ -210,7 +210,8 @@ async def metrics(request: Request) -> Response:
     service = service_of(request)
     keys = {} if service.issuer is None else service.issuer.look().gauges
     return PlainTextResponse(
-        service.metrics.text(keys | service.turns.gauges()), media_type="text/plain; version=0.0.4"
+        service.metrics.text(keys | service.stamping.gauges | service.turns.gauges()),
+        media_type="text/plain; version=0.0.4",
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from gateway.audit.log import Log
+from gateway.audit.stamping import Stamping
 from gateway.budget.ledger import Ledger
 from gateway.catalog import Catalog
 from gateway.http.health import Readiness
@@ -29,6 +30,7 @@ from gateway.turns import Turns
 class Service:
     verifier: Verifier
     issuer: Issuer | None
+    stamping: Stamping
     """Where the keys of tokens are published, if they are."""
     proofs: Proofs
     ends: Ends

@@ -23,6 +23,7 @@ KEYS: Final = {
     "revoked": ("kind", "name"),
     "cosigned": ("day",),
     "handover": ("size",),
+    "stamped": ("day",),
 }
 """What a page of rows goes on from. A table that is not here would be a copy with a hole: a test looks."""
 

@@ -321,6 +321,15 @@ _HANDOVER: Final[tuple[Step, ...]] = (
     _stays("handover", "UPDATE"),
 )
 
+_STAMPED: Final[tuple[Step, ...]] = (
+    # the newest checkpoint of each day that was stamped with a time
+    Table(
+        "stamped",
+        "day TEXT PRIMARY KEY, size INTEGER NOT NULL CHECK (size > 0), note TEXT NOT NULL, token BLOB NOT NULL",
+        by_key=True,
+    ),
+)
+
 SCHEMAS: Final[tuple[tuple[Step, ...], ...]] = (
     (*_LEDGER, *_LOG, *_GUARDS),
     _CELLS,
@@ -330,5 +339,6 @@ SCHEMAS: Final[tuple[tuple[Step, ...], ...]] = (
     _COSIGNED,
     _ERASED,
     _HANDOVER,
+    _STAMPED,
 )
 """SCHEMAS[n] leads from schema n to schema n + 1."""

@@ -58,16 +58,16 @@ class Witness:
 
 def create(witness: Witness) -> Starlette:
     async def add(request: Request) -> Response:
-        return await judged(request, witness.add, "a checkpoint was not cosigned")
+        return await judged(request, witness.add)
 
     async def follow(request: Request) -> Response:
-        return await judged(request, witness.follow, "a log's new key was not taken")
+        return await judged(request, witness.follow)
 
-    async def judged(request: Request, judge: Callable[[bytes], str], refusing: str) -> Response:
+    async def judged(request: Request, judge: Callable[[bytes], str]) -> Response:
         try:
             line = await run_in_threadpool(judge, await _body(request))
         except Refused as refused:
-            _log.info(refusing, status=refused.status, reason=refused.words.strip())
+            _log.info("a submission was refused", status=refused.status, reason=refused.words.strip())
             return Response(refused.words, refused.status, media_type=refused.kind)
         return PlainTextResponse(line)
 

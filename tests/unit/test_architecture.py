@@ -26,7 +26,13 @@ ALLOWED = {
     "psycopg": ("gateway/stores/postgres.py",),
     "structlog": ("sandbox/logs.py",),
     "logging": ("sandbox/logs.py", "gateway/sql/parse.py"),
-    "httpx": ("gateway/audit/witnessing.py", "gateway/cli/client.py", "gateway/identity/fetch.py"),
+    "httpx": (
+        "gateway/audit/stamping.py",
+        "gateway/audit/witnessing.py",
+        "gateway/cli/client.py",
+        "gateway/identity/fetch.py",
+    ),
+    "rfc3161_client": ("gateway/audit/stamping.py", "gateway/audit/stamps.py"),
     "httpcore": ("gateway/line.py",),
 }
 """Library -> folders and files that may import it. duckdb in `worker.py`: a zygote imports it before it forks."""
