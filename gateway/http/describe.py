@@ -13,6 +13,7 @@ from gateway.http import wire
 from gateway.http.example import Example
 from gateway.http.examples import EXAMPLES
 from gateway.http.problems import MEDIA_TYPE, TITLES
+from gateway.http.schemes import CURSOR, HEADERS, SCHEMES
 
 _REF: Final = "#/components/schemas/{model}"
 _TEXT: Final[dict[tuple[str, str], str]] = {
@@ -21,6 +22,11 @@ _TEXT: Final[dict[tuple[str, str], str]] = {
     ("GET", "/metrics"): "text/plain; version=0.0.4",
     ("GET", "/docs"): "text/html; charset=utf-8",
 }
+_ALSO: Final[dict[tuple[str, str], tuple[str, ...]]] = {
+    ("GET", "/v1/audit/tlog/{path}"): ("text/plain; charset=utf-8",),
+    ("GET", "/v1/audit/records"): ("application/x-ndjson", "text/csv; charset=utf-8"),
+}
+"""Other types of a reply, by what was asked for."""
 _READ: Final = "Reading is itself recorded."
 _WORDS: Final[dict[tuple[str, str], tuple[str, str, str]]] = {
     # route -> tag, summary, description
@@ -156,7 +162,7 @@ def document() -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": definitions.get("$defs", {}),
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+            "securitySchemes": SCHEMES,
         },
     }
 
@@ -168,7 +174,7 @@ def _operation(route: tuple[str, str]) -> dict[str, Any]:
     if words:
         found["description"] = words
     if route[1].startswith("/v1/"):
-        found["security"] = [{"bearer": []}]
+        found["security"] = [{"bearer": []}, {"dpop": []}, {"bearer": [], "mutualTLS": []}]
     if parameters := _parameters(route):
         found["parameters"] = parameters
     if route[0] == "POST":
@@ -186,8 +192,11 @@ def _operation(route: tuple[str, str]) -> dict[str, Any]:
 def _response(route: tuple[str, str], status: int, examples: list[Example]) -> dict[str, Any]:
     shown = {each.name: {"value": each.reply} for each in examples}
     words = TITLES.get(status, HTTPStatus(status).phrase)
+    listed = CURSOR if (route, status) == (("GET", "/v1/audit/records"), 200) else HEADERS.get(status)
+    headers = {} if listed is None else {"headers": listed}
     if status >= 400 and route != ("GET", "/readyz"):
-        return {"description": words, "content": {MEDIA_TYPE: {"schema": _ref(wire.Problem), "examples": shown}}}
+        problem = {"schema": _ref(wire.Problem), "examples": shown}
+        return {"description": words, **headers, "content": {MEDIA_TYPE: problem}}
     kind = _TEXT.get(route, "application/json")
     content: dict[str, Any] = {
         "examples": shown,
@@ -196,11 +205,11 @@ def _response(route: tuple[str, str], status: int, examples: list[Example]) -> d
     if route in _MODELS:
         refs = [_ref(model) for model in _MODELS[route]]
         content["schema"] = refs[0] if len(refs) == 1 else {"oneOf": refs}
-    found: dict[str, Any] = {"description": words, "content": {kind: content}}
     if status == 202:
         content["schema"] = _ref(wire.Unfinished)
-        found["headers"] = {"Location": {"description": "where the answer will be", "schema": {"type": "string"}}}
-    return found
+    as_text = {"schema": {"type": "string"}, "examples": shown}
+    more = dict.fromkeys(_ALSO.get(route, ()), as_text)
+    return {"description": words, **headers, "content": {kind: content, **more}}
 
 
 def _parameters(route: tuple[str, str]) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from gateway.http.everywhere import completed
 from gateway.http.example import DIGEST, RECEIPT, RECORD, Example, no_role, no_token, problem, wrong
 from gateway.http.query_examples import QUERIES
 
@@ -335,4 +336,4 @@ OTHERS: Final = (
     Example(OPENAPI, "this document", 200, {"openapi": "3.1.0"}, who="nobody"),
     Example(DOCS, "the page", 200, "<!doctype html>…", who="nobody"),
 )
-EXAMPLES: Final = (*QUERIES, *OTHERS)
+EXAMPLES: Final = completed((*QUERIES, *OTHERS))
