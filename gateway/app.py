@@ -24,6 +24,7 @@ from gateway.audit.stamping import Authority, Stamping
 from gateway.books import open_log
 from gateway.budget.ledger import Ledger
 from gateway.budget.recovery import recover
+from gateway.budget.sums import Sums
 from gateway.caps import Caps, introduce, named
 from gateway.cases import Attempt, Doors, Opening
 from gateway.catalog import Catalog
@@ -180,6 +181,7 @@ def build(home: Home, domain: Domain) -> Gateway:
         catalog=catalog,
         store=store,
         ledger=ledger,
+        sums=Sums(store),
         log=log,
         readiness=readiness,
         metrics=metrics,

@@ -11,7 +11,6 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from gateway.audit.approvers import in_force
 from gateway.audit.log import Log
 from gateway.budget.account import Scope, dataset_scopes, scopes_of
 from gateway.budget.amounts import amounts
@@ -22,7 +21,7 @@ from gateway.catalog import Catalog
 from gateway.decided import Approvers, Decided, Draft, Line, propose_approvers, propose_caps
 from gateway.errors import Misconfigured
 from gateway.home import Home
-from gateway.store import Reading, Store, Transaction
+from gateway.store import Reading, Transaction
 
 _OPERATORS: Final = "SELECT DISTINCT operator FROM scope WHERE dataset = ? AND operator IS NOT NULL"
 
@@ -78,6 +77,21 @@ class Caps:
             "as_settings": found == self.wanted,
             "waiting": counts,
         }
+
+    def judged(self, view: Reading, day: date) -> str:
+        """What a home's doctor says. Raises Misconfigured where the settings name others than those on record."""
+        found = self.log.approvers(view)
+        if found is None and self.wanted is None:
+            return "no approvers: whoever writes policies raises a cap alone"
+        if found is None and self.wanted is not None:
+            return f"{len(self.wanted.keys)} approvers are named, and go on record when the home is served"
+        if found is None or found != self.wanted:
+            way_out = "bpk caps propose --approvers draws up the change, which those on record sign"
+            raise Misconfigured(
+                f"gateway.toml names other approvers than are on record, which stay in force; {way_out}"
+            )
+        waiting = len(self.waiting(view, day))
+        return f"{found.quorum} of {len(found.keys)} approvers sign for a raise; {waiting or 'none'} waits for them"
 
     def propose(self, view: Reading, scopes: Sequence[str], draft: Draft) -> Decided:
         """A decision on what waits: on `scopes`, or on all. Raises Misconfigured."""
@@ -150,23 +164,6 @@ class Caps:
                         chosen += scopes_of(policy, operator, None)
             found |= {scope.id: scope for scope in chosen}
         return found
-
-
-def judged(store: Store, home: Home) -> str:
-    """What a home's doctor says of its approvers. Raises Misconfigured where the settings name others than the log."""
-    wanted = named(home)
-    with store.reading() as view:
-        found = in_force(view)
-    if found is None:
-        return "no approvers: whoever writes policies raises a cap alone" if wanted is None else _to_come(wanted)
-    if found != wanted:
-        way_out = "bpk caps propose --approvers draws up the change, which those on record sign"
-        raise Misconfigured(f"gateway.toml names other approvers than are on record, which stay in force; {way_out}")
-    return f"{found.quorum} of {len(found.keys)} approvers sign for a raise"
-
-
-def _to_come(wanted: Approvers) -> str:
-    return f"{len(wanted.keys)} approvers are named, and go on record when the home is served"
 
 
 def _public_key(home: Home, written: str) -> Ed25519PublicKey:

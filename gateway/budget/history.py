@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any, Final, Literal, get_args
 
 from gateway.budget.loss import Cap, Loss, answers, as_epsilon, left, words
-from gateway.store import Reading, Row
+from gateway.budget.sums import Added
+from gateway.store import Reading
 from policies.model import Dp
 from policies.privacy_loss import DELTA_UNIT, EPSILON_UNIT, rho_for, text, units_down
 from sandbox.protocol import Price
 
 By = Literal["day", "week", "month"]
 BYS: Final[tuple[By, ...]] = get_args(By)
-_DAY_MS: Final = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,52 +109,22 @@ def _usual(dp: Dp | None, accountant: str) -> Price | None:
     return None if dp is None or dp.accountant != accountant else usual_price(dp)
 
 
-def history(
-    view: Reading, scopes: Sequence[Seen], window: Window, *, dataset: str | None = None, operator: str | None = None
-) -> list[dict[str, Any]]:
-    """Each scope as it stands, with its periods. `dataset` and `operator` narrow what is looked through."""
+def history(added: Added, scopes: Sequence[Seen], window: Window) -> list[dict[str, Any]]:
+    """Each scope as it stands, with its periods."""
     days = _Days()
-    for scope, day, rho, epsilon, delta, charges, answered in _charged(view, dataset):
-        period = days.of(scope, window.begin(_date(day)))
-        period.spent += Loss(int(rho), int(epsilon), int(delta))
-        period.charges += int(charges)
-        period.answers += int(answered)
-    counted = [scope for scope in scopes if scope.counts]
-    for where, who, day, count in _reused(view, operator):
-        for scope in _about(counted, where, who):
-            days.of(scope.id, window.begin(_date(day))).reused += int(count)
-    for where, who, day, count in _refused(view, operator):
-        for scope in _about(counted, where, who):
-            days.of(scope.id, window.begin(date.fromisoformat(day))).refusals += int(count)
+    for (scope_id, day), charged in added.charged.items():
+        period = days.of(scope_id, window.begin(day))
+        period.spent += charged.spent
+        period.charges += charged.charges
+        period.answers += charged.answers
+    told = [scope for scope in scopes if scope.counts and scope.whole]
+    for (dataset, operator, day), count in added.reused.items():
+        for scope in _about(told, dataset, operator):
+            days.of(scope.id, window.begin(day)).reused += count
+    for (dataset, operator, day), count in added.refused.items():
+        for scope in _about(told, dataset, operator):
+            days.of(scope.id, window.begin(day)).refusals += count
     return [_told(scope, days.periods.get(scope.id, {}), window) for scope in scopes]
-
-
-def _charged(view: Reading, dataset: str | None) -> list[Row]:
-    where, given = _only({"q.dataset": dataset})
-    return view.all(
-        f"SELECT g.scope, q.created / {_DAY_MS}, sum(g.rho), sum(g.epsilon), sum(g.delta), count(*),"  # noqa: S608  # our own text
-        " sum(CASE WHEN q.state = 'answered' THEN 1 ELSE 0 END) FROM charge g JOIN query q ON q.id = g.query"
-        f" WHERE {where} GROUP BY g.scope, q.created / {_DAY_MS}",
-        given,
-    )
-
-
-def _reused(view: Reading, operator: str | None) -> list[Row]:
-    where, given = _only({"operator": operator})
-    return view.all(
-        f"SELECT dataset, operator, created / {_DAY_MS}, count(*) FROM query WHERE reused = 1 AND mode = 'dp'"  # noqa: S608  # our own text
-        f" AND {where} GROUP BY dataset, operator, created / {_DAY_MS}",
-        given,
-    )
-
-
-def _refused(view: Reading, operator: str | None) -> list[Row]:
-    where, given = _only({"actor": operator})
-    return view.all(
-        "SELECT dataset, actor, substr(time, 1, 10), count(*) FROM record WHERE kind = 'decision'"  # noqa: S608  # our own text
-        f" AND decision = 'refused' AND dataset IS NOT NULL AND {where} GROUP BY dataset, actor, substr(time, 1, 10)",
-        given,
-    )
 
 
 def _only(wanted: Mapping[str, str | None]) -> tuple[str, tuple[str, ...]]:
@@ -164,7 +134,7 @@ def _only(wanted: Mapping[str, str | None]) -> tuple[str, tuple[str, ...]]:
 
 
 def _about(scopes: Sequence[Seen], dataset: str, operator: str) -> list[Seen]:
-    return [each for each in scopes if each.whole and each.dataset == dataset and each.operator in (None, operator)]
+    return [scope for scope in scopes if scope.dataset == dataset and scope.operator in (None, operator)]
 
 
 def _told(scope: Seen, periods: Mapping[date, Period], window: Window) -> dict[str, Any]:
@@ -203,7 +173,3 @@ def _line(scope: Seen, period: Period, total: Loss) -> dict[str, Any]:
 def _words(scope: Seen, loss: Loss) -> dict[str, str]:
     """Under `zcdp` the epsilon is what the rho is worth; such epsilons do not add up, the rho does."""
     return {**words(loss), "epsilon": text(as_epsilon(scope.cap, loss), EPSILON_UNIT)}
-
-
-def _date(day: int) -> date:
-    return datetime.fromtimestamp(int(day) * 86_400, UTC).date()

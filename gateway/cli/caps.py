@@ -14,6 +14,7 @@ from gateway.cli.options import HomeOption, JsonOption, home_of, print_json
 if TYPE_CHECKING:
     from gateway.caps import Caps
     from gateway.decided import Decided
+    from gateway.home import Home
     from gateway.store import Store
 
 DAYS: Final = 30
@@ -22,15 +23,15 @@ File = Annotated[Path, typer.Argument(help="File of the decision.")]
 
 
 @contextmanager
-def _caps(home: Path | None) -> Iterator[tuple[Store, Caps]]:
+def opened(home: Home) -> Iterator[tuple[Store, Caps]]:
+    """The home's store, and its caps. Raises Misconfigured, NotReady."""
     from gateway.books import open_log
     from gateway.budget.ledger import Ledger
     from gateway.caps import Caps, named
     from gateway.catalog import Catalog
 
-    opened = home_of(home)
-    catalog, wanted = Catalog.load(opened.policies), named(opened)
-    store, log = open_log(opened)
+    catalog, wanted = Catalog.load(home.policies), named(home)
+    store, log = open_log(home)
     try:
         yield store, Caps(catalog, Ledger(log), log, wanted)
     finally:
@@ -44,7 +45,7 @@ def show(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
     from gateway.budget.loss import words
 
-    with _caps(home) as (store, caps), store.reading() as view:
+    with opened(home_of(home)) as (store, caps), store.reading() as view:
         told = caps.look(view, datetime.now(UTC).date())
         waiting = caps.waiting(view, datetime.now(UTC).date())
         found = caps.log.approvers(view)
@@ -85,7 +86,7 @@ def propose(
     if approvers and scope:
         raise typer.BadParameter("goes without --scope", param_hint="--approvers")
     draft = Draft(reason, utc_now(), days)
-    with _caps(home) as (store, caps), store.reading() as view:
+    with opened(home_of(home)) as (store, caps), store.reading() as view:
         decided = caps.propose_approvers(view, draft) if approvers else caps.propose(view, scope or [], draft)
     try:
         with output.open("x", encoding="utf-8") as out:
@@ -132,7 +133,7 @@ def apply(file: File, home: HomeOption = None, as_json: JsonOption = False) -> N
     from gateway.audit.log import utc_now
 
     decided = _read(file)
-    with _caps(home) as (store, caps), store.transaction() as tx:
+    with opened(home_of(home)) as (store, caps), store.transaction() as tx:
         records = caps.apply(tx, decided, utc_now())
     if as_json:
         print_json({"records": list(records), "signed_by": sorted(decided.signatures)})

@@ -129,11 +129,12 @@ def _home_checks(root: Path, domain: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _caps(home: Home) -> str:
     """Who signs for a raise, and what waits. Raises Misconfigured, NotReady."""
-    from gateway.books import open_store
-    from gateway.caps import judged
+    from datetime import UTC, datetime
 
-    with closing(open_store(home)) as store:
-        return judged(store, home)
+    from gateway.cli.caps import opened
+
+    with opened(home) as (store, caps), store.reading() as view:
+        return caps.judged(view, datetime.now(UTC).date())
 
 
 def _issuers_keys(home: Home) -> str:

@@ -9,6 +9,7 @@ from datetime import date
 from gateway.audit.log import Log
 from gateway.audit.stamping import Stamping
 from gateway.budget.ledger import Ledger
+from gateway.budget.sums import Sums
 from gateway.catalog import Catalog
 from gateway.http.health import Readiness
 from gateway.http.lanes import Lanes
@@ -41,6 +42,7 @@ class Service:
     catalog: Catalog
     store: Store
     ledger: Ledger
+    sums: Sums
     log: Log
     readiness: Readiness
     metrics: Metrics

@@ -40,12 +40,12 @@ def _told(service: Service, caller: Caller, wanted: dict[str, str], window: Wind
             service.log.note_read(tx, caller.subject, "budgets", wanted)
         found = service.catalog.policies.items()
         rules = {name: policy.release.dp for name, policy in found if policy.release.dp is not None}
-        with service.store.reading() as view:
-            return history(view, every(view, rules, dataset, operator), window, dataset=dataset, operator=operator)
+        with service.sums.reading() as (view, added):
+            return history(added, every(view, rules, dataset, operator), window)
     if operator not in (None, caller.subject):
         raise Refusal("not_found", "you have no such operator", hint="leave `operator` out, or name yourself")
-    with service.store.reading() as view:
-        return history(view, _own(service, caller, view, dataset), window, dataset=dataset, operator=caller.subject)
+    with service.sums.reading() as (view, added):
+        return history(added, _own(service, caller, view, dataset), window)
 
 
 def _own(service: Service, caller: Caller, view: Reading, dataset: str | None) -> list[Seen]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -11,7 +13,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.audit import replay_caps
@@ -154,6 +156,44 @@ def test_what_is_lowered_beside_a_raise_counts_at_once(world: World) -> None:
     world.raise_cap(mixed, waiting.in_force)
     assert verify(world.export()).ok
     assert sound(world.export())
+
+
+steps = st.tuples(st.sampled_from(["charge", "decide", "by one"]), st.sampled_from(["0.5", "1", "2", "3", "4"]))
+
+
+@settings(max_examples=200 if os.environ.get("BPK_LONG") else 6, deadline=None)
+@given(st.lists(steps, min_size=1, max_size=8))
+def test_no_life_of_caps_lets_one_rise_without_its_decision(
+    tmp_path_factory: pytest.TempPathFactory, life: list[tuple[str, str]]
+) -> None:
+    """The model is one number: what is named lowers it when somebody asks, and a decision alone raises it."""
+    world = begun(World(tmp_path_factory.mktemp("life")))
+    in_force = share(world, "2").cap
+    for act, epsilon in life:
+        scope = share(world, epsilon)
+        with world.store.transaction() as tx:
+            world.ledger.declare(tx, [scope], HASH)
+        in_force = min(in_force, scope.cap, key=lambda each: each.rho)
+        if act == "charge":
+            with contextlib.suppress(Refusal):  # where the share is spent
+                world.fail(world.charge(price("0.05"), world.scopes(share=epsilon)).id)
+        elif scope.cap != in_force:
+            decided = signed_by(world.proposed(scope, in_force), *(["bo", "cy"] if act == "decide" else ["bo"]))
+            if act == "decide":
+                judge(world, decided)
+                world.raise_cap(scope, in_force, decided)
+                in_force = scope.cap
+            else:
+                with pytest.raises(Misconfigured):
+                    judge(world, decided)
+        with world.store.reading() as view:
+            assert world.ledger.account(view, share(world, "8")).scope.cap == in_force
+    assert verify(world.export()).ok
+    assert sound(world.export())
+    world.reopen()
+    assert recover(world.store, world.ledger, world.log).frozen == {}
+    assert world.log.closed is None
+    world.store.close()
 
 
 # what a decision is

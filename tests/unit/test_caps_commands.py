@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.audit.verify import verify
-from gateway.books import open_store
-from gateway.caps import judged
+from gateway.cli.caps import opened
 from gateway.cli.command import app
 from gateway.errors import Misconfigured
 from gateway.home import Home, open_home
@@ -67,6 +67,12 @@ def propose(home: Home, name: str, *more: str | Path) -> Path:
     file = home.root.parent / name
     run("propose", "--home", home.root, "--reason", "the board decided so", "--output", file, *more)
     return file
+
+
+def judged(home: Home) -> str:
+    """What `bpk doctor` says of caps."""
+    with opened(home) as (store, caps), store.reading() as view:
+        return caps.judged(view, datetime.now(UTC).date())
 
 
 def ask(world: GatewayWorld) -> int:
@@ -158,7 +164,7 @@ def test_swapped_approvers_stay_without_a_say_until_those_on_record_have_signed(
     with gateway_world(home.root, home=changed) as world:
         assert world.call("GET", "/readyz").json()["caps"]["as_settings"] is False
         with pytest.raises(Misconfigured, match="stay in force"):
-            judged(world.gateway.store, changed)
+            judged(changed)
         raised = propose(changed, "raise.json")
         sign(home.root, raised, "dee", "eve")
         with pytest.raises(Misconfigured, match="none of the approvers on record"):
@@ -171,7 +177,7 @@ def test_swapped_approvers_stay_without_a_say_until_those_on_record_have_signed(
         sign(home.root, file, "cy", "bo")
         run("apply", file, "--home", home.root)
         assert world.call("GET", "/readyz").json()["caps"]["as_settings"] is True
-        assert judged(world.gateway.store, changed) == "2 of 2 approvers sign for a raise"
+        assert judged(changed) == "2 of 2 approvers sign for a raise; 1 waits for them"
         run("apply", raised, "--home", home.root)
         assert mine(world)["cap"]["epsilon"] == "7"
         report = verify(world.export())
@@ -188,7 +194,7 @@ def test_approvers_that_are_taken_out_of_the_settings_are_still_needed(home: Hom
         assert ask(world) == 200
         assert (mine(world)["cap"]["epsilon"], mine(world)["cap_waiting"]["epsilon"]) == ("6", "7")
         with pytest.raises(Misconfigured, match="stay in force"):
-            judged(world.gateway.store, without)
+            judged(without)
 
 
 def test_a_home_without_approvers_says_so_and_raises_as_its_files_say(tmp_path: Path) -> None:
@@ -201,7 +207,7 @@ def test_a_home_without_approvers_says_so_and_raises_as_its_files_say(tmp_path: 
             "as_settings": True,
             "waiting": {},
         }
-        assert judged(world.gateway.store, home).startswith("no approvers")
+        assert judged(home).startswith("no approvers")
         with pytest.raises(Misconfigured, match="nobody is named"):
             propose(home, "raise.json")
     licence(home.root, "7")
@@ -210,9 +216,7 @@ def test_a_home_without_approvers_says_so_and_raises_as_its_files_say(tmp_path: 
         ask(world)
         assert verify(world.export()).scopes["operator:op-a/clinic"]["raises_undecided"] == 1
     named = name_approvers(home.root, WHO)
-    store = open_store(named)
-    assert judged(store, named) == "3 approvers are named, and go on record when the home is served"
-    store.close()
+    assert judged(named) == "3 approvers are named, and go on record when the home is served"
 
 
 def test_what_a_signature_is_for_is_shown_before_it_is_asked(home: Home) -> None:

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from gateway.budget import queries
+from gateway.budget import queries, sums
 from gateway.budget.history import BYS, By, Window, every, history, usual_price
 from gateway.budget.queries import Stored
+from gateway.budget.sums import PAGE, Sums
 from gateway.cli.client import Reply
 from gateway.cli.command import app
 from gateway.cli.over_time import WIDTH, bar
@@ -50,9 +51,9 @@ def world(tmp_path: Path, open_store: Callable[[], Store]) -> World:
 
 
 def told(world: World, window: Window, **only: str) -> dict[str, dict[str, Any]]:
-    with world.store.reading() as view:
+    with Sums(world.store).reading() as (view, added):
         scopes = every(view, {"clinic": dp()}, only.get("dataset"), only.get("operator"))
-        return {each["scope"]: each for each in history(view, scopes, window, **only)}
+        return {each["scope"]: each for each in history(added, scopes, window)}
 
 
 @pytest.mark.parametrize(
@@ -101,6 +102,49 @@ def test_a_window_narrows_the_periods_and_not_the_sums(world: World) -> None:
     assert late["periods"] == whole["periods"][1:]
     assert early["periods"] == whole["periods"][:1]
     assert late["spent"] == whole["spent"]
+
+
+@pytest.mark.parametrize("page", [1, 3, PAGE])
+def test_what_is_kept_and_what_is_new_are_together_what_a_fresh_look_finds(tmp_path: Path, page: int) -> None:
+    """Also of a query that runs while others end, of which the sums must not be kept."""
+    world = World(tmp_path)
+    kept = Sums(world.store, page)
+
+    def both() -> None:
+        with kept.reading() as (_, old):
+            pass
+        with Sums(world.store).reading() as (_, new):
+            assert old == new
+
+    both()
+    slow = world.charge(EACH)
+    for number in range(7):
+        world.clock.moment += timedelta(hours=9)
+        row = world.charge(EACH, asked=world.asked(("acme", "beta")[number % 2]))
+        both()
+        world.answer(row.id)
+        with world.store.transaction() as tx:
+            world.ledger.reuse(tx, world.asked(), Stored("rel_1", HASH))
+            new = queries.new_query_id()
+            world.ledger.refuse(tx, query_id=new, actor="beta", code="column_hidden", dataset="clinic")
+        both()
+    world.answer(slow.id)
+    both()
+    with kept.reading() as (_, added):
+        assert sum(each.charges for each in added.charged.values()) == 16
+        assert sum(each.answers for each in added.charged.values()) == 16
+        assert (sum(added.reused.values()), sum(added.refused.values())) == (7, 7)
+
+
+def test_planted_sums_that_are_kept_of_what_still_runs_are_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told_top = sums._top
+    monkeypatch.setattr(
+        sums, "_top", lambda view, sql, default: default if "running" in sql else told_top(view, sql, default)
+    )
+    with pytest.raises(AssertionError):
+        test_what_is_kept_and_what_is_new_are_together_what_a_fresh_look_finds(tmp_path, PAGE)
 
 
 def test_one_operator_or_dataset_alone(world: World) -> None:
