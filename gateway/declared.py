@@ -46,6 +46,15 @@ def undeclared(released: Released, question: Question) -> bool:
     return not (whole and same and named and counted)
 
 
+def untold(prepared: Prepared, question: Question, *, asked: bool) -> bool:
+    """Whether a stored answer comes along that is not the one that is named, or that nobody asked for."""
+    released = prepared.released
+    if released is None:
+        return False
+    same = (released.release, released.release_hash) == (prepared.release, prepared.release_hash)
+    return not (asked and same) or undeclared(released, question)
+
+
 def strange(refused: Refused) -> bool:
     """Whether a refusal is none that a data domain gives."""
     at = refused.at

@@ -57,16 +57,21 @@ class Domain:
         """How many questions it works on at once, as it told last."""
 
     def prepare(
-        self, question: Question, *, reserve: bool, accuracy: Accuracy | None = None, deadline_ms: int | None = None
+        self,
+        question: Question,
+        *,
+        reserve: bool,
+        accuracy: Accuracy | None = None,
+        deadline_ms: int | None = None,
+        fetch: bool = False,
     ) -> Prepared:
         """Free. With `accuracy` the price is at most the question's epsilon, else exactly that. With `deadline_ms` the
-        answer comes no sooner than so long after the charge.
+        answer comes no sooner than so long after the charge. With `fetch` a stored release may come along.
 
         Raises Refusal in the domain's words, Unreachable.
         """
-        prepared = self._ask(
-            "/v1/prepare", Prepare(question, reserve, accuracy, deadline_ms), self._prepare_s, Prepared
-        )
+        prepare = Prepare(question, reserve, accuracy, deadline_ms, fetch)
+        prepared = self._ask("/v1/prepare", prepare, self._prepare_s, Prepared)
         if prepared.plan_digest != question.plan_digest:
             raise Unreachable("the data domain priced another question")
         epsilon = prepared.price.epsilon
@@ -76,6 +81,8 @@ class Domain:
             raise Unreachable("the data domain named another price than it was asked for")
         if declared.wrong_price(prepared):
             raise Unreachable("the data domain named amounts that are none")
+        if declared.untold(prepared, question, asked=fetch and accuracy is None):
+            raise Unreachable("the data domain gave an answer that it was not asked for")
         self._hear(prepared.degraded)
         return prepared
 

@@ -257,7 +257,11 @@ class Pipeline:
     @spans.span("prepare")
     def _prepare(self, admitted: AdmittedQuery, ask: Ask, *, reserve: bool) -> Prepared:
         return self.domain.prepare(
-            admitted.question, reserve=reserve, accuracy=ask.accuracy, deadline_ms=ask.deadline_ms
+            admitted.question,
+            reserve=reserve,
+            accuracy=ask.accuracy,
+            deadline_ms=ask.deadline_ms,
+            fetch=admitted.policy.release.reuse_across_operators,
         )
 
     def _stored(self, admitted: AdmittedQuery, prepared: Prepared, caller: Caller) -> tuple[Stored, Released] | None:
@@ -270,7 +274,7 @@ class Pipeline:
                 stored = own_release(view, caller.subject, admitted.question, prepared.snapshot)
         if stored is None:
             return None
-        return stored, self.domain.fetch(stored.release, admitted.question)
+        return stored, prepared.released or self.domain.fetch(stored.release, admitted.question)
 
     @spans.span("reuse")
     def _reuse(self, ask: Ask, trail: _Trail, admitted: AdmittedQuery, prepared: Prepared) -> Begun | None:

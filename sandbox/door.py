@@ -133,6 +133,9 @@ class Door:
         answered = stored is not None and served.policy.release.reuse_across_operators
         if not answered:  # the gateway knows whose the release is; where it counts, this may be a fresh question
             regime.require_left(job, served)
+        released = None
+        if stored is not None and answered and request.fetch and request.accuracy is None:
+            released = self._fetch(Fetch(stored[0], request.question))
         reservation = None
         if request.reserve and not answered:
             reservation = self._pool.reserve(request.question.dataset, PLACE_WAIT_S)
@@ -153,6 +156,7 @@ class Door:
             deadline_ms=_deadline(request, regime, job, served),
             audience=self._verifier.audience,
             cells=described.cells,
+            released=released,
         )
 
     def run(self, request: Run) -> Released | Failed | Refused:

@@ -98,6 +98,8 @@ class Prepare:
     accuracy: Accuracy | None = None
     deadline_ms: int | None = None
     """The question may be given more time than it has by itself: the first of the dataset's deadlines from here on."""
+    fetch: bool = False
+    """A stored release that answers is told at once, as `Fetch` tells it; where an accuracy is asked for it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,8 @@ class Prepared:
     """Of mode `aggregate`: how many numbers the answer has, shown or withheld; None where groups are private."""
     deadline_ms: int | None = None
     """When the answer comes, counted from the run, however soon it is found; None where it comes as soon as it is."""
+    released: Released | None = None
+    """What `release` says to this question, where that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)

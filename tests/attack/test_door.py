@@ -132,6 +132,32 @@ def test_hidden_tables_and_columns_do_not_exist_for_the_domain(world: DomainWorl
         assert isinstance(found, Refused)
 
 
+def test_a_stored_release_comes_along_only_where_it_is_asked_for_and_answers_everybody(
+    world: DomainWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    question = world.question(Measure("count", Column("0.weight")))
+    before = world.door.prepare(Prepare(question, reserve=False, fetch=True))
+    assert isinstance(before, Prepared)
+    assert (before.release, before.released) == (None, None)
+    made = world.run(question)
+    spent = world.spent()
+    told = world.door.prepare(Prepare(question, reserve=True, fetch=True))
+    assert isinstance(told, Prepared)
+    assert (told.released, told.reservation) == (made, None)
+    assert world.prepared(question).released is None
+    near = world.door.prepare(Prepare(question, reserve=False, accuracy=ACCURACY, fetch=True))
+    assert not isinstance(near, Prepared) or near.released is None
+    assert world.spent() == spent
+    served = world.door._datasets.find("clinic")
+    assert served is not None
+    release = dataclasses.replace(served.policy.release, reuse_across_operators=False)
+    own = dataclasses.replace(served, policy=dataclasses.replace(served.policy, release=release))
+    monkeypatch.setattr(world.door._datasets, "find", lambda _: own)
+    kept = world.door.prepare(Prepare(question, reserve=False, fetch=True))
+    assert isinstance(kept, Prepared)
+    assert kept.released is None
+
+
 def test_a_fetch_gives_a_release_only_to_the_question_that_it_answers(world: DomainWorld) -> None:
     question = world.question(Measure("count", Column("0.income")))
     made = world.run(question)

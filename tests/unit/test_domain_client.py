@@ -12,8 +12,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.domain import Domain, Unreachable
+from policies.types import BIGINT
 from sandbox import codec
-from sandbox.protocol import FREE, Accuracy, Prepare, Prepared, Price, Question
+from sandbox.protocol import FREE, Accuracy, OutputColumn, Prepare, Prepared, Price, Question, Released
 from tests.sql_world import admitted
 
 ACCURACY = Accuracy(None, Decimal(5), Decimal("0.95"))
@@ -90,3 +91,27 @@ def test_another_plan_is_not_priced(domain: Domains) -> None:
     domain.reply = replace(domain.reply, plan_digest="0" * 64)
     with pytest.raises(Unreachable):
         domain.client.prepare(QUESTION, reserve=False)
+
+
+def test_an_answer_comes_along_where_it_was_asked_for_and_is_the_one_that_is_named(domain: Domains) -> None:
+    name, hash_ = "rel_" + "0" * 32, "0" * 64
+    columns = tuple(OutputColumn(each, BIGINT, "noisy") for each, _ in QUESTION.plan.columns)
+    told = Released(name, hash_, FREE, columns, ((1,),), ((None,),), (((),),))
+    domain.reply = good = replace(domain.reply, release=name, release_hash=hash_, released=told)
+    assert domain.client.prepare(QUESTION, reserve=False, fetch=True).released == told
+    assert domain.asked[-1] == Prepare(QUESTION, reserve=False, fetch=True)
+    with pytest.raises(Unreachable, match="not asked for"):
+        domain.client.prepare(QUESTION, reserve=False)
+    with pytest.raises(Unreachable, match="not asked for"):
+        domain.client.prepare(QUESTION, reserve=False, accuracy=ACCURACY, fetch=True)
+    for spoiled in (
+        replace(good, released=replace(told, release="rel_" + "1" * 32)),
+        replace(good, released=replace(told, release_hash="1" * 64)),
+        replace(good, released=replace(told, rows=((1, 2),))),
+        replace(good, release=None, release_hash=None),
+    ):
+        domain.reply = spoiled
+        with pytest.raises(Unreachable, match="not asked for"):
+            domain.client.prepare(QUESTION, reserve=False, fetch=True)
+    domain.reply = replace(good, released=None)
+    assert domain.client.prepare(QUESTION, reserve=False, fetch=True).released is None
