@@ -17,6 +17,7 @@ from gateway.budget.amounts import amounts
 from gateway.budget.caps import Waiting
 from gateway.budget.ledger import Ledger
 from gateway.budget.loss import Cap, words
+from gateway.budget.scopes import opened
 from gateway.catalog import Catalog
 from gateway.decided import Approvers, Decided, Draft, Line, propose_approvers, propose_caps
 from gateway.errors import Misconfigured
@@ -157,11 +158,11 @@ class Caps:
             chosen = list(dataset_scopes(policy))
             for licence in self.catalog.licences:
                 if name in licence.datasets and licence.valid_on(day):
-                    chosen += scopes_of(policy, licence.operator, licence)
+                    chosen += scopes_of(policy, licence.operator, licence, opened(view, name, licence.operator))
             if policy.supply == "open":
                 for (operator,) in view.all(_OPERATORS, (name,)):
                     if self.catalog.licence_for(operator, name, day) is None:
-                        chosen += scopes_of(policy, operator, None)
+                        chosen += scopes_of(policy, operator, None, opened(view, name, operator))
             found |= {scope.id: scope for scope in chosen}
         return found
 

@@ -11,6 +11,7 @@ from gateway.ask import Ask
 from gateway.budget.account import Scope, scopes_for
 from gateway.budget.cells import cells_of, running, seen
 from gateway.budget.queries import Asked, QueryRow, Stored
+from gateway.budget.scopes import is_open
 from gateway.errors import Refusal
 from gateway.right import Right
 from gateway.store import Reading
@@ -48,8 +49,10 @@ def asked_for(ask: Ask, admitted: AdmittedQuery, prepared: Prepared, query_id: s
     )
 
 
-def scopes_charged(admitted: AdmittedQuery) -> tuple[Scope, ...]:
-    return scopes_for(admitted.policy, admitted.operator, admitted.licence, admitted.purpose, admitted.mode)
+def scopes_charged(view: Reading, admitted: AdmittedQuery) -> tuple[Scope, ...]:
+    purpose, operator = admitted.purpose, admitted.operator
+    known = (purpose,) if purpose is not None and is_open(view, purpose, operator, admitted.dataset) else ()
+    return scopes_for(admitted.policy, operator, admitted.licence, purpose, known, admitted.mode)
 
 
 def ticket_for(asked: Asked, prepared: Prepared) -> Ticket:

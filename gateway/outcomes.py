@@ -14,6 +14,7 @@ from gateway.budget.account import scopes_of
 from gateway.budget.cells import Shown
 from gateway.budget.ledger import Ledger
 from gateway.budget.queries import History, QueryRow, Stored
+from gateway.budget.scopes import opened
 from gateway.catalog import Catalog
 from gateway.domain import Domain
 from gateway.errors import NotReady, Refusal
@@ -65,7 +66,8 @@ class Outcomes:
         left = None
         if policy is not None:
             with self.store.reading() as view:
-                scopes = scopes_of(policy, row.operator, licence, row.mode)
+                known = opened(view, row.dataset, row.operator)
+                scopes = scopes_of(policy, row.operator, licence, known, row.mode)
                 left = answer.left(view, self.ledger, policy, row.mode, scopes, released.price, row.operator)
         return answer.answered(row, released, left, self.log.receipt(row.record), policy)
 

@@ -24,6 +24,7 @@ from gateway.budget.account import scopes_of
 from gateway.budget.cells import Shown
 from gateway.budget.ledger import Ledger
 from gateway.budget.queries import Asked, QueryRow, Repeated, Stored, new_query_id
+from gateway.budget.scopes import opened
 from gateway.cases import Doors
 from gateway.catalog import Catalog
 from gateway.charging import (
@@ -176,10 +177,11 @@ class Pipeline:
             reused = stored is not None
             with self.store.reading() as view:
                 if not reused:
-                    for scope in scopes_charged(admitted):
+                    for scope in scopes_charged(view, admitted):
                         self.ledger.fitting(view, scope, prepared.price)
                 require_cells(view, admitted, prepared.cells, None if stored is None else stored[0])
-                mine = scopes_of(admitted.policy, admitted.operator, admitted.licence, admitted.mode)
+                known = opened(view, admitted.dataset, admitted.operator)
+                mine = scopes_of(admitted.policy, admitted.operator, admitted.licence, known, admitted.mode)
                 left = answer.left(
                     view, self.ledger, admitted.policy, admitted.mode, mine, prepared.price, admitted.operator
                 )
@@ -302,7 +304,7 @@ class Pipeline:
         begin = time.perf_counter()
         with self.store.transaction() as tx:
             require_cells(tx, admitted, prepared.cells)
-            row = self.ledger.charge(tx, asked, scopes_charged(admitted), prepared.price, texts=texts)
+            row = self.ledger.charge(tx, asked, scopes_charged(tx, admitted), prepared.price, texts=texts)
             require_few_elsewhere(tx, admitted, self.ledger.seat)
             self.running.promise(row.id, turn)  # before others can see the charge
         self.charged(time.perf_counter() - begin)

@@ -65,10 +65,10 @@ def exact_policy() -> Policy:
 def licensed(
     operator: str, *datasets: str, until: date = date(2099, 12, 31), parts: Mapping[str, Decimal] | None = None
 ) -> Licence:
-    """`parts` are purposes with a share of their own, beside `research`, which has none unless it is among them."""
+    """`parts` are purposes with a share of their own; `research` and `actuarial` may be asked for in any case."""
     budget = {dataset: BudgetShare(Decimal(2), parts) for dataset in datasets} if parts else {}
-    purposes = ("research", *(purpose for purpose in parts or () if purpose != "research"))
-    return Licence(f"L-{operator}", operator, datasets, purposes, date(2020, 1, 1), until, budget)
+    purposes = dict.fromkeys(("research", "actuarial", *(parts or ())))
+    return Licence(f"L-{operator}", operator, datasets, tuple(purposes), date(2020, 1, 1), until, budget)
 
 
 class Clock:

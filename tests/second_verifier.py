@@ -372,12 +372,15 @@ def _charge(record: dict, terms: dict, caps: dict, accountants: dict, spent: Cou
     need(second["scope"] == f"operator:{record['actor']}/{record['dataset']}")
     need(all({**first, "scope": 0} == {**line, "scope": 0} for line in (second, *third)))
     shares = terms.get("shares", {}).get(record["dataset"], [])
-    if third:
-        (line,) = third
-        names = [purpose.replace("%", "%25").replace("/", "%2F") for purpose in shares]
-        need(line["scope"] in [f"purpose:{name}/{record['actor']}/{record['dataset']}" for name in names])
-    else:
-        need(not shares or {*terms["purposes"]} - {*shares})
+    due = set()
+    for purpose in terms.get("purposes", []):
+        scope = f"purpose:{purpose.replace('%', '%25').replace('/', '%2F')}/{record['actor']}/{record['dataset']}"
+        due.add(scope if purpose in shares or scope in caps else None)
+    if not terms:
+        end = f"/{record['actor']}/{record['dataset']}"
+        due = {None, *(s for s in caps if re.match("purpose:[^/]+/", s) and s[s.index("/") :] == end)}
+    need(len(third) <= 1 and {line["scope"] for line in third} <= due)
+    need(third or None in due or not due)
     for line in (first, second, *third):
         scope, amounts = line["scope"], _amounts(line)
         main = "rho" if accountants[scope] == "cap_zcdp" else "epsilon"

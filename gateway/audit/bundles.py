@@ -85,7 +85,8 @@ def _judge(bundle: Mapping[str, Any]) -> None:
     if shape == "run":
         _judge_charge(own, caps)
         if own[1][1]["charges"]:
-            rights.check_purpose(decision, [line["scope"] for line in own[1][1]["charges"][2:]], purpose)
+            charged = [line["scope"] for line in own[1][1]["charges"][2:]]
+            rights.check_purpose(decision, charged, caps, purpose)
 
 
 def _judge_charge(own: list[tuple[str, Any]], caps: Mapping[str, Mapping[str, int]]) -> None:

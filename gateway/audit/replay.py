@@ -172,7 +172,7 @@ class Replay:
         both = [f"dataset:{dataset}", f"operator:{record['actor']}/{dataset}"]
         if names[:2] != both or any(line != lines[0] for line in lines):
             raise Broken("charge_scopes", "does not charge the dataset and the operator alike")
-        self.rights.check_purpose({**record, "licence": query.licence}, names[2:])
+        self.rights.check_purpose({**record, "licence": query.licence}, names[2:], self.scopes)
         passed = [name for name, line in zip(names, lines, strict=True) if not self._book(name, line)]
         if passed:
             raise Broken("cap_passed", f"leads {' and '.join(passed)} beyond the cap in force")

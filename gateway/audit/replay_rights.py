@@ -6,6 +6,7 @@ Part of the offline verifier: standard library only, nothing of the writer.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Final
@@ -63,23 +64,33 @@ class Rights:
         elif not terms["from"] <= day <= terms["until"]:
             raise Broken("licence_expired", "rests on a licence that is not valid on its day")
 
-    def check_purpose(self, decision: dict[str, Any], charged: list[str], purpose: str | None = None) -> None:
-        """What is charged beside dataset and operator: the share of the purpose, where the licence gives it one.
+    def check_purpose(
+        self, decision: dict[str, Any], charged: list[str], capped: Collection[str], purpose: str | None = None
+    ) -> None:
+        """What is charged beside dataset and operator: the purpose's scope, where the licence gives it a share, or
+        ever gave it one: then the scope has a cap, and is one of `capped`.
 
-        The log does not tell the purpose; where it is not known, some purpose of the licence must fit.
+        The log does not tell the purpose; where it is not known, some purpose that may be asked for must fit.
         """
+        actor, dataset = decision["actor"], decision["dataset"]
         terms: dict[str, Any] = self.licences.get(decision.get("licence") or "", {})
-        shares = terms.get(_SHARES, {}).get(decision["dataset"], ())
-        due = [
-            [_scope(each, decision["actor"], decision["dataset"])] if each in shares else []
-            for each in (terms.get("purposes", ()) if purpose is None else (purpose,))
-        ]
+        shares = terms.get(_SHARES, {}).get(dataset, ())
+        named = terms.get("purposes", ()) if purpose is None else (purpose,)
+        scopes = {each: _scope(each, actor, dataset) for each in named}
+        due = [[scope] if each in shares or scope in capped else [] for each, scope in scopes.items()]
+        if not terms and purpose is None:  # open to everybody, for any purpose or none
+            due = [[], *([scope] for scope in charged if scope in capped and _is_a_purposes(scope, actor, dataset))]
         if charged not in (due or [[]]):
             raise Broken("charge_scopes", "does not charge what the licence gives to a purpose of it")
 
 
 def _scope(purpose: str, actor: str, dataset: str) -> str:
     return f"purpose:{purpose.replace('%', '%25').replace('/', '%2F')}/{actor}/{dataset}"
+
+
+def _is_a_purposes(scope: str, actor: str, dataset: str) -> bool:
+    kind, _, owner = scope.partition("/")
+    return kind.startswith("purpose:") and owner == f"{actor}/{dataset}"
 
 
 def _check_licence(terms: Any) -> None:

@@ -6,7 +6,7 @@ from there it ends exactly once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -43,8 +43,12 @@ class Scope:
             return f"dataset:{self.dataset}"
         if self.purpose is None:
             return f"operator:{self.operator}/{self.dataset}"
-        purpose = self.purpose.replace("%", "%25").replace("/", "%2F")
-        return f"purpose:{purpose}/{self.operator}/{self.dataset}"
+        return purpose_id(self.purpose, self.operator, self.dataset)
+
+
+def purpose_id(purpose: str, operator: str, dataset: str) -> str:
+    escaped = purpose.replace("%", "%25").replace("/", "%2F")
+    return f"purpose:{escaped}/{operator}/{dataset}"
 
 
 class Shortfall(Exception):
@@ -118,30 +122,39 @@ class Budget:
         return {**words(loss), "epsilon": text(as_epsilon(self.scope.cap, loss), EPSILON_UNIT)}
 
 
-def scopes_for(
-    policy: Policy, operator: str, licence: Licence | None, purpose: str | None, mode: Mode = "dp"
+def scopes_for(  # noqa: PLR0913, PLR0917  # who asks, by which right, for what, and what was before
+    policy: Policy,
+    operator: str,
+    licence: Licence | None,
+    purpose: str | None,
+    opened: Iterable[str],
+    mode: Mode = "dp",
 ) -> tuple[Scope, ...]:
-    """The scopes that one query of `operator` is charged to, with the caps in force; none where nothing is dp.
+    """The scopes that one query of `operator` is charged to, with the caps that policy and licence name; none where
+    nothing is dp.
 
     A licence that names no share of its own, or no licence (open data), has the dataset's cap. A purpose has a scope
-    only where the licence gives it a share.
+    where the licence gives it a share, or ever gave it one: `opened` are those that have one.
     """
-    return tuple(scope for scope in scopes_of(policy, operator, licence, mode) if scope.purpose in (None, purpose))
+    every = scopes_of(policy, operator, licence, opened, mode)
+    return tuple(scope for scope in every if scope.purpose in (None, purpose))
 
 
-def scopes_of(policy: Policy, operator: str, licence: Licence | None, mode: Mode = "dp") -> tuple[Scope, ...]:
+def scopes_of(
+    policy: Policy, operator: str, licence: Licence | None, opened: Iterable[str], mode: Mode = "dp"
+) -> tuple[Scope, ...]:
     """All scopes that queries of `operator` may be charged to: the dataset's, its own, and those of its purposes."""
     dp = policy.release.dp
     if dp is None or mode != "dp":
         return ()
     share = None if licence is None else licence.budget.get(policy.dataset)
-    if share is None:
-        return (*dataset_scopes(policy), Scope(policy.dataset, operator, cap(dp)))
+    mine = dp.epsilon if share is None else share.epsilon
+    parts = dict.fromkeys(opened, mine) | ({} if share is None else dict(share.purposes))
     purposes = (
-        Scope(policy.dataset, operator, cap(dp, min(epsilon, share.epsilon)), purpose)
-        for purpose, epsilon in sorted(share.purposes.items())
+        Scope(policy.dataset, operator, cap(dp, min(epsilon, mine)), purpose)
+        for purpose, epsilon in sorted(parts.items())
     )
-    return (*dataset_scopes(policy), Scope(policy.dataset, operator, cap(dp, share.epsilon)), *purposes)
+    return (*dataset_scopes(policy), Scope(policy.dataset, operator, cap(dp, mine)), *purposes)
 
 
 def dataset_scopes(policy: Policy) -> tuple[Scope, ...]:

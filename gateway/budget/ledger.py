@@ -141,7 +141,7 @@ class Ledger:
         """
         self.require_thawed(asked.dataset)
         seat = seats.require(tx, self.seat)
-        _check_scopes(asked, scopes)
+        _check_scopes(tx, asked, scopes)
         queries.raise_repeated(tx, asked)
         self.declare(tx, scopes, asked.policy_digest)
         charged = [(scope, self.fitting(tx, scope, price)) for scope in scopes]
@@ -346,14 +346,15 @@ def _about(query: Asked | QueryRow) -> dict[str, Any]:
     }
 
 
-def _check_scopes(asked: Asked, scopes: Sequence[Scope]) -> None:
+def _check_scopes(view: Reading, asked: Asked, scopes: Sequence[Scope]) -> None:
     """A charge names the dataset's scope, the operator's and a purpose's with a share, or spends nothing at all."""
     needed: list[tuple[str, str | None, str | None]] = [
         (asked.dataset, None, None),
         (asked.dataset, asked.operator, None),
     ]
-    if asked.right.has_own_share(asked.dataset):
-        needed.append((asked.dataset, asked.operator, asked.right.purpose))
+    purpose = asked.right.purpose
+    if asked.right.has_own_share(asked.dataset) or scopes_table.is_open(view, purpose, asked.operator, asked.dataset):
+        needed.append((asked.dataset, asked.operator, purpose))
     if scopes and [(scope.dataset, scope.operator, scope.purpose) for scope in scopes] != needed:
         raise Fault("a charge to other scopes than those of its dataset, its operator and its purpose")
     if not scopes and asked.mode == "dp":

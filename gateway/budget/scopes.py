@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gateway.budget.account import purpose_id
 from gateway.budget.loss import Cap, Loss
 from gateway.errors import Fault
 from gateway.store import Reading, Transaction
@@ -24,6 +25,18 @@ def find(view: Reading, scope: str) -> ScopeRow | None:
         (scope,),
     )
     return None if row is None else ScopeRow(Cap(*row[:4]), Loss(*row[4:]))
+
+
+def is_open(view: Reading, purpose: str | None, operator: str, dataset: str) -> bool:
+    """Whether the operator's purpose ever had a share of its own."""
+    return purpose is not None and find(view, purpose_id(purpose, operator, dataset)) is not None
+
+
+def opened(view: Reading, dataset: str, operator: str) -> tuple[str, ...]:
+    """The operator's purposes that ever had a share of their own: they keep their scope."""
+    rows = view.all("SELECT id FROM scope WHERE dataset = ? AND operator = ? ORDER BY id", (dataset, operator))
+    names = [name.removeprefix("purpose:").partition("/")[0] for (name,) in rows if name.startswith("purpose:")]
+    return tuple(name.replace("%2F", "/").replace("%25", "%") for name in names)
 
 
 def put_cap(tx: Transaction, scope: str, dataset: str, operator: str | None, cap: Cap) -> None:

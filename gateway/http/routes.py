@@ -19,6 +19,7 @@ from gateway.ask import NotAnswered
 from gateway.budget.account import scopes_of
 from gateway.budget.cells import cells_of
 from gateway.budget.queries import QueryRow
+from gateway.budget.scopes import opened
 from gateway.errors import Fault, NotReady, Refusal
 from gateway.http import audit, catalogue, describe, docs, problems, spending, wire
 from gateway.http.entry import admit, caller_of, service_of
@@ -253,7 +254,8 @@ def _budgets(service: Service, caller: Caller, policies: Sequence[Policy]) -> li
     for policy in policies:
         licence = service.catalog.licence_for(caller.subject, policy.dataset, service.today())
         with service.store.reading() as view:
-            scopes = scopes_of(policy, caller.subject, licence)
+            known = opened(view, policy.dataset, caller.subject)
+            scopes = scopes_of(policy, caller.subject, licence, known)
             found += [budget.as_json() for budget in service.ledger.budgets(view, scopes)]
     return found
 

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from gateway.budget.account import scopes_of
 from gateway.budget.history import BYS, Seen, Window, every, history, usual_price
+from gateway.budget.scopes import opened
 from gateway.errors import Refusal
 from gateway.http.entry import admit, caller_of, service_of
 from gateway.http.request import parameters
@@ -59,7 +60,7 @@ def _own(service: Service, caller: Caller, view: Reading, dataset: str | None) -
         if dataset not in (None, name) or policy.release.dp is None:
             continue
         licence = service.catalog.licence_for(caller.subject, name, day)
-        for scope in scopes_of(policy, caller.subject, licence):
+        for scope in scopes_of(policy, caller.subject, licence, opened(view, name, caller.subject)):
             account = service.ledger.account(view, scope)
             mine = scope.operator is not None
             usual = usual_price(policy.release.dp)

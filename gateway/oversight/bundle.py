@@ -57,7 +57,6 @@ def _grounds(view: Reading, own: list[int]) -> list[int]:
     """The newest records before the decision that put its policy, its licence and its caps in force."""
     decision, record = own[0], json.loads(_body(view, own[0]))
     scopes = {f"dataset:{record['dataset']}", f"operator:{record['actor']}/{record['dataset']}"}
-    scopes |= {line["scope"] for seq in own for line in json.loads(_body(view, seq))["charges"] or ()}
     found: dict[str, int] = {}
     for seq, code, body in view.all(
         "SELECT seq, code, body FROM record WHERE kind = 'admin' AND seq < ? ORDER BY seq", (decision,)
@@ -68,9 +67,14 @@ def _grounds(view: Reading, own: list[int]) -> list[int]:
             found[LICENCE] = seq
         elif code in ("cap_zcdp", "cap_pure"):
             scope = json.loads(body)["charges"][0]["scope"]
-            if scope in scopes:
+            if scope in scopes or _may_be_due(scope, record):
                 found[scope] = seq
     return list(found.values())
+
+
+def _may_be_due(scope: str, record: dict[str, Any]) -> bool:
+    """Whether it is of a purpose of the same operator: that it was not charged is evidence too."""
+    return scope.startswith("purpose:") and scope.endswith(f"/{record['actor']}/{record['dataset']}")
 
 
 def _body(view: Reading, seq: int) -> bytes:

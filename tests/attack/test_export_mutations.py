@@ -281,7 +281,9 @@ FORGERIES: dict[str, Callable[[list[dict]], None]] = {
         edit("licence", lambda record: record["terms"]["shares"]["clinic"].append("research"), -1)(records),
         edit("charge", lambda record: record["charges"].pop(), 8)(records),
     ),
-    "a share that the licence does not give": edit("licence", lambda record: record["terms"].pop("shares"), -1),
+    "a share of a purpose that the licence does not name": edit(
+        "licence", lambda record: (record["terms"].update(purposes=["research"]), record["terms"].pop("shares")), -1
+    ),
     "shares of nothing": edit("licence", lambda record: record["terms"].update(shares={}), 0),
     "shares of no purpose": edit("licence", lambda record: record["terms"].update(shares={"clinic": []}), 0),
     "shares of another dataset": edit(

@@ -39,7 +39,9 @@ class Life(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.world = World(Path(self.folder.name))
         self.plant()
-        self.world.parts = {"actuarial": Decimal(1)}
+        self.shared, self.opened = True, False
+        """Whether the licence gives the purpose a share, and whether it ever was charged to one."""
+        self.give_or_take_the_share(shared=True)
         self.caps = {"dataset": (100, 50), "acme": (60, 30), "beta": (80, 50), "actuarial": (40, 30)}
         self.spent = dict.fromkeys(self.caps, (0, 0))
         self.states: dict[str, str] = {}
@@ -55,15 +57,20 @@ class Life(RuleBasedStateMachine):
 
     def names(self, operator: str, purpose: str) -> tuple[str, ...]:
         """What a question of the operator for that purpose is charged to."""
-        return ("dataset", operator) if purpose == "research" else ("dataset", operator, purpose)
+        both = ("dataset", operator)
+        return (*both, purpose) if purpose != "research" and (self.shared or self.opened) else both
 
     def scopes(self, operator: str, purpose: str = "research") -> tuple[Scope, ...]:
         def scope(name: str, who: str | None, what: str | None = None) -> Scope:
-            rho, delta = self.caps[name]
+            rho, delta = self.cap_of(name)
             return Scope(self.world.dataset, who, Cap("zcdp", rho, 0, delta), what)
 
         both = scope("dataset", None), scope(operator, operator)
-        return both if purpose == "research" else (*both, scope(purpose, operator, purpose))
+        return (*both, scope(purpose, operator, purpose)) if purpose in self.names(operator, purpose) else both
+
+    def cap_of(self, name: str) -> tuple[int, int]:
+        """A purpose whose share was taken away may spend what its operator may."""
+        return self.caps["acme" if name == "actuarial" and not self.shared else name]
 
     @rule(
         spender=st.sampled_from(SPENDERS),
@@ -78,7 +85,7 @@ class Life(RuleBasedStateMachine):
         after = {
             name: (self.spent[name][0] + rho, self.spent[name][1] + delta) for name in self.names(operator, purpose)
         }
-        fits = all(total <= cap for name in after for total, cap in zip(after[name], self.caps[name], strict=True))
+        fits = all(total <= cap for name in after for total, cap in zip(after[name], self.cap_of(name), strict=True))
         asked = self.world.asked(operator, key, request, purpose=purpose)
         try:
             row = self.world.charge(Price(1, delta, rho), self.scopes(operator, purpose), asked)
@@ -89,6 +96,7 @@ class Life(RuleBasedStateMachine):
         else:
             outcome = "charged"
             self.spent |= after
+            self.opened |= purpose in after
             self.states[row.id] = "running"
             if key:
                 self.keys[operator, key] = (row.id, request)
@@ -117,6 +125,11 @@ class Life(RuleBasedStateMachine):
     @rule(name=st.sampled_from(("dataset", *OPERATORS, "actuarial")), rho=st.integers(0, 200))
     def change_cap(self, name: str, rho: int) -> None:
         self.caps[name] = (rho, self.caps[name][1])
+
+    @rule(shared=st.booleans())
+    def give_or_take_the_share(self, *, shared: bool) -> None:
+        self.shared = shared
+        self.world.parts = {"actuarial": Decimal(1)} if shared else {}
 
     @rule()
     def crash_in_the_middle(self) -> None:

@@ -330,14 +330,14 @@ def test_the_file_itself_forbids_refunds(world: World, statement: str) -> None:
 
 def test_the_scopes_of_a_policy_carry_the_caps_in_force(make_policy: object) -> None:
     policy, licence = make_policy("zcdp", {"clinic": BudgetShare(Decimal(2))})
-    dataset, operator = scopes_of(policy, "acme", licence)
+    dataset, operator = scopes_of(policy, "acme", licence, ())
     assert (dataset.id, operator.id) == ("dataset:clinic", "operator:acme/clinic")
     assert (dataset.cap, operator.cap) == (cap(dp()), cap(dp(), Decimal(2)))
-    assert scopes_of(policy, "acme", None)[1].cap == dataset.cap
-    assert scopes_of(policy, "acme", make_policy("zcdp", {})[1])[1].cap == dataset.cap
+    assert scopes_of(policy, "acme", None, ())[1].cap == dataset.cap
+    assert scopes_of(policy, "acme", make_policy("zcdp", {})[1], ())[1].cap == dataset.cap
     assert dataset_scopes(policy) == (dataset,)
     open_policy, _ = make_policy(None, {})
-    assert scopes_of(open_policy, "acme", None) == dataset_scopes(open_policy) == ()
+    assert scopes_of(open_policy, "acme", None, ()) == dataset_scopes(open_policy) == ()
 
 
 @pytest.fixture

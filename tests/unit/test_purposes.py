@@ -18,6 +18,7 @@ from gateway.audit.offline import main
 from gateway.audit.verify import verify
 from gateway.budget import ledger as ledger_module
 from gateway.budget import rebuild
+from gateway.budget import scopes as scopes_table
 from gateway.budget.account import Scope, scopes_for, scopes_of
 from gateway.budget.loss import cap, words
 from gateway.budget.recovery import recover
@@ -109,6 +110,58 @@ def test_a_share_keeps_what_is_spent_when_its_cap_changes_or_comes_back(world: W
     assert sound(world.export())
 
 
+def kept(world: World, purpose: str = "actuarial") -> tuple[Scope, ...]:
+    """The scopes of a question whose purpose has no share any more: it may spend what the operator may."""
+    both = world.scopes()
+    return (*both, replace(both[1], purpose=purpose))
+
+
+def test_a_purpose_whose_share_is_taken_away_keeps_its_scope_and_what_it_spent(world: World) -> None:
+    ask_to_the_end(world)
+    world.parts = {}
+    with pytest.raises(Fault, match="other scopes"):
+        ask(world)
+    scopes = kept(world)
+    spent = world.spent(scopes[2])
+    world.charge(EACH, scopes, world.asked(purpose="actuarial"))
+    assert world.spent(scopes[2]) == spent + EACH.rho
+    with world.store.reading() as view:
+        assert scopes_table.opened(view, "clinic", "acme") == ("actuarial",)
+        assert scopes_table.opened(view, "clinic", "beta") == ()
+    report = verify(world.export())
+    assert report.ok, report.text()
+    assert report.scopes["purpose:actuarial/acme/clinic"]["cap_changes"] == 1
+    assert sound(world.export())
+
+
+def test_where_caps_have_approvers_a_share_that_is_taken_away_waits_for_them(world: World) -> None:
+    world.name_approvers()
+    ask_to_the_end(world)
+    world.parts = {}
+    scopes = kept(world)
+    with pytest.raises(Refusal, match="the purpose `actuarial`"):
+        world.charge(EACH, scopes, world.asked(purpose="actuarial"))
+    with world.store.reading() as view:
+        assert [each.scope for each in world.ledger.waiting(view, scopes)] == [scopes[2].id]
+    world.raise_cap(scopes[2], cap(dp(), PART))
+    world.charge(EACH, scopes, world.asked(purpose="actuarial"))
+    assert verify(world.export()).ok
+    assert sound(world.export())
+
+
+def test_planted_without_its_memory_a_share_that_is_taken_away_opens_the_operators(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.name_approvers()
+    answered, _ = ask_to_the_end(world)
+    assert answered < 20
+    world.parts = {}
+    monkeypatch.setattr(scopes_table, "is_open", lambda *_: False)
+    assert ask_to_the_end(world) == (20, "")
+    world.charge(EACH)
+    assert verify(world.export()).ok, "the log does not tell the purpose: the evidence of an answer does"
+
+
 @pytest.mark.parametrize("purpose", ["research", "actuarial"])
 def test_a_charge_to_other_scopes_than_are_due_is_a_fault(world: World, purpose: str) -> None:
     other = {"research": "actuarial", "actuarial": "research"}[purpose]
@@ -126,12 +179,15 @@ def test_planted_without_the_purposes_scope_its_share_never_ends(world: World, m
     assert verify(world.export()).ok, "the log does not tell the purpose: the evidence of an answer does"
 
 
+@pytest.mark.parametrize("taken", [False, True])
 def test_where_each_purpose_has_a_share_the_log_alone_tells_that_one_was_left_out(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch, *, taken: bool
 ) -> None:
     world.parts = {"actuarial": PART, "research": PART}
     ask(world)
+    ask(world, "research")
     assert verify(world.export()).ok
+    world.parts = {} if taken else world.parts
     monkeypatch.setattr(ledger_module, "_check_scopes", lambda *_: None)
     world.charge(EACH, world.scopes(), world.asked(purpose="actuarial"))
     report = verify(world.export())
@@ -212,12 +268,14 @@ def test_planted_without_the_escape_two_scopes_have_one_id(monkeypatch: pytest.M
 def test_the_scopes_of_a_question_are_those_of_its_purpose_and_an_operator_sees_all() -> None:
     rules, parts = policy(), {"teaching": Decimal(5), "actuarial": PART}
     licence = replace(licensed("acme", "clinic", parts=parts), budget={"clinic": BudgetShare(Decimal(2), parts)})
-    seen = [(scope.purpose, scope.cap.epsilon) for scope in scopes_of(rules, "acme", licence)]
-    whole = cap(dp(), Decimal(2)).epsilon
-    assert seen[1:] == [(None, whole), ("actuarial", cap(dp(), PART).epsilon), ("teaching", whole)]
-    assert [scope.purpose for scope in scopes_for(rules, "acme", licence, "actuarial")] == [None, None, "actuarial"]
-    assert [scope.purpose for scope in scopes_for(rules, "acme", licence, "research")] == [None, None]
-    assert scopes_of(rules, "acme", licence, "aggregate") == ()
+    seen = [(scope.purpose, scope.cap.epsilon) for scope in scopes_of(rules, "acme", licence, ("old",))]
+    whole, dp_all = cap(dp(), Decimal(2)).epsilon, cap(dp()).epsilon
+    part = cap(dp(), PART).epsilon
+    assert seen[1:] == [(None, whole), ("actuarial", part), ("old", whole), ("teaching", whole)]
+    assert [scope.purpose for scope in scopes_for(rules, "acme", licence, "actuarial", ())] == [None, None, "actuarial"]
+    assert [scope.purpose for scope in scopes_for(rules, "acme", licence, "research", ("old",))] == [None, None]
+    assert [scope.cap.epsilon for scope in scopes_for(rules, "acme", None, "old", ("old",))][1:] == [dp_all, dp_all]
+    assert scopes_of(rules, "acme", licence, (), "aggregate") == ()
 
 
 # over HTTP
@@ -266,6 +324,25 @@ def test_answers_checks_and_budgets_tell_what_is_left_to_a_purpose(tmp_path: Pat
     ]
     assert {each["spent"]["rho"] for each in told} == {"0.000001"}
     assert [each["scope"] for each in other] == ["dataset:clinic", "operator:op-b/clinic"]
+
+
+def test_a_share_that_the_licence_takes_away_is_still_counted(tmp_path: Path) -> None:
+    with served(tmp_path / "home", "0.6") as world:
+        assert world.call("POST", "/v1/queries", BODY).json()["status"] == "answered"
+        home = world.home
+    file = home.root / "policies" / "licences" / "op-a.toml"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace(", purposes = { research = { epsilon = 0.6 } }", ""), encoding="utf-8")
+    with gateway_world(home.root, kind=AnsweringDomain, home=home) as world:
+        answer = world.call("POST", "/v1/queries", {**BODY, "epsilon": 0.4}).json()
+        told = world.call("GET", "/v1/budgets").json()["budgets"]
+        report, second = verify(world.export()), sound(world.export())
+    assert [each["name"] for each in answer["budget"]["purposes"]] == ["research"]
+    assert [(each["purpose"], each["cap"]["epsilon"], each["spent"]["rho"]) for each in told[1:]] == [
+        (None, "6", "0.000002"),
+        ("research", "6", "0.000002"),
+    ]
+    assert (report.ok, second) == (True, True), report.text()
 
 
 def test_a_purpose_without_budget_is_refused_over_http_and_another_operator_is_not(tmp_path: Path) -> None:
