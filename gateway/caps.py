@@ -92,7 +92,7 @@ class Caps:
                 f"gateway.toml names other approvers than are on record, which stay in force; {way_out}"
             )
         waiting = len(self.waiting(view, day))
-        return f"{found.quorum} of {len(found.keys)} approvers sign for a raise; {waiting or 'none'} waits for them"
+        return f"{found.quorum} of {len(found.keys)} approvers sign for a raise; scopes that wait for them: {waiting}"
 
     def propose(self, view: Reading, scopes: Sequence[str], draft: Draft) -> Decided:
         """A decision on what waits: on `scopes`, or on all. Raises Misconfigured."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gateway.decided import Decided
     from gateway.home import Home
     from gateway.store import Store
+    from policies.model import Accountant
 
 DAYS: Final = 30
 group = typer.Typer(help="Caps: what is in force, what waits, and the decisions that raise them.", no_args_is_help=True)
@@ -192,17 +193,25 @@ def _table(lines: list[dict[str, Any]], before: str, after: str) -> None:
     if not lines:
         typer.echo("no raise waits")
         return
-    rows = [
-        [
-            line["scope"],
-            *(_cap(line[each]) for each in (before, after)),
-            line["spent"]["rho"] if line[after]["rho"] != "0" else line["spent"]["epsilon"],
-        ]
-        for line in lines
-    ]
-    shown.table(["scope", "cap in force", "cap named", "lost so far"], rows, frozenset({1, 2, 3}))
+    columns = ["scope", "epsilon in force", "epsilon named", "epsilon lost so far", "rho lost so far"]
+    rows = []
+    for line in lines:
+        lost = line["spent"]
+        found = [line[before]["epsilon"], line[after]["epsilon"], _epsilon(lost, line[before]), lost["rho"]]
+        rows.append([line["scope"], *found])
+    shown.table(columns, rows, frozenset({1, 2, 3, 4}))
+    for line in lines:
+        if line[before]["delta"] != line[after]["delta"]:
+            delta = f"{line['scope']}: delta {line[before]['delta']} in force, {line[after]['delta']} named"
+            shown.CONSOLE.print(shown.plain(delta))
 
 
-def _cap(amounts: dict[str, str]) -> str:
-    rho = f" (rho {amounts['rho']})" if amounts["rho"] != "0" else ""
-    return f"epsilon {amounts['epsilon']}{rho}, delta {amounts['delta']}"
+def _epsilon(lost: dict[str, str], cap: dict[str, str]) -> str:
+    """What is lost, as an epsilon: under `zcdp` what so much rho is worth."""
+    from gateway.budget.amounts import amounts
+    from gateway.budget.loss import Cap, Loss, as_epsilon
+    from gateway.cli import show as shown
+    from policies.privacy_loss import EPSILON_UNIT, text
+
+    accountant: Accountant = "pure" if cap["rho"] == "0" else "zcdp"
+    return shown.shorter(text(as_epsilon(Cap(accountant, *amounts(cap)), Loss(*amounts(lost))), EPSILON_UNIT))

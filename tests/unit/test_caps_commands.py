@@ -177,7 +177,7 @@ def test_swapped_approvers_stay_without_a_say_until_those_on_record_have_signed(
         sign(home.root, file, "cy", "bo")
         run("apply", file, "--home", home.root)
         assert world.call("GET", "/readyz").json()["caps"]["as_settings"] is True
-        assert judged(changed) == "2 of 2 approvers sign for a raise; 1 waits for them"
+        assert judged(changed) == "2 of 2 approvers sign for a raise; scopes that wait for them: 1"
         run("apply", raised, "--home", home.root)
         assert mine(world)["cap"]["epsilon"] == "7"
         report = verify(world.export())
@@ -231,6 +231,10 @@ def test_what_a_signature_is_for_is_shown_before_it_is_asked(home: Home) -> None
     assert "signed by ann" in done.output
     shown = CliRunner().invoke(app, ["caps", "show", "--home", str(home.root)])
     assert "2 of ann, bo, cy sign for a raise" in shown.output
+    (line,) = [each.split() for each in shown.output.splitlines() if "operator:op-a" in each]
+    assert line[:3] == ["operator:op-a/clinic", "6", "7"]
+    assert 0 < float(line[3]) < 0.1  # what a millionth of rho is worth
+    assert line[4] == "0.000001"
 
 
 @pytest.mark.parametrize(
