@@ -255,7 +255,7 @@ def serve(home: Home, port: int | None, ready: Callable[[str], None]) -> None:
             supervisor.start(domain)
         address = address_of(listener)
         _drop_old_door(home)
-        _leave_address(home, address, door)
+        _leave_address(home, address, None if home.settings.domain.elsewhere else door)
         stack.callback(home.address_file.unlink, missing_ok=True)
         ready(address)
         Server(
@@ -336,11 +336,11 @@ def _drop_old_door(home: Home) -> None:
             folder.rmdir()
 
 
-def _leave_address(home: Home, address: str, door: Place) -> None:
-    """For the command line of the same user: where this home is served."""
+def _leave_address(home: Home, address: str, own_door: Place | None) -> None:
+    """For the command line of the same user: where this home is served. A door that is not ours is never dropped."""
     home.address_file.parent.mkdir(parents=True, exist_ok=True)
     beside = home.address_file.with_suffix(f".{os.getpid()}")
     handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w") as out:
-        json.dump({"url": address, "pid": os.getpid(), "door": str(door) if isinstance(door, Path) else None}, out)
+        json.dump({"url": address, "pid": os.getpid(), "door": str(own_door) if own_door else None}, out)
     beside.replace(home.address_file)

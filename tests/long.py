@@ -31,6 +31,8 @@ EPSILON_PARTS = 8
 KILL_SEEDS = range(1, 11)
 KILLS = 10_000
 STEPS = 10_000_000
+SERVICE_KILL_SEEDS = range(1, 11)
+SERVICE_KILLS = 200
 RACE_PARTS = range(1, 101)
 RACES = 100_000
 EPSILON_SAMPLES = 100_000
@@ -75,11 +77,16 @@ def slices() -> list[Slice]:
 
 
 def _of_the_ledger() -> list[Slice]:
-    """100,000 kills, 10,000,000 charges at the edge of a cap, 100,000,000 simulated steps."""
+    """100,000 kills, 2,000 of whole services, 10,000,000 charges at the edge of a cap, 100,000,000 simulated steps."""
     race = "tests/attack/test_ledger_race.py"
     kills = (("BPK_KILLS", str(KILLS)), ("BPK_RACES", "8"))
     races = (("BPK_KILLS", "10"), ("BPK_RACES", str(RACES)))
     found = [Slice(f"kills_{seed}", race, (("BPK_SEED", str(seed)), *kills)) for seed in KILL_SEEDS]
+    services = "tests/e2e/test_two_gateways_killed.py"
+    of_services = (("BPK_SERVICE_KILLS", str(SERVICE_KILLS)),)
+    found += [
+        Slice(f"service_kills_{seed}", services, (("BPK_SEED", str(seed)), *of_services)) for seed in SERVICE_KILL_SEEDS
+    ]
     found += [Slice(f"races_{part}", race, races) for part in RACE_PARTS]
     simulated = "tests/attack/test_ledger_simulated.py"
     steps = (("BPK_STEPS", str(STEPS)),)

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.deployment import below, processes
+
 ACCOUNTS = ("postgres", "nobody")
 START_S = 30.0
 MEMORY = Path("/dev/shm")
@@ -88,6 +90,14 @@ class Server:
             self.process = _as_account(command, stdout=log, stderr=log)
         self.wait()
 
+    def set(self, name: str, value: str) -> None:
+        """A setting of the server, from now on and after its next start."""
+        import psycopg
+
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+            connection.execute("SELECT pg_reload_conf()")
+
     def wait(self) -> None:
         """Until it takes connections; after a kill it first replays its log."""
         import psycopg
@@ -103,10 +113,16 @@ class Server:
                 return
 
     def kill(self) -> None:
-        """kill -9 of the postmaster: its children end with it, and nothing is written in order."""
+        """kill -9 of all its processes: nothing is written in order, nor by one that has outlived the others."""
         assert self.process is not None
+        children = below(self.process.pid, processes())
         self.process.kill()
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGKILL)
         self.process.wait()
+        while any(child.alive for child in children):
+            time.sleep(0.005)
         (self.folder / "data" / "postmaster.pid").unlink(missing_ok=True)
 
     def stop(self) -> None:

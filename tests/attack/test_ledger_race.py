@@ -31,6 +31,7 @@ from tests.ledger_world import World
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
+ROOT = Path(__file__).parents[2]
 LONG = bool(os.environ.get("BPK_LONG"))
 SEED = os.environ.get("BPK_SEED", "7")
 SCHEDULES = int(os.environ.get("BPK_KILLS", "2000" if LONG else "1000"))
@@ -54,7 +55,7 @@ def test_four_processes_at_the_edge_of_a_cap_never_pass_it(tmp_path: Path) -> No
 @pytest.mark.timeout(1200)
 def test_writers_killed_at_any_moment_leave_a_sound_ledger(memory: Path, record_property: Record) -> None:
     command = [sys.executable, "-W", "error", "-m", "tests.ledger_kills", str(memory), str(SCHEDULES), SEED]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     told_figure(record_property, "kill -9 of 4 writers", SCHEDULES, {"overspent": 0, "lost": 0}, SEED)
 
