@@ -196,7 +196,7 @@ def build(home: Home, domain: Domain) -> Gateway:
         stop=stop,
     )
     opening.start()
-    keeper = Keeper(store, ledger)
+    keeper = Keeper(store, ledger, outcomes.settle)
     if not recovered.alone:
         keeper.start()
     if issuer is not None:

@@ -1,8 +1,10 @@
-"""Holds this gateway's seat while others serve from the same store, and takes over from those that fell silent."""
+"""Holds this gateway's seat while others serve from the same store, takes over from those that fell silent, and records
+what could not be recorded when it happened: to the others it would run for ever."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from threading import Event, Thread
 
 from gateway.budget.ledger import Ledger
@@ -18,9 +20,10 @@ _log = logs.logger("bpk.keeper")
 class Keeper:
     """`start` where others may serve as well; `stop` in any case, when nothing runs any more."""
 
-    def __init__(self, store: Store, ledger: Ledger) -> None:
+    def __init__(self, store: Store, ledger: Ledger, settle: Callable[[], None]) -> None:
         self._store = store
         self._ledger = ledger
+        self._settle = settle
         self._watch = Watch()
         self._over = Event()
         self._thread = Thread(target=self._work, name="bpk-keeper", daemon=True)
@@ -44,6 +47,7 @@ class Keeper:
         while not self._over.wait(BEAT_S):
             try:
                 kept = keep_seat(self._store, self._ledger, self._watch, time.monotonic())
+                self._settle()
             except Fault as fault:
                 if not failing:
                     _log.error("the seat cannot be held", reason=str(fault))

@@ -41,7 +41,7 @@ class Outcomes:
     """UTC."""
     _unsettled: set[str] = field(default_factory=set)
     """Queries that do not run and whose outcome could not be recorded, as on a full disk, or whose charge is in doubt;
-    a restart settles them too."""
+    `settle` does it, or a restart."""
 
     def record(self, query_id: str, released: Released | None) -> QueryRow:
         """Puts the outcome on record, None for a failure: durable before anything leaves."""
@@ -55,9 +55,18 @@ class Outcomes:
             return self.ledger.answer(tx, query_id, Stored(released.release, released.release_hash), shown)
 
     def leave(self, query_id: str) -> dict[str, Any]:
-        """The constant failure of a query whose outcome could not be recorded; it is, when next asked for."""
+        """The constant failure of a query whose outcome could not be recorded; it is, when it can be."""
         self._unsettled.add(query_id)
         return answer.failed(query_id)
+
+    def settle(self) -> None:
+        """Records what could not be recorded when it was told. Raises what the store raises."""
+        for query_id in tuple(self._unsettled):
+            with self.store.transaction() as tx:  # after whatever session is still about it
+                charged = queries.find(tx, query_id) is not None
+            if charged:
+                self.record(query_id, None)
+            self._unsettled.discard(query_id)
 
     def answered(self, row: QueryRow, released: Released) -> dict[str, Any]:
         """The whole answer, with what is left and the receipt."""

@@ -58,8 +58,8 @@ BACK_S = 5.0
 READY_S = 60.0
 SETTLED_S = 60.0
 QUESTION = "SELECT SUM(CASE WHEN sex = 'F' THEN {} ELSE 0 END) AS s FROM people"
-AGAIN = ("broken off", "not_ready", "dataset_not_ready", "busy", "internal_error")
-"""What a client hears of a service that was killed: nothing was charged that it knows of, so it asks again."""
+AGAIN = ("broken off", "not_ready", "dataset_not_ready", "busy", "internal_error", "outcome_unknown")
+"""What a client hears of a service that was killed, and asks again under the same key."""
 WATCH = "watch"
 """The operator who looks whether questions are answered again."""
 

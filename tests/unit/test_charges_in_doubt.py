@@ -98,6 +98,21 @@ def test_a_charge_in_doubt_does_not_run_and_is_charged_once_when_asked_again(
 
 
 @pytest.mark.parametrize("holds", [True, False])
+def test_a_charge_in_doubt_is_settled_though_nobody_asks(
+    world: GatewayWorld, monkeypatch: pytest.MonkeyPatch, holds: bool
+) -> None:
+    doubt(monkeypatch, holds=holds)
+    with pytest.raises(NotAnswered):
+        world.pipeline.ask(world.asking(key="k"))
+    for _ in range(2):
+        world.outcomes.settle()
+    kinds = [record["kind"] for record in world.records()]
+    assert kinds.count("charge") == kinds.count("failure") == holds
+    with world.pipeline.store.reading() as view:
+        assert view.all("SELECT 1 FROM query WHERE state = 'running'") == []
+
+
+@pytest.mark.parametrize("holds", [True, False])
 def test_over_http_a_charge_in_doubt_says_how_to_find_out(
     world: GatewayWorld, monkeypatch: pytest.MonkeyPatch, holds: bool
 ) -> None:
