@@ -24,10 +24,10 @@ from gateway.stores.sqlite import SqliteStore
 
 def anchors_of(home: Home) -> tuple[Anchors, Held]:
     """The checkpoints that are kept outside of the store, and what the home holds of the log's keys."""
-    origin = home.settings.audit.origin
+    origin, suite = home.settings.audit.origin, home.settings.audit.suite
 
     def signer(file: Path) -> Signer:
-        return Signer(origin, read_private_key(file))
+        return Signer(origin, read_private_key(file), suite)
 
     def now() -> list[Signer]:
         return [signer(file) for file in (home.next_log_key, home.log_key) if file.exists()]

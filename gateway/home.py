@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from gateway import settings
 from gateway.errors import Misconfigured
-from gateway.settings import Settings
+from gateway.settings import Settings, Suite
 
 KEY_BYTES_MAX = 10_000
 
@@ -110,10 +110,11 @@ def open_home(root: Path) -> Home:
     return home
 
 
-def init(root: Path) -> Home:
+def init(root: Path, suite: Suite = "sha256-ed25519") -> Home:
     """A new home at `root`: built beside it and moved there in one step, so nothing is ever half-written.
 
     Raises Misconfigured where something is in the way. An existing complete home is left as it is.
+    `suite` is that of its log.
     """
     root = root.expanduser().absolute()
     if root.exists() and not root.is_dir():
@@ -128,7 +129,7 @@ def init(root: Path) -> Home:
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
-        _write(beside)
+        _write(beside, suite)
         if root.is_symlink():
             root = root.resolve()
         os.rename(beside, root)  # replaces an empty folder, and only an empty one
@@ -140,14 +141,14 @@ def init(root: Path) -> Home:
     return open_home(root)
 
 
-def _write(root: Path) -> None:
+def _write(root: Path, suite: Suite) -> None:
     root.chmod(0o700)
     for folder in ("keys", "state", "state/gateway", "state/domain"):
         (root / folder).mkdir(mode=0o700)
     for folder in ("policies", "policies/licences", "data"):
         (root / folder).mkdir(mode=0o755)
     name = uuid4().hex[:12]
-    fill = {"@ISSUER@": f"urn:baopingkou:home:{name}", "@ORIGIN@": f"baopingkou/{name}"}
+    fill = {"@ISSUER@": f"urn:baopingkou:home:{name}", "@ORIGIN@": f"baopingkou/{name}", "@SUITE@": suite}
     for source, target in (
         ("gateway.toml", "gateway.toml"),
         ("domain.toml", "domain.toml"),

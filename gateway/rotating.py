@@ -38,7 +38,7 @@ def prepare(home: Home) -> Signer:
                 _sync(each)
         except OSError as error:
             raise Misconfigured(f"{file}: cannot be written ({error.strerror})") from error
-    return Signer(home.settings.audit.origin, read_private_key(file))
+    return Signer(home.settings.audit.origin, read_private_key(file), home.settings.audit.suite)
 
 
 def rotate(home: Home, store: Store, log: Log) -> Rotated:

@@ -185,6 +185,9 @@ class Witness(_Section):
     key: Annotated[str, Field(max_length=400)]
 
 
+Suite = Literal["sha256-ed25519", "sm3-ed25519"]
+
+
 class Timestamps(_Section):
     """An authority that stamps the log's checkpoints with its time (RFC 3161)."""
 
@@ -206,6 +209,8 @@ class Audit(_Section):
     checkpoint_key: RelativePath = "keys/log.key"
     origin: Annotated[str, Field(pattern=r"^[\x21-\x2a\x2c-\x7e]{1,200}$")] = "baopingkou/home"
     """The name in the checkpoint's first line and of its signer."""
+    suite: Suite = "sha256-ed25519"
+    """What the log is hashed with. It keeps what it was begun with."""
     retention_days: Annotated[int, Field(ge=180, le=36_500)] = 1095
     """How long the texts behind records are kept, SQL and parameters; records stay for ever."""
     witnesses: Annotated[list[Witness], Field(max_length=16)] = []

@@ -257,9 +257,9 @@ def a_world_that_changed_its_key(folder: Path, open_store: Callable[[], Store] |
     return world
 
 
-def a_busy_world(folder: Path, open_store: Callable[[], Store] | None = None) -> World:
+def a_busy_world(folder: Path, open_store: Callable[[], Store] | None = None, held: Signer | Held = SIGNER) -> World:
     """Some of everything that a log can hold."""
-    world = World(folder, open_store=open_store)
+    world = World(folder, open_store=open_store, held=held)
     for number in range(6):
         row = world.charge(price("0.25", delta=number), asked=world.asked(("acme", "beta")[number % 2], f"k{number}"))
         if number % 3 == 2:

@@ -17,6 +17,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 QUERY = {"actor", "query_id", "dataset", "policy_digest", "snapshot"}
+PREFIXES = {"sha256-ed25519": b"\1", "sm3-ed25519": b"\xffsm3-ed25519"}  # of a log's verifier key, before its 32 bytes
 PRESENT = {  # kind or decision -> fields that are not null beyond v, ledger, seq, time, kind; None: not fixed
     "genesis": {"commitments"},
     "run": None,
@@ -46,15 +47,15 @@ def need(condition: object) -> None:
         raise Unsound
 
 
-def root(leaves: list[bytes]) -> bytes:
+def root(leaves: list[bytes], suite: str = "sha256-ed25519") -> bytes:
     if not leaves:
-        return hashlib.sha256(b"").digest()
+        return _hash(suite, b"")
     if len(leaves) == 1:
         return leaves[0]
     half = 1
     while half * 2 < len(leaves):
         half *= 2
-    return hashlib.sha256(b"\1" + root(leaves[:half]) + root(leaves[half:])).digest()
+    return _hash(suite, b"\1" + root(leaves[:half], suite) + root(leaves[half:], suite))
 
 
 def sound(
@@ -87,32 +88,36 @@ def _sound(lines: list[bytes]) -> None:
     *records, end = parsed
     need(set(end) - {"cosigned", "consistency", "handovers"} == {"key", "checkpoint"})
     need(("cosigned" in end) == ("consistency" in end))
-    leaves = [_leaf(line) for line in lines[:-1]]
+    suite = records[0].get("suite", "sha256-ed25519")
+    need(suite in PREFIXES)
+    leaves = [_leaf(line, suite) for line in lines[:-1]]
     keys = _keys(records, end["key"])
+    need(all(_key(vkey)[1].startswith(PREFIXES[suite]) for _, vkey in keys))
     name, key = _key(keys[0][1])
     need(keys[-1][1] == end["key"] and len(end.get("handovers", ())) == len(keys) - 1 and end.get("handovers") != [])
     for note, (_, old_key), (size, new_key) in zip(end.get("handovers", ()), keys[:-1], keys[1:], strict=True):
         for each in (old_key, new_key):
-            need(_signed(note, *_key(each)) == (size, root(leaves[:size])))
-    need(_by_log(end["checkpoint"], keys) == (len(records), root(leaves)))
+            need(_signed(note, *_key(each)) == (size, root(leaves[:size], suite)))
+    need(_by_log(end["checkpoint"], keys) == (len(records), root(leaves, suite)))
     if "cosigned" in end:
         old, top = _by_log(end["cosigned"], keys)
-        need(0 < old <= len(leaves) and top == root(leaves[:old]))
-        need(end["consistency"] == [step.hex() for step in _proof(old, leaves, whole=True)])
-    need(records[0]["commitments"]["key"] == hashlib.sha256(key).hexdigest() and records[0]["ledger"] == name)
+        need(0 < old <= len(leaves) and top == root(leaves[:old], suite))
+        need(end["consistency"] == [step.hex() for step in _proof(old, leaves, suite, whole=True)])
+    need(records[0]["commitments"]["key"] == _hash(suite, key).hex() and records[0]["ledger"] == name)
     _records(records)
 
 
 def _still_there(lines: list[bytes], key: str | None, since: list[str], receipts: list[dict]) -> None:
     keys = _keys([json.loads(line) for line in lines[:-1]], json.loads(lines[-1])["key"])
     need(key is None or key in [vkey for _, vkey in keys])
-    leaves = [_leaf(line) for line in lines[:-1]]
+    suite = json.loads(lines[0]).get("suite", "sha256-ed25519")
+    leaves = [_leaf(line, suite) for line in lines[:-1]]
     for note in since:
         size, top = _by_log(note, keys)
-        need(size <= len(leaves) and top == root(leaves[:size]))
+        need(size <= len(leaves) and top == root(leaves[:size], suite))
     for receipt in receipts:
         size, top = _by_log(receipt["checkpoint"], keys)
-        need(size <= len(leaves) and top == root(leaves[:size]))
+        need(size <= len(leaves) and top == root(leaves[:size], suite))
         need(leaves[receipt["index"]].hex() == receipt["leaf_hash"])
         need(json.loads(lines[receipt["index"]]) == receipt["record"])
 
@@ -120,7 +125,10 @@ def _still_there(lines: list[bytes], key: str | None, since: list[str], receipts
 def _key(vkey: str) -> tuple[str, bytes]:
     name, key_hex, key_text = vkey.split("+", 2)
     key = base64.b64decode(key_text, validate=True)
-    need(base64.b64encode(key).decode() == key_text and key[0] == 1 and len(key) == 33)
+    need(
+        base64.b64encode(key).decode() == key_text
+        and any(key.startswith(kind) and len(key) == len(kind) + 32 for kind in PREFIXES.values())
+    )
     need(hashlib.sha256(name.encode() + b"\n" + key).hexdigest()[:8] == key_hex)
     return name, key
 
@@ -169,26 +177,30 @@ def _signed(note: str, name: str, key: bytes) -> tuple[int, bytes]:
     ]
     need(own)
     for blob in own:
-        Ed25519PublicKey.from_public_bytes(key[1:]).verify(blob[4:], f"{origin}\n{size}\n{top}\n".encode())
+        Ed25519PublicKey.from_public_bytes(key[-32:]).verify(blob[4:], f"{origin}\n{size}\n{top}\n".encode())
     found = base64.b64decode(top, validate=True)
     need(base64.b64encode(found).decode() == top and len(found) == 32)
     return int(size), found
 
 
-def _proof(old: int, leaves: list[bytes], *, whole: bool) -> list[bytes]:
+def _proof(old: int, leaves: list[bytes], suite: str, *, whole: bool) -> list[bytes]:
     """The consistency proof, as RFC 6962 section 2.1.2 makes it."""
     if old == len(leaves):
-        return [] if whole else [root(leaves)]
+        return [] if whole else [root(leaves, suite)]
     half = 1
     while half * 2 < len(leaves):
         half *= 2
     if old <= half:
-        return [*_proof(old, leaves[:half], whole=whole), root(leaves[half:])]
-    return [*_proof(old - half, leaves[half:], whole=False), root(leaves[:half])]
+        return [*_proof(old, leaves[:half], suite, whole=whole), root(leaves[half:], suite)]
+    return [*_proof(old - half, leaves[half:], suite, whole=False), root(leaves[:half], suite)]
 
 
-def _leaf(line: bytes) -> bytes:
-    return hashlib.sha256(b"\0" + line[:-1]).digest()
+def _leaf(line: bytes, suite: str = "sha256-ed25519") -> bytes:
+    return _hash(suite, b"\0" + line[:-1])
+
+
+def _hash(suite: str, content: bytes) -> bytes:
+    return hashlib.new(suite.partition("-")[0], content).digest()
 
 
 def _records(records: list[dict]) -> None:
@@ -204,7 +216,7 @@ def _records(records: list[dict]) -> None:
         shape = _in_force(record, policies, licences)
         need(record["seq"] == seq and record["ledger"] == records[0]["ledger"])
         need(record["v"] >= (records[seq - 1]["v"] if seq else 1))
-        need(record.get("suite", "sha256-ed25519") == "sha256-ed25519")
+        need(record.get("suite", "sha256-ed25519") == records[0].get("suite", "sha256-ed25519"))
         need((kind == "genesis") == (seq == 0) and (seq == 0 or records[seq - 1]["time"] <= record["time"]))
         about = tuple(record[field] for field in sorted(QUERY))
         before = records[seq - 1] if seq else record

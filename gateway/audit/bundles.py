@@ -5,7 +5,6 @@ Part of the offline verifier: standard library and `cryptography`, nothing of th
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ from gateway.audit.older import Witnesses, check_receipt, require_witnesses
 from gateway.audit.replay_rights import Rights
 from gateway.audit.report import Report
 from gateway.audit.shapes import amounts_of, canonical, check_fields, check_shape, shape_of
+from gateway.audit.suites import Digest
 
 
 def is_bundle(value: Any) -> bool:
@@ -33,7 +33,7 @@ def verify_report(value: Mapping[str, Any], key: str, witnesses: Witnesses) -> l
         checkpoint = check_receipt(told, value["receipt"], keys)
         require_witnesses(told, witnesses, [] if checkpoint is None else [checkpoint])
         record = value["receipt"]["record"]
-        hashed = hashlib.sha256(canonical(value["report"])).hexdigest()
+        hashed = keys.digest(canonical(value["report"])).hex()
         if record["kind"] != "read" or record["code"] != "report" or record["commitments"] != {"report": hashed}:
             told.add("report_differs", None, "the receipt's record names another report")
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
@@ -50,7 +50,7 @@ def verify_bundle(bundle: Mapping[str, Any], key: str, witnesses: Witnesses) -> 
             checkpoint = check_receipt(told, {**each, "checkpoint": bundle["checkpoint"]}, keys)
         require_witnesses(told, witnesses, [] if checkpoint is None else [checkpoint])
         if told.ok:
-            _judge(bundle)
+            _judge(bundle, keys.digest)
     except Broken as broken:
         told.add(broken.code, None, broken.words)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, UnboundLocalError, RecursionError):
@@ -58,7 +58,7 @@ def verify_bundle(bundle: Mapping[str, Any], key: str, witnesses: Witnesses) -> 
     return [problem.words for problem in told.problems]
 
 
-def _judge(bundle: Mapping[str, Any]) -> None:
+def _judge(bundle: Mapping[str, Any], digest: Digest) -> None:
     rights, caps, own, terms = Rights(), {}, [], None
     for each in bundle["records"]:
         record = each["record"]
@@ -81,7 +81,7 @@ def _judge(bundle: Mapping[str, Any]) -> None:
     shape, decision = own[0]
     if shape != "refused" and decision["v"] > 1:
         rights.check(decision)
-    purpose = _judge_texts(bundle, dict(_by_seq(own)), terms)
+    purpose = _judge_texts(bundle, dict(_by_seq(own)), terms, digest)
     if shape == "run":
         _judge_charge(own, caps)
         if own[1][1]["charges"]:
@@ -98,13 +98,13 @@ def _judge_charge(own: list[tuple[str, Any]], caps: Mapping[str, Mapping[str, in
             raise Broken("cap_passed", f"the charge to {line['scope']} has no cap that it is within")
 
 
-def _judge_texts(bundle: Mapping[str, Any], own: Mapping[int, Any], terms: Any) -> str | None:
+def _judge_texts(bundle: Mapping[str, Any], own: Mapping[int, Any], terms: Any, digest: Digest) -> str | None:
     """The purpose, where it is opened."""
     purpose = None
     for seq, texts in bundle["opened"].items():
         commitments = own[int(seq)]["commitments"]
         for name, opened in texts.items():
-            if hashlib.sha256(bytes.fromhex(opened["salt"]) + opened["text"].encode()).hexdigest() != commitments[name]:
+            if digest(bytes.fromhex(opened["salt"]) + opened["text"].encode()).hex() != commitments[name]:
                 raise Broken("text_differs", f"`{name}` is not the text that the record commits to")
             if name == "purpose":
                 purpose = opened["text"]

@@ -14,9 +14,9 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from gateway.audit.suites import DIGESTS, KEY_TYPES, SHA256
 from gateway.errors import Misconfigured
 
-_ED25519: Final = b"\x01"
 _ORIGIN: Final = re.compile(r"[!-*,-~]{1,200}")
 
 
@@ -26,6 +26,7 @@ class Signer:
 
     origin: str
     key: Ed25519PrivateKey
+    suite: str = SHA256
 
     def __post_init__(self) -> None:
         if not _ORIGIN.fullmatch(self.origin):
@@ -36,8 +37,8 @@ class Signer:
 
     @property
     def public(self) -> bytes:
-        """The type byte and the 32 bytes of the key."""
-        return _ED25519 + self.key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        """The type, which names the suite, and the 32 bytes of the key."""
+        return KEY_TYPES[self.suite] + self.key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
     @property
     def vkey(self) -> str:
@@ -46,8 +47,8 @@ class Signer:
 
     @property
     def key_hash(self) -> str:
-        """What the genesis record commits to: hex SHA-256 of `public`."""
-        return hashlib.sha256(self.public).hexdigest()
+        """What the genesis record commits to: the hex digest of `public`."""
+        return DIGESTS[self.suite](self.public).hex()
 
     def sign(self, size: int, root: bytes) -> str:
         """The note for the first `size` records. Ed25519 is deterministic: the same tree gives the same note."""

@@ -15,6 +15,7 @@ from gateway.audit import soundness, tree
 from gateway.audit.checkpoint import Signer
 from gateway.audit.keys import SHAPE, Keys, first_key
 from gateway.audit.note import key_hash, size_of
+from gateway.audit.suites import Digest
 from gateway.errors import NotReady, Unsound
 from gateway.store import Reading, Transaction
 
@@ -107,13 +108,13 @@ def notes(view: Reading, size: int) -> list[str]:
     return found
 
 
-def links(view: Reading, size: int) -> list[dict[str, Any]]:
+def links(view: Reading, size: int, digest: Digest) -> list[dict[str, Any]]:
     """`{record, proof, checkpoint}` of each change of the key up to `size`: whoever knows an older key follows them."""
     found = []
     for note in notes(view, size):
         last = size_of(note) - 1
         row = view.one("SELECT body FROM record WHERE seq = ?", (last,))
-        path = tree.inclusion(last, last + 1, partial(soundness.node, view))
+        path = tree.inclusion(last, last + 1, partial(soundness.node, view), digest)
         found.append(
             {
                 "record": json.loads(row[0] if row is not None else b"null"),

@@ -13,6 +13,7 @@ from gateway.audit.broken import Broken
 from gateway.audit.climbing import climb, leaf_hash
 from gateway.audit.note import LOG_KEY, Checkpoint, key_hash, parse_checkpoint, parse_key, signed_by
 from gateway.audit.shapes import canonical, check_fields, check_shape, shape_of
+from gateway.audit.suites import DIGESTS, Digest
 
 SHAPE: Final = "log_key"
 """Of the records that hand a log over: also their `code`."""
@@ -40,6 +41,15 @@ class Keys:
         return tuple(vkey for _, vkey in self.chain)
 
     @property
+    def suite(self) -> str:
+        """Of the log: a key names it, and no change of the key changes it."""
+        return parse_key(self.newest).suite
+
+    @property
+    def digest(self) -> Digest:
+        return DIGESTS[self.suite]
+
+    @property
     def newest(self) -> str:
         return self.chain[-1][1]
 
@@ -61,6 +71,8 @@ class Keys:
         size = record["seq"] + 1
         if old != self.newest or size <= self.chain[-1][0]:
             raise Broken("log_key", "hands over a key that is not the log's")
+        if parse_key(new).suite != self.suite:
+            raise Broken("log_key", "hands the log over to a key of other algorithms")
         if any(key_hash(new) == key_hash(vkey) for vkey in self.vkeys):
             raise Broken("log_key", "goes back to a key that the log had before")
         return Keys((*self.chain, (size, new)))
@@ -101,7 +113,7 @@ def _proven(keys: Keys, record: Any, link: Any) -> Keys:
     check_shape(record, shape_of(record))
     longer = keys.named(record)
     proof = [bytes.fromhex(step) for step in link["proof"]]
-    root = climb(record["seq"], record["seq"] + 1, leaf_hash(canonical(record)), proof)
+    root = climb(record["seq"], record["seq"] + 1, leaf_hash(canonical(record), keys.digest), proof, keys.digest)
     if not longer.handed_over(parse_checkpoint(str(link["checkpoint"])), root):
         raise ValueError("not signed by both")
     return longer

@@ -23,6 +23,7 @@ from gateway.audit.keys import SHAPE, Keys
 from gateway.audit.note import Checkpoint, key_hash, signed_by, size_of
 from gateway.audit.record import Decision, Entry, Kind, Secret
 from gateway.audit.search import PAGE_MAX
+from gateway.audit.suites import DIGESTS, Digest, suite_of
 from gateway.decided import Approvers, Decided
 from gateway.errors import Fault, Misconfigured, Refusal, Unsound
 from gateway.right import Right
@@ -54,10 +55,12 @@ class Log:
     ) -> None:
         self._store = store
         self._ring = Ring(signer if isinstance(signer, Held) else Held(signer))
+        self._suite = self._ring.held.signer.suite
+        self._digest = DIGESTS[self._suite]
         self._anchors = anchors
         self._clock = clock
         self._degraded = degraded
-        self._signed: tuple[int, bytes, bytes | None] = (0, tree.EMPTY_ROOT, None)
+        self._signed: tuple[int, bytes, bytes | None] = (0, self._digest(b""), None)
         """Size, root and last leaf of what was signed; replaced as one, for other threads look at it."""
         self._signing = threading.Lock()
         self._closed: str | None = None
@@ -107,6 +110,11 @@ class Log:
         with self._store.reading() as view:
             return self._ring.keys(view)
 
+    @property
+    def digest(self) -> Digest:
+        """That of the log's suite."""
+        return self._digest
+
     def has_key_of(self, vkeys: Iterable[str]) -> bool:
         """Whether one of these is a key that this log was begun with, has or is about to have."""
         with self._store.reading() as view:
@@ -121,7 +129,7 @@ class Log:
     def handovers(self, size: int) -> list[dict[str, Any]]:
         """What proves to somebody who knows an older key that the one of a checkpoint of this size followed it."""
         with self._store.reading() as view:
-            return handover.links(view, size)
+            return handover.links(view, size, self._digest)
 
     def append(  # noqa: PLR0913  # the fields of a record
         self,
@@ -159,7 +167,7 @@ class Log:
             decision=decision,
             code=code,
             charges=None if charges is None else tuple(charges),
-            secrets=records.commit(texts or {}),
+            secrets=records.commit(texts or {}, self._digest),
             hashes=tuple(sorted((hashes or {}).items())),
         )
         if decided is not None:
@@ -202,12 +210,12 @@ class Log:
             witnessed = cosigned.newest(view)
             if witnessed is not None and size_of(witnessed) > index:  # says more than our own word
                 note, size = witnessed, size_of(witnessed)
-            path = tree.inclusion(index, size, partial(soundness.node, view))
-            handed = handover.links(view, size)
+            path = tree.inclusion(index, size, partial(soundness.node, view), self._digest)
+            handed = handover.links(view, size, self._digest)
         return {
             "index": index,
             "record": json.loads(row[0]),
-            "leaf_hash": tree.leaf_hash(row[0]).hex(),
+            "leaf_hash": tree.leaf_hash(row[0], self._digest).hex(),
             "proof": [step.hex() for step in path],
             "checkpoint": note,
             **({"handovers": handed} if handed else {}),
@@ -216,13 +224,13 @@ class Log:
     def inclusion(self, index: int, size: int) -> tuple[bytes, list[bytes]]:
         """The leaf's hash and its audit path in the tree of `size` records. Raises Refusal(not_found)."""
         with self._proving(size) as node:
-            path = tree.inclusion(index, size, node)
+            path = tree.inclusion(index, size, node, self._digest)
             return node(0, index), path
 
     def consistency(self, old: int, new: int) -> list[bytes]:
         """Proves that the tree of `old` records begins that of `new`. Raises Refusal(not_found)."""
         with self._proving(new) as node:
-            return tree.consistency(old, new, node)
+            return tree.consistency(old, new, node, self._digest)
 
     def bodies(self, start: int, end: int) -> list[bytes]:
         """The exact bytes of records start..end-1; at most PAGE_MAX of them."""
@@ -239,11 +247,11 @@ class Log:
         it does not extend a checkpoint that is kept outside: a restored backup gives no budget back.
         """
         decisions = soundness.Decisions()
-        for record in soundness.records(view):
+        for record in soundness.records(view, self._digest):
             decisions.take(record)
             if record["kind"] == "charge" or (record["code"] or "").startswith(("cap_", "cells_")):
                 yield record
-        soundness.check_tree(view)
+        soundness.check_tree(view, self._digest)
         self._check_extends(view)
         handover.notes(view, self.size(view))
 
@@ -283,7 +291,7 @@ class Log:
 
     def _check_extends(self, view: Reading) -> None:
         """Raises Unsound where a checkpoint that is kept outside is not one of this log's."""
-        soundness.check_extends(view, self._anchors.known(self._vkeys(view)))
+        soundness.check_extends(view, self._anchors.known(self._vkeys(view)), self._digest)
 
     def _vkeys(self, view: Reading) -> set[str]:
         """Every key that checkpoints of this log may be signed with, wherever they are kept."""
@@ -320,6 +328,8 @@ class Log:
         genesis = records.read(self.bodies(0, 1)[0])
         if genesis["ledger"] != self.origin:
             raise Misconfigured(f"the log in {self._store.name} is that of `{genesis['ledger']}`, not `{self.origin}`")
+        if suite_of(genesis) != self._suite:
+            raise Misconfigured(f"the log in {self._store.name} was begun with the suite `{genesis['suite']}`")
         if self._closed is None:
             with self._store.reading() as view:
                 try:
@@ -338,9 +348,11 @@ class Log:
         old, keys = self._ring.signer(tx), self._ring.keys(tx)
         if successor.origin != self.origin or successor.key_hash in map(key_hash, keys.vkeys):
             raise Misconfigured("the log's next key has to be a new one")
+        if successor.suite != self._suite:
+            raise Misconfigured(f"the log's next key has to be of its own suite, `{self._suite}`")
         terms = {"from": old.vkey, "to": successor.vkey}
         size = self._write(tx, Entry(kind="admin", code=SHAPE, terms=terms)) + 1
-        handover.keep(tx, successor.sign_too(old.sign(size, soundness.root_of(tx, size))))
+        handover.keep(tx, successor.sign_too(old.sign(size, soundness.root_of(tx, size, self._digest))))
         return size
 
     def end_licences(self, tx: Transaction, licences: frozenset[str]) -> None:
@@ -372,7 +384,7 @@ class Log:
         time = max(time, records.stamp(self._clock()))  # a clock that was set back does not turn the order of records
         if right is not None:
             right.require_valid(time)
-        content = records.body(entry, ledger=self.origin, seq=seq, time=time)
+        content = records.body(entry, ledger=self.origin, seq=seq, time=time, suite=self._suite)
         about = (time, entry.kind, entry.actor, entry.query_id, entry.dataset, entry.decision, entry.code)
         self._insert(tx, seq, about, content)
         for secret in entry.secrets:
@@ -381,7 +393,9 @@ class Log:
 
     def _insert(self, tx: Transaction, seq: int, about: tuple[str | None, ...], content: bytes) -> None:
         tx.write("INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (seq, *about, content))
-        for level, place, value in tree.appended(seq, tree.leaf_hash(content), partial(soundness.node, tx)):
+        for level, place, value in tree.appended(
+            seq, tree.leaf_hash(content, self._digest), partial(soundness.node, tx), self._digest
+        ):
             tx.write("INSERT INTO node VALUES (?, ?, ?)", (level, place, value))
 
     def _sign(self, view: Reading, size: int) -> str:
@@ -392,9 +406,9 @@ class Log:
         node = partial(soundness.node, view)
         self._require_open()
         signed_size, signed_root, _ = self._signed
-        if size < signed_size or (signed_size and tree.root(signed_size, node) != signed_root):
+        if size < signed_size or (signed_size and tree.root(signed_size, node, self._digest) != signed_root):
             self._lose_trust("the log no longer extends what was signed before")
-        root = tree.root(size, node)
+        root = tree.root(size, node, self._digest)
         note = handover.note_at(view, size) or self._ring.signer(view).sign(size, root)
         if size > signed_size:
             self._anchors.keep(note)

@@ -11,6 +11,8 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from gateway.audit.suites import DIGESTS, KEY_TYPES, SHA256, Digest
+
 LOG_KEY: Final = 0x01
 WITNESS_KEY: Final = 0x04
 """Of cosignatures, whose signed text begins with their time (C2SP tlog-cosignature)."""
@@ -31,12 +33,19 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A verifier key, read: its name, its id, its kind (LOG_KEY or WITNESS_KEY) and the 32 bytes of the Ed25519 key."""
+    """A verifier key, read: its name, its id, its kind (LOG_KEY or WITNESS_KEY), the 32 bytes of the Ed25519 key, and
+    the suite of the log that it signs."""
 
     name: str
     id: bytes
     kind: int
     public: bytes
+    suite: str = SHA256
+
+    @property
+    def digest(self) -> Digest:
+        """What the log is hashed with."""
+        return DIGESTS[self.suite]
 
 
 def parse_checkpoint(note: str) -> Checkpoint:
@@ -67,19 +76,21 @@ def parse_key(vkey: str) -> Key:
     """Reads `name+hex id+base64` of an Ed25519 key, a log's or a witness's. Raises ValueError."""
     name, _, rest = vkey.partition("+")
     shown, _, encoded = rest.partition("+")
-    public = _base64(encoded)
-    if not name or len(public) != 33 or public[0] not in (LOG_KEY, WITNESS_KEY):
+    written = _base64(encoded)
+    kind, public = written[:-32], written[-32:]
+    suite = next((suite for suite, type_ in KEY_TYPES.items() if type_ == kind), None)
+    if not name or len(public) != 32 or (suite is None and kind != bytes([WITNESS_KEY])):
         raise ValueError("not an Ed25519 verifier key")
-    key_id = hashlib.sha256(name.encode() + b"\n" + public).digest()[:4]
+    key_id = hashlib.sha256(name.encode() + b"\n" + written).digest()[:4]
     if shown != key_id.hex():
         raise ValueError("a verifier key whose id is not its own")
-    return Key(name, key_id, public[0], public[1:])
+    return Key(name, key_id, WITNESS_KEY if suite is None else LOG_KEY, public, suite or SHA256)
 
 
 def key_hash(vkey: str) -> str:
     """What a genesis record commits to. Raises ValueError."""
     key = parse_key(vkey)
-    return hashlib.sha256(bytes([key.kind]) + key.public).hexdigest()
+    return key.digest(KEY_TYPES[key.suite] + key.public).hex()
 
 
 def signed_by(checkpoint: Checkpoint, vkey: str) -> bool:

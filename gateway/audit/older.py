@@ -14,6 +14,7 @@ from gateway.audit.keys import Keys
 from gateway.audit.note import Checkpoint, cosigned_by, parse_checkpoint, parse_key
 from gateway.audit.report import Report
 from gateway.audit.shapes import canonical
+from gateway.audit.suites import suite_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ def check_cosigned(report: Report, keys: Keys, end: Mapping[str, Any]) -> Checkp
         return None
     if not sound:
         report.add("cosigned_signature", None, "the cosigned checkpoint is not signed by this log")
-    elif not extends(cosigned.size, newest.size, cosigned.root, newest.root, proof):
+    elif not extends(cosigned.size, newest.size, cosigned.root, newest.root, proof, keys.digest):
         report.add("fork", None, "the cosigned checkpoint is not one that these records extend")
     else:
         return cosigned
@@ -121,7 +122,7 @@ def check_receipt(report: Report, receipt: Mapping[str, Any], keys: Keys) -> Che
     try:
         checkpoint = parse_checkpoint(str(receipt["checkpoint"]))
         proof = [bytes.fromhex(step) for step in receipt["proof"]]
-        leaf = leaf_hash(canonical(receipt["record"]))
+        leaf = leaf_hash(canonical(receipt["record"]), keys.digest)
         index, shown, seq = receipt["index"], receipt["leaf_hash"], receipt["record"]["seq"]
         signed = keys.signed(checkpoint)
     except (KeyError, TypeError, ValueError, UnicodeError, RecursionError):
@@ -129,9 +130,9 @@ def check_receipt(report: Report, receipt: Mapping[str, Any], keys: Keys) -> Che
         return None
     if not signed:
         report.add("signature", None, "a receipt's checkpoint is not signed by this log")
-    elif type(index) is not int or seq != index or shown != leaf.hex():
+    elif type(index) is not int or seq != index or shown != leaf.hex() or suite_of(receipt["record"]) != keys.suite:
         report.add("receipt_differs", None, "a receipt's record is not the one its hash names")
-    elif climb(index, checkpoint.size, leaf, proof) != checkpoint.root:
+    elif climb(index, checkpoint.size, leaf, proof, keys.digest) != checkpoint.root:
         report.add("receipt_unproven", index, "a receipt's proof does not lead to its checkpoint")
     else:
         return checkpoint

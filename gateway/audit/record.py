@@ -6,7 +6,6 @@ commitment, SHA-256(salt || text); text and salt lie in a side table.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import secrets
@@ -17,6 +16,7 @@ from typing import Any, Final, Literal, get_args
 
 import rfc8785
 
+from gateway.audit.suites import SHA256, Digest, sha256
 from gateway.errors import Fault
 
 VERSION: Final = 2
@@ -31,8 +31,6 @@ FIELDS: Final = (
 )  # fmt: skip
 FIELDS_BEFORE: Final = frozenset(FIELDS[:14])
 """Of version 1, which older parts of a log are written in."""
-SUITE: Final = "sha256-ed25519"
-"""The digest of tree and commitments, and the signature of checkpoints."""
 DEGRADED: Final = "degraded"
 """There only where it says something: the isolation layers that the data domain does without."""
 TERMS: Final = "terms"
@@ -49,10 +47,11 @@ class Secret:
     name: str
     salt: bytes
     text: str
+    digest: Digest = sha256
 
     @property
     def commitment(self) -> str:
-        return hashlib.sha256(self.salt + self.text.encode()).hexdigest()
+        return self.digest(self.salt + self.text.encode()).hex()
 
     def __repr__(self) -> str:
         return f"Secret({self.name})"
@@ -82,13 +81,13 @@ class Entry:
     terms: Mapping[str, Any] | None = None
 
 
-def commit(texts: Mapping[str, str]) -> tuple[Secret, ...]:
+def commit(texts: Mapping[str, str], digest: Digest = sha256) -> tuple[Secret, ...]:
     """A fresh salt for every text. What UTF-8 or a store cannot keep (half a character pair, NUL) is committed to as
     an escape."""
     plain = {
         name: text.replace("\0", "\\x00").encode(errors="backslashreplace").decode() for name, text in texts.items()
     }
-    return tuple(Secret(name, secrets.token_bytes(SALT_BYTES), text) for name, text in sorted(plain.items()))
+    return tuple(Secret(name, secrets.token_bytes(SALT_BYTES), text, digest) for name, text in sorted(plain.items()))
 
 
 def stamp(moment: datetime) -> str:
@@ -96,7 +95,7 @@ def stamp(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
-def body(entry: Entry, *, ledger: str, seq: int, time: str) -> bytes:
+def body(entry: Entry, *, ledger: str, seq: int, time: str, suite: str = SHA256) -> bytes:
     """The record's canonical bytes. Raises Fault for what no record may be."""
     _check(entry)
     record = {
@@ -114,7 +113,7 @@ def body(entry: Entry, *, ledger: str, seq: int, time: str) -> bytes:
         "code": entry.code,
         "charges": None if entry.charges is None else [dict(line) for line in entry.charges],
         "commitments": _commitments(entry),
-        "suite": SUITE,
+        "suite": suite,
         "mode": entry.mode,
         "licence": entry.licence,
     }

@@ -19,14 +19,13 @@ from gateway.audit.shapes import (
     DEGRADED,
     PLACES,
     QUERY,
-    SUITE_1,
-    SUITES,
     TERMS,
     amounts_of,
     check_fields,
     check_shape,
     shape_of,
 )
+from gateway.audit.suites import DIGESTS, suite_of
 
 _CELLS: Final = re.compile(r"cells_(0|[1-9]\d{0,11})_(0|[1-9]\d{0,11})", re.ASCII)
 
@@ -124,9 +123,9 @@ class Replay:
             self.ledger = record["ledger"]
         if record["ledger"] != self.ledger:
             raise Broken("ledger", "belongs to another log")
-        suite = record.get("suite", SUITE_1)
+        suite = suite_of(record)
         self.suite = self.suite or suite
-        if suite != self.suite or suite not in SUITES:
+        if suite != self.suite or suite not in DIGESTS:
             raise Broken("suite", "names other algorithms than the log was begun with, or unknown ones")
         if (seq == 0) != (record["kind"] == "genesis"):
             raise Broken("genesis", "the first record, and only the first, is the genesis record")

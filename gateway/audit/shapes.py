@@ -17,9 +17,6 @@ FIELDS_1: Final = {
     "policy_digest": str, "snapshot": str, "decision": str, "code": str, "charges": list, "commitments": dict,
 }  # fmt: skip
 FIELDS: Final = {1: FIELDS_1, 2: {**FIELDS_1, "suite": str, "mode": str, "licence": str}}
-SUITE_1: Final = "sha256-ed25519"
-"""Of records of version 1, which do not name it."""
-SUITES: Final = frozenset({SUITE_1})
 DEGRADED: Final = "degraded"
 TERMS: Final = "terms"
 _SOMETIMES: Final = frozenset({DEGRADED, TERMS})

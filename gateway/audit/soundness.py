@@ -14,6 +14,7 @@ from gateway.audit.broken import Broken
 from gateway.audit.note import Checkpoint
 from gateway.audit.replay_caps import Caps
 from gateway.audit.shapes import amounts_of, check_shape, shape_of
+from gateway.audit.suites import Digest
 from gateway.errors import Unsound
 from gateway.store import Reading
 
@@ -33,8 +34,8 @@ def node(view: Reading, level: int, place: int) -> bytes:
     return bytes(row[0])
 
 
-def root_of(view: Reading, size: int) -> bytes:
-    return tree.root(size, partial(node, view))
+def root_of(view: Reading, size: int, digest: Digest) -> bytes:
+    return tree.root(size, partial(node, view), digest)
 
 
 def leaf(view: Reading, index: int) -> bytes | None:
@@ -42,7 +43,7 @@ def leaf(view: Reading, index: int) -> bytes | None:
     return None if row is None else bytes(row[0])
 
 
-def records(view: Reading) -> Iterator[dict[str, Any]]:
+def records(view: Reading, digest: Digest) -> Iterator[dict[str, Any]]:
     """Every record in order, each checked against its hash and what is looked up by. Raises Unsound."""
     size, start = size_of(view), 0
     while start < size:
@@ -52,7 +53,7 @@ def records(view: Reading) -> Iterator[dict[str, Any]]:
             (start, PAGE),
         )
         for seq, hashed, content, *columns in rows:
-            if seq != start or tree.leaf_hash(content) != hashed:
+            if seq != start or tree.leaf_hash(content, digest) != hashed:
                 raise Unsound(f"the log is damaged at record {start}")
             record = json.loads(content)
             if [record[name] for name in _COLUMNS] != columns:
@@ -95,7 +96,7 @@ class Decisions:
             self._caps.raised(record, before, None, rises=rises)
 
 
-def check_tree(view: Reading) -> None:
+def check_tree(view: Reading, digest: Digest) -> None:
     """The stored subtrees must be those of the leaves, and no others. Raises Unsound."""
     size = size_of(view)
     total = width = size
@@ -111,18 +112,18 @@ def check_tree(view: Reading) -> None:
                 (level, start, min(start + PAGE, width)),
             )
             whole = len(rows) == min(PAGE, width - start)
-            if not whole or any(tree.parent_hash(left, right) != parent for parent, left, right in rows):
+            if not whole or any(tree.parent_hash(left, right, digest) != parent for parent, left, right in rows):
                 raise Unsound("the log's tree is damaged")
     if view.one("SELECT count(*) FROM node") != (total,):
         raise Unsound("the log's tree is damaged")
 
 
-def check_extends(view: Reading, known: Mapping[Path, Checkpoint]) -> None:
+def check_extends(view: Reading, known: Mapping[Path, Checkpoint], digest: Digest) -> None:
     """The log must go on from every checkpoint that is kept outside of it. Raises Unsound."""
     size = size_of(view)
     for file, checkpoint in known.items():
         if checkpoint.size > size:
             lost = f"records {size} to {checkpoint.size - 1} are missing"
             raise Unsound(f"{lost} that {file.name} was signed over; `bpk restore` puts them back from an export")
-        if root_of(view, checkpoint.size) != checkpoint.root:
+        if root_of(view, checkpoint.size, digest) != checkpoint.root:
             raise Unsound(f"the log is another one than {file.name} was signed over")

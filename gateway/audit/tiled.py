@@ -1,4 +1,4 @@
-"""Reads a folder of C2SP tlog-tiles as the lines of an export. Part of the offline verifier: standard library only.
+"""Reads a folder of C2SP tlog-tiles as the lines of an export. Part of the offline verifier.
 
 Every hash tile is compared with the records: a folder whose records are good and whose hashes are not would mislead
 those who fetch proofs from it.
@@ -6,11 +6,13 @@ those who fetch proofs from it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+from gateway.audit.note import parse_key
+from gateway.audit.suites import Digest
 
 WIDTH: Final = 256
 
@@ -19,16 +21,16 @@ def lines_of(folder: Path) -> Iterator[bytes]:
     """Records in order, then the line with checkpoint and key. Raises OSError, and ValueError for tiles that lie."""
     note = (folder / "checkpoint").read_text(encoding="utf-8")
     key = (folder / "key").read_text(encoding="utf-8").removesuffix("\n")
-    size = _size(note)
+    size, digest = _size(note), parse_key(key).digest
     levels: list[list[bytes]] = [[]]
     for start in range(0, size, WIDTH):
         width = min(WIDTH, size - start)
         entries = _entries((folder / _path("entries", start // WIDTH, width)).read_bytes(), width)
         for entry in entries:
-            levels[0].append(hashlib.sha256(b"\x00" + entry).digest())
+            levels[0].append(digest(b"\x00" + entry))
             yield entry + b"\n"
         if width == WIDTH:
-            _close(folder, levels, start // WIDTH)
+            _close(folder, levels, start // WIDTH, digest)
     for level, hashes in enumerate(levels):
         if hashes:
             _compare(folder, level, (size // WIDTH**level) // WIDTH, hashes)
@@ -42,7 +44,7 @@ def _handovers(folder: Path) -> dict[str, list[str]]:
     return {"handovers": notes} if notes else {}
 
 
-def _close(folder: Path, levels: list[list[bytes]], place: int) -> None:
+def _close(folder: Path, levels: list[list[bytes]], place: int, digest: Digest) -> None:
     """Compares full tiles, from level 0 up, and hashes each into the level above."""
     level = 0
     while len(levels[level]) == WIDTH:
@@ -50,7 +52,7 @@ def _close(folder: Path, levels: list[list[bytes]], place: int) -> None:
         _compare(folder, level, place, hashes)
         if level + 1 == len(levels):
             levels.append([])
-        levels[level + 1].append(_root(hashes))
+        levels[level + 1].append(_root(hashes, digest))
         level, place = level + 1, place // WIDTH
 
 
@@ -60,9 +62,9 @@ def _compare(folder: Path, level: int, place: int, hashes: list[bytes]) -> None:
         raise ValueError(f"{path} holds other hashes than the records have")
 
 
-def _root(hashes: list[bytes]) -> bytes:
+def _root(hashes: list[bytes], digest: Digest) -> bytes:
     while len(hashes) > 1:
-        hashes = [hashlib.sha256(b"\x01" + hashes[i] + hashes[i + 1]).digest() for i in range(0, len(hashes), 2)]
+        hashes = [digest(b"\x01" + hashes[i] + hashes[i + 1]) for i in range(0, len(hashes), 2)]
     return hashes[0]
 
 

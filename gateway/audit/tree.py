@@ -1,4 +1,4 @@
-"""The Merkle tree of RFC 6962 section 2.1 (SHA-256). Pure.
+"""The Merkle tree of RFC 6962 section 2.1, with SHA-256 or the digest of another suite. Pure.
 
 Hashes of complete subtrees are kept by the caller under (level, place): `place` counts subtrees of 2**level leaves from
 the left. An append writes 1 + (trailing ones of the index) of them; a root or a proof reads O(log n).
@@ -6,38 +6,39 @@ the left. An append writes 1 + (trailing ones of the index) of them; a root or a
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
+
+from gateway.audit.suites import Digest, sha256
 
 Node = Callable[[int, int], bytes]
 """The hash of a complete subtree: (level, place) -> 32 bytes."""
-EMPTY_ROOT = hashlib.sha256(b"").digest()
+EMPTY_ROOT = sha256(b"")
 
 
-def leaf_hash(content: bytes) -> bytes:
-    return hashlib.sha256(b"\x00" + content).digest()
+def leaf_hash(content: bytes, digest: Digest = sha256) -> bytes:
+    return digest(b"\x00" + content)
 
 
-def parent_hash(left: bytes, right: bytes) -> bytes:
-    return hashlib.sha256(b"\x01" + left + right).digest()
+def parent_hash(left: bytes, right: bytes, digest: Digest = sha256) -> bytes:
+    return digest(b"\x01" + left + right)
 
 
-def appended(index: int, leaf: bytes, node: Node) -> list[tuple[int, int, bytes]]:
+def appended(index: int, leaf: bytes, node: Node, digest: Digest = sha256) -> list[tuple[int, int, bytes]]:
     """The new complete subtrees (level, place, hash) when `leaf` becomes leaf number `index` (from 0)."""
     fresh, level, place, value = [(0, index, leaf)], 0, index, leaf
     while place % 2 == 1:
-        value = parent_hash(node(level, place - 1), value)
+        value = parent_hash(node(level, place - 1), value, digest)
         level, place = level + 1, place // 2
         fresh.append((level, place, value))
     return fresh
 
 
-def root(size: int, node: Node) -> bytes:
+def root(size: int, node: Node, digest: Digest = sha256) -> bytes:
     """The root over the first `size` leaves."""
-    return _subtree(0, size, node) if size else EMPTY_ROOT
+    return _subtree(0, size, node, digest) if size else digest(b"")
 
 
-def inclusion(index: int, size: int, node: Node) -> list[bytes]:
+def inclusion(index: int, size: int, node: Node, digest: Digest = sha256) -> list[bytes]:
     """The audit path of leaf `index` in the tree of the first `size` leaves. Raises ValueError."""
     if not 0 <= index < size:
         raise ValueError("no such leaf in a tree of this size")
@@ -45,15 +46,15 @@ def inclusion(index: int, size: int, node: Node) -> list[bytes]:
     while high - low > 1:
         middle = low + _split(high - low)
         if index < middle:
-            path.append(_subtree(middle, high, node))
+            path.append(_subtree(middle, high, node, digest))
             high = middle
         else:
-            path.append(_subtree(low, middle, node))
+            path.append(_subtree(low, middle, node, digest))
             low = middle
     return path[::-1]
 
 
-def consistency(old: int, new: int, node: Node) -> list[bytes]:
+def consistency(old: int, new: int, node: Node, digest: Digest = sha256) -> list[bytes]:
     """Proves that the tree of `old` leaves begins the tree of `new` leaves. Raises ValueError."""
     if not 0 < old <= new:
         raise ValueError("sizes must be 0 < old <= new")
@@ -61,13 +62,13 @@ def consistency(old: int, new: int, node: Node) -> list[bytes]:
     while old != high:
         middle = low + _split(high - low)
         if old <= middle:
-            path.append(_subtree(middle, high, node))
+            path.append(_subtree(middle, high, node, digest))
             high = middle
         else:
-            path.append(_subtree(low, middle, node))
+            path.append(_subtree(low, middle, node, digest))
             low, whole = middle, False
     if not whole:
-        path.append(_subtree(low, high, node))
+        path.append(_subtree(low, high, node, digest))
     return path[::-1]
 
 
@@ -120,11 +121,11 @@ def _split(count: int) -> int:
     return 1 << (count - 1).bit_length() - 1
 
 
-def _subtree(low: int, high: int, node: Node) -> bytes:
+def _subtree(low: int, high: int, node: Node, digest: Digest) -> bytes:
     """The hash over leaves low..high-1, where `low` is a multiple of the next power of two of their number."""
     count = high - low
     if count & (count - 1) == 0:
         level = count.bit_length() - 1
         return node(level, low >> level)
     middle = low + _split(count)
-    return parent_hash(_subtree(low, middle, node), _subtree(middle, high, node))
+    return parent_hash(_subtree(low, middle, node, digest), _subtree(middle, high, node, digest), digest)

@@ -7,7 +7,6 @@ the key: give it an older checkpoint or a receipt, and it sees that too.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ from gateway.audit.older import (
 from gateway.audit.replay import Replay
 from gateway.audit.report import Report
 from gateway.audit.shapes import amount_text, canonical
+from gateway.audit.suites import DIGESTS, Digest, sha256, suite_of
 from gateway.audit.tiled import lines_of
 
 LINE_BYTES_MAX: Final = 65_536
@@ -121,30 +121,34 @@ class _Tree:
     """RFC 6962: the roots of the complete subtrees on the left, largest first."""
 
     def __init__(self) -> None:
+        self.digest: Digest = sha256
+        """That of the first record's suite, which the key has to name as well."""
         self.size = 0
         self.latest = b""
         self._peaks: list[tuple[int, bytes]] = []
 
     def add(self, content: bytes) -> None:
-        value = self.latest = hashlib.sha256(b"\x00" + content).digest()
+        value = self.latest = self.digest(b"\x00" + content)
         count = 1
         while self._peaks and self._peaks[-1][0] == count:
-            value = hashlib.sha256(b"\x01" + self._peaks.pop()[1] + value).digest()
+            value = self.digest(b"\x01" + self._peaks.pop()[1] + value)
             count *= 2
         self._peaks.append((count, value))
         self.size += 1
 
     def root(self) -> bytes:
         if not self._peaks:
-            return hashlib.sha256(b"").digest()
+            return self.digest(b"")
         value = self._peaks[-1][1]
         for _, peak in reversed(self._peaks[:-1]):
-            value = hashlib.sha256(b"\x01" + peak + value).digest()
+            value = self.digest(b"\x01" + peak + value)
         return value
 
 
 def _take_record(report: Report, replay: Replay, tree: _Tree, line: bytes) -> None:
     seq, content = tree.size, line.removesuffix(b"\n")
+    if seq == 0:
+        tree.digest = _digest_of(content)
     tree.add(content)
     try:
         if len(line) > LINE_BYTES_MAX or not line.endswith(b"\n"):
@@ -152,6 +156,14 @@ def _take_record(report: Report, replay: Replay, tree: _Tree, line: bytes) -> No
         replay.take(seq, _read_canonical(content))
     except Broken as broken:
         report.add(broken.code, seq, broken.words)
+
+
+def _digest_of(content: bytes) -> Digest:
+    """Of the first record; of what is none it does not matter, for it is told of."""
+    try:
+        return DIGESTS[suite_of(_read_canonical(content))]
+    except (Broken, KeyError, AttributeError):
+        return sha256
 
 
 def _read_canonical(content: bytes) -> Any:
@@ -204,6 +216,8 @@ def _check_end(  # noqa: PLR0913, PLR0917  # all that the last line is held agai
         report.add("key_differs", None, "is signed with another key than the expected one")
     if named != replay.ledger or begun_with != replay.key_hash:
         report.add("key_differs", None, "the key is not the one that the log was begun with")
+    if keys.suite != replay.suite:
+        report.add("key_differs", None, "the key is of other algorithms than the records")
     if vkey != keys.newest:
         report.add("key_differs", None, "the key is not the one that the records hand the log over to")
     if checkpoint.size != tree.size:

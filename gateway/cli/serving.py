@@ -27,12 +27,21 @@ def add(app: typer.Typer) -> None:
 
 def init(
     folder: Annotated[Path, typer.Argument(help="An empty folder, or one that does not exist yet.")],
+    suite: Annotated[
+        str, typer.Option("--suite", help="What the new log is hashed with: sha256-ed25519, sm3-ed25519.")
+    ] = "sha256-ed25519",
     as_json: JsonOption = False,
 ) -> None:
     """Make a home: commented settings, keys, and room for policies. It serves at once, with zero datasets."""
-    from gateway.home import init as make
+    from typing import get_args
 
-    home = make(folder)
+    from gateway.home import init as make
+    from gateway.settings import Suite
+
+    chosen = next((each for each in get_args(Suite) if each == suite), None)
+    if chosen is None:
+        raise typer.BadParameter(f"`{suite}` is none of {', '.join(get_args(Suite))}", param_hint="--suite")
+    home = make(folder, chosen)
     if as_json:
         print_json({"home": str(home.root)})
         return

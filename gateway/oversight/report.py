@@ -6,7 +6,6 @@ check both offline.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from gateway.store import Reading, Store
 
 FORMAT: Final = 1
 HASH: Final = "report"
-"""The name of the report's commitment in its record: SHA-256 of its canonical form, without a salt."""
+"""The name of the report's commitment in its record: the digest of its canonical form, without a salt."""
 QUESTIONS_MAX: Final = 100_000
 """So many questions are looked through for probing; what is beyond is counted only."""
 
@@ -31,7 +30,7 @@ def signed(log: Log, store: Store, actor: str | None, since: str | None, until: 
     """`{report, receipt}`; making it is on record, as reading is. Raises Refusal, Fault."""
     with store.reading() as view:
         report = _report(log, view, since, until)
-    hashed = hashlib.sha256(canonical(report)).hexdigest()
+    hashed = log.digest(canonical(report)).hex()
     with store.transaction() as tx:
         index = log.append(tx, kind="read", actor=actor, code="report", hashes={HASH: hashed})
     return {"report": report, "receipt": log.receipt(index)}

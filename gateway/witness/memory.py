@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.audit.note import only
+from gateway.audit.note import only, parse_key
 from gateway.errors import Misconfigured
 from gateway.witness import submission as submissions
 from gateway.witness.submission import HandOver, Refused, Seen, Submission, judge
@@ -89,7 +89,7 @@ class Memory:
             vkey = submissions.require_signed(submission, self._key(new.origin, logs))
             seen, before = self._seen(new.origin)
             try:
-                judge(submission, seen)
+                judge(submission, seen, parse_key(vkey).digest)
             except Refused as refused:
                 if not refused.evidence:
                     raise

@@ -12,11 +12,11 @@ from typing import Any, Final
 from gateway.audit.climbing import HASHES_MAX, extends
 from gateway.audit.keys import following
 from gateway.audit.note import Checkpoint, parse_checkpoint, signed_by
+from gateway.audit.suites import Digest, sha256
 
 BYTES_MAX: Final = 65_536
 SIZE_TYPE: Final = "text/x.tlog.size"
 _OLD: Final = re.compile(r"old (0|[1-9]\d{0,17})", re.ASCII)
-_EMPTY_ROOT: Final = bytes.fromhex("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
 
 
 class Refused(Exception):
@@ -68,20 +68,20 @@ def require_signed(submission: Submission, vkey: str | None) -> str:
     return vkey
 
 
-def judge(submission: Submission, seen: Seen) -> None:
+def judge(submission: Submission, seen: Seen, digest: Digest = sha256) -> None:
     """Raises Refused for whatever does not extend what was seen. Guarantee: what passes, passed against `seen`."""
     new = submission.checkpoint
     if submission.old > new.size:
         raise Refused(400, "the old size is larger than the checkpoint\n")
     if submission.old != seen.size:
         raise Refused(409, f"{seen.size}\n", kind=SIZE_TYPE)
-    if new.size == 0 and new.root != _EMPTY_ROOT:
+    if new.size == 0 and new.root != digest(b""):
         raise Refused(422, "the root of an empty log is another one\n", evidence=True)
     if submission.old == 0 and submission.proof:
         raise Refused(422, "from nothing there is nothing to prove\n")
     if submission.old == 0:
         return
-    if not extends(submission.old, new.size, seen.root, new.root, submission.proof):
+    if not extends(submission.old, new.size, seen.root, new.root, submission.proof, digest):
         raise Refused(422, "the checkpoint is not proven to extend the last one\n", evidence=True)
 
 

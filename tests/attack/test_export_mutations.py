@@ -364,6 +364,7 @@ def test_the_verifier_shares_nothing_with_the_writer() -> None:
         "climbing",
         "keys",
         "stamps",
+        "suites",
         "tiled",
         "report",
         "replay",
