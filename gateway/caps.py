@@ -158,11 +158,11 @@ class Caps:
             chosen = list(dataset_scopes(policy))
             for licence in self.catalog.licences:
                 if name in licence.datasets and licence.valid_on(day):
-                    chosen += scopes_of(policy, licence.operator, licence, opened(view, name, licence.operator))
+                    chosen += scopes_of(policy, licence.operator, licence, opened(view, policy, licence.operator))
             if policy.supply == "open":
                 for (operator,) in view.all(_OPERATORS, (name,)):
                     if self.catalog.licence_for(operator, name, day) is None:
-                        chosen += scopes_of(policy, operator, None, opened(view, name, operator))
+                        chosen += scopes_of(policy, operator, None, opened(view, policy, operator))
             found |= {scope.id: scope for scope in chosen}
         return found
 

@@ -75,7 +75,7 @@ class Outcomes:
         left = None
         if policy is not None:
             with self.store.reading() as view:
-                known = opened(view, row.dataset, row.operator)
+                known = opened(view, policy, row.operator)
                 scopes = scopes_of(policy, row.operator, licence, known, row.mode)
                 left = answer.left(view, self.ledger, policy, row.mode, scopes, released.price, row.operator)
         return answer.answered(row, released, left, self.log.receipt(row.record), policy)

@@ -180,7 +180,7 @@ class Pipeline:
                     for scope in scopes_charged(view, admitted):
                         self.ledger.fitting(view, scope, prepared.price)
                 require_cells(view, admitted, prepared.cells, None if stored is None else stored[0])
-                known = opened(view, admitted.dataset, admitted.operator)
+                known = opened(view, admitted.policy, admitted.operator)
                 mine = scopes_of(admitted.policy, admitted.operator, admitted.licence, known, admitted.mode)
                 left = answer.left(
                     view, self.ledger, admitted.policy, admitted.mode, mine, prepared.price, admitted.operator

@@ -8,6 +8,7 @@ from gateway.budget.account import purpose_id
 from gateway.budget.loss import Cap, Loss
 from gateway.errors import Fault
 from gateway.store import Reading, Transaction
+from policies.model import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +33,9 @@ def is_open(view: Reading, purpose: str | None, operator: str, dataset: str) -> 
     return purpose is not None and find(view, purpose_id(purpose, operator, dataset)) is not None
 
 
-def opened(view: Reading, dataset: str, operator: str) -> tuple[str, ...]:
-    """The operator's purposes that ever had a share of their own: they keep their scope."""
-    rows = view.all("SELECT id FROM scope WHERE dataset = ? AND operator = ? ORDER BY id", (dataset, operator))
-    names = [name.removeprefix("purpose:").partition("/")[0] for (name,) in rows if name.startswith("purpose:")]
-    return tuple(name.replace("%2F", "/").replace("%25", "%") for name in names)
+def opened(view: Reading, policy: Policy, operator: str) -> tuple[str, ...]:
+    """The operator's purposes that ever had a share of their own, of those that may be asked for."""
+    return tuple(purpose for purpose in policy.purposes if is_open(view, purpose, operator, policy.dataset))
 
 
 def put_cap(tx: Transaction, scope: str, dataset: str, operator: str | None, cap: Cap) -> None:

@@ -254,7 +254,7 @@ def _budgets(service: Service, caller: Caller, policies: Sequence[Policy]) -> li
     for policy in policies:
         licence = service.catalog.licence_for(caller.subject, policy.dataset, service.today())
         with service.store.reading() as view:
-            known = opened(view, policy.dataset, caller.subject)
+            known = opened(view, policy, caller.subject)
             scopes = scopes_of(policy, caller.subject, licence, known)
             found += [budget.as_json() for budget in service.ledger.budgets(view, scopes)]
     return found

@@ -60,7 +60,7 @@ def _own(service: Service, caller: Caller, view: Reading, dataset: str | None) -
         if dataset not in (None, name) or policy.release.dp is None:
             continue
         licence = service.catalog.licence_for(caller.subject, name, day)
-        for scope in scopes_of(policy, caller.subject, licence, opened(view, name, caller.subject)):
+        for scope in scopes_of(policy, caller.subject, licence, opened(view, policy, caller.subject)):
             account = service.ledger.account(view, scope)
             mine = scope.operator is not None
             usual = usual_price(policy.release.dp)

@@ -126,8 +126,9 @@ def test_a_purpose_whose_share_is_taken_away_keeps_its_scope_and_what_it_spent(w
     world.charge(EACH, scopes, world.asked(purpose="actuarial"))
     assert world.spent(scopes[2]) == spent + EACH.rho
     with world.store.reading() as view:
-        assert scopes_table.opened(view, "clinic", "acme") == ("actuarial",)
-        assert scopes_table.opened(view, "clinic", "beta") == ()
+        rules = replace(policy(), purposes=("research", "actuarial"))
+        assert scopes_table.opened(view, rules, "acme") == ("actuarial",)
+        assert scopes_table.opened(view, rules, "beta") == ()
     report = verify(world.export())
     assert report.ok, report.text()
     assert report.scopes["purpose:actuarial/acme/clinic"]["cap_changes"] == 1
