@@ -54,6 +54,12 @@ def memory(tmp_path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Three for two cores: half of the time of a test passes in waiting, for processes to start and for deadlines."""
+    return max(1, (os.cpu_count() or 1) * 3 // 2)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What was measured, in one table."""
     reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, ())]
