@@ -149,7 +149,7 @@ class Clients:
                     with self.lock:
                         self.asking -= 1
 
-    def until_told(self, client: httpx.Client, asked: Asked, tries: int = 400) -> None:
+    def until_told(self, client: httpx.Client, asked: Asked, tries: int = 300) -> None:
         """Under one key at either gateway, until there is an end; a query that still runs is left for later."""
         for _ in range(tries):
             with self.lock:
@@ -161,7 +161,7 @@ class Clients:
             self.said[word] += 1
             if word not in AGAIN or self.over:
                 return
-            time.sleep(0.05)
+            time.sleep(0.15)
         raise AssertionError(f"{asked} came to no end\n{self.deployment.log()}")
 
     def note(self, asked: Asked, reply: httpx.Response) -> str:
