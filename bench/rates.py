@@ -2,13 +2,15 @@
 
 Requests are sent at their own moments and not when the one before has ended, so that a gateway that falls behind is
 seen to. Answers of new questions come at their deadline of half a second, which is no part of what is measured here:
-what is counted is whether each was answered. The time of a charge is the gateway's own (`bpk_charge_seconds`).
+what is counted is whether each was answered. The time of a charge is the gateway's own (`bpk_charge_seconds`). Beside
+it stands what each request takes of the processor, in which process: that does not depend on what else runs.
 """
 
 from __future__ import annotations
 
 import argparse
 import http.client
+import os
 import re
 import shutil
 import sys
@@ -21,7 +23,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from bench import data, home, markdown
+from bench import data, home, markdown, processor
 from bench.client import Client, Reply
 from bench.home import OPERATOR, PURPOSES
 from bench.place import machine
@@ -107,16 +109,18 @@ def main() -> int:
         with home.served(made) as client:
             tokens = [made.token(each) for each in OPERATORS]
             fresh, again = Rate(NEW_PER_S, chosen.seconds, 64), Rate(REUSED_PER_S, chosen.reused_seconds, 32)
-            fresh.run(client, tokens, _new)
+            costs = [_cost(lambda: fresh.run(client, tokens, _new), fresh)]
             charge_ms = 1000 * charged_within(_metrics(client), 0.99)
             _new(client.another(), 0)  # the connection of before may have been idle for too long
-            again.run(client, tokens, _new_as_before)
+            costs.append(_cost(lambda: again.run(client, tokens, _new_as_before), again))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     reused_ms = 1000 * percentile(again.took, 0.99)
     print(f"{machine().words()}; {WORKERS} workers, {len(OPERATORS)} operators, deadline 0.5 s\n")
     head = ["", "a second", "p50 ms", "p95 ms", "p99 ms", "5xx", "outcomes"]
     print(markdown.table(head, [fresh.line(f"new, {NEW_PER_S}/s"), again.line(f"stored, {REUSED_PER_S}/s")]))
+    for name, cost in zip(("new", "stored"), costs, strict=True):
+        print(f"\n{name}: {cost}")
     print(f"\ncharge p99: at most {charge_ms:.0f} ms")
     answered = fresh.outcomes["200 answered"] / max(1, len(fresh.took))
     met = {
@@ -128,6 +132,17 @@ def main() -> int:
     for aim, reached in met.items():
         print(f"{'met' if reached else 'MISSED'}: {aim}")
     return 0 if all(met.values()) else 1
+
+
+def _cost(act: Callable[[], None], rate: Rate) -> str:
+    """What the requests of `act` took of the processor."""
+    gateway = processor.served_below(os.getpid())
+    if gateway is None:
+        act()
+        return "what it takes of the processor is only told on Linux"
+    before = processor.taken(gateway)
+    act()
+    return processor.words(before, processor.taken(gateway), len(rate.took))
 
 
 def _new(client: Client, number: int) -> Reply:
