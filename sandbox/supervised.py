@@ -235,11 +235,8 @@ class Worker:
 
     def _check_memory(self) -> None:
         """Shared maps are outside RLIMIT_DATA. Where there is no /proc there is nothing to look at."""
-        try:
-            pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        except (OSError, IndexError, ValueError):
-            return
-        if pages * _PAGE > self._limits.rss_bytes_max:
+        pages = self._process.pages()
+        if pages is not None and pages * _PAGE > self._limits.rss_bytes_max:
             raise WorkerFailed("resource")
 
     def _walls_seen(self, layers: tuple[Layer, ...]) -> bool:

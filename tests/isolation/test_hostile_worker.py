@@ -17,6 +17,7 @@ import pytest
 
 from policies.types import BIGINT, BOOLEAN, DATE, DOUBLE, INTEGER, TEXT, TIMESTAMP, Type
 from sandbox.frames import FrameError, frame, read_frame, write_frame
+from sandbox.lockdown.kernel import LINUX
 from sandbox.rows import ROW_BYTES_MAX, RowsTooBig, RowsWrong, read_rows, write_rows
 from sandbox.spawn import Process
 from sandbox.supervised import Worker, WorkerFailed, WorkerLimits
@@ -165,3 +166,31 @@ def test_a_frame_above_its_limit_or_cut_short_is_no_frame() -> None:
     with pytest.raises(FrameError):
         read_frame(reading, 1000)
     os.close(reading)
+
+
+@pytest.mark.skipif(not LINUX, reason="memory is read from /proc")
+def test_what_a_process_holds_is_seen_as_it_grows_and_never_anothers() -> None:
+    grow = "import sys; print(flush=True); input(); held = bytearray(64 << 20); print(flush=True); input()"
+    child = subprocess.Popen([sys.executable, "-c", grow], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert child.stdin is not None
+    assert child.stdout is not None
+    process = Process(None, child.pid, os.pidfd_open(child.pid))
+    try:
+        child.stdout.readline()
+        before = process.pages()
+        child.stdin.write(b"\n")
+        child.stdin.flush()
+        child.stdout.readline()
+        after = process.pages()
+        assert before is not None
+        assert after is not None
+        assert (after - before) * os.sysconf("SC_PAGE_SIZE") >= 60 << 20
+    finally:
+        child.kill()
+        child.communicate()
+    assert not process.pages()
+    opened = len(os.listdir("/proc/self/fd"))
+    process.close()
+    assert len(os.listdir("/proc/self/fd")) == opened - 2
+    assert process.pages() is None
+    process.close()
