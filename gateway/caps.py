@@ -11,13 +11,14 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from gateway.audit import approvers
 from gateway.audit.log import Log
 from gateway.budget.account import Scope, dataset_scopes, scopes_of
 from gateway.budget.amounts import amounts
 from gateway.budget.caps import Waiting
 from gateway.budget.ledger import Ledger
 from gateway.budget.loss import Cap, words
-from gateway.budget.scopes import opened
+from gateway.budget.scopes import opened, spent_at
 from gateway.catalog import Catalog
 from gateway.decided import Approvers, Decided, Draft, Line, propose_approvers, propose_caps
 from gateway.errors import Misconfigured
@@ -107,7 +108,7 @@ class Caps:
             Line(each.scope, words(each.in_force), words(each.named), words(each.spent))
             for each in sorted(chosen, key=lambda each: each.scope)
         ]
-        return propose_caps(self.log.origin, lines, draft)
+        return propose_caps(self.log.origin, self.log.size(view), lines, draft)
 
     def propose_approvers(self, view: Reading, draft: Draft) -> Decided:
         """A decision on the approvers that the settings name, for those in force to sign. Raises Misconfigured."""
@@ -127,6 +128,8 @@ class Caps:
             raise Misconfigured("this decision was applied before; every step takes one of its own")
         if decided.act == "approvers":
             return (self._apply_approvers(tx, decided, found),)
+        if not (approvers.first(tx) or 0) < decided.records <= self.log.size(tx):
+            raise Misconfigured("this decision was drawn up before there were approvers, or on another log")
         scopes = self._scopes(tx, now.date())
         return tuple(self._apply_line(tx, decided, line, scopes) for line in decided.lines)
 
@@ -147,6 +150,8 @@ class Caps:
         scope = scopes.get(line.scope)
         if scope is None or words(scope.cap) != line.after:
             raise Misconfigured(f"the policy or licence behind `{line.scope}` names another cap than the decision")
+        if words(spent_at(tx, line.scope, decided.records)) != line.spent:
+            raise Misconfigured(f"this decision tells of another loss at `{line.scope}` than there was")
         before = Cap(scope.cap.accountant, *amounts(line.before))
         digest = self.catalog.policies[scope.dataset].digest
         return self.ledger.raise_cap(tx, scope, before, digest, decided)

@@ -34,7 +34,7 @@ DAYS: Final = 30
 """How long a decision may wait for its signatures, unless said."""
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}", re.ASCII)
 _ACTS: Final[Mapping[str, frozenset[str]]] = {
-    "cap": frozenset({"act", "ledger", "lines", "reason", "made", "until", "nonce"}),
+    "cap": frozenset({"act", "ledger", "lines", "records", "reason", "made", "until", "nonce"}),
     "approvers": frozenset({"act", "ledger", "before", "after", "reason", "made", "until", "nonce"}),
 }
 
@@ -70,7 +70,7 @@ class Line:
     before: Mapping[str, str]
     after: Mapping[str, str]
     spent: Mapping[str, str]
-    """When the decision was drawn up."""
+    """When the log had the decision's `records`."""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -97,6 +97,11 @@ class Decided:
     @property
     def lines(self) -> tuple[Line, ...]:
         return tuple(Line(**line) for line in self.decision["lines"])
+
+    @property
+    def records(self) -> int:
+        """How long the log was when the decision was drawn up."""
+        return int(self.decision["records"])
 
     @property
     def nonce(self) -> str:
@@ -140,11 +145,12 @@ class Draft:
     days: int = DAYS
 
 
-def propose_caps(ledger: str, lines: Sequence[Line], draft: Draft) -> Decided:
-    """Raises Misconfigured."""
+def propose_caps(ledger: str, records: int, lines: Sequence[Line], draft: Draft) -> Decided:
+    """`records` are those of the log now. Raises Misconfigured."""
     if not 1 <= len(lines) <= LINES_MAX:
         raise Misconfigured(f"a decision is on 1 to {LINES_MAX} scopes; name some with --scope")
-    return _propose({"act": "cap", "ledger": ledger, "lines": [line.as_json() for line in lines]}, draft)
+    about = {"act": "cap", "ledger": ledger, "lines": [line.as_json() for line in lines], "records": records}
+    return _propose(about, draft)
 
 
 def propose_approvers(ledger: str, before: Approvers, after: Approvers, draft: Draft) -> Decided:
@@ -179,6 +185,8 @@ def loads(content: bytes) -> Decided:
         texts = [decision[name] for name in ("ledger", "reason", "made", "until", "nonce")]
         if not all(isinstance(text, str) for text in (*texts, found.reason, *signatures, *signatures.values())):
             raise ValueError("what should be text is none")
+        if found.act == "cap" and type(decision["records"]) is not int:
+            raise ValueError("no number of records")
         if found.act == "cap" and not 1 <= len({line.scope for line in found.lines}) == len(found.lines) <= LINES_MAX:
             raise ValueError("a scope twice")
         to_sign(decision)

@@ -188,9 +188,9 @@ class World:
     def proposed(self, scope: Scope, before: Cap, reason: str = "the board decided on more") -> Decided:
         """A decision that nobody has signed yet, on the cap that `scope` carries."""
         with self.store.reading() as view:
-            spent = self.ledger.account(view, scope).spent
+            spent, records = self.ledger.account(view, scope).spent, self.log.size(view)
         line = Line(scope.id, words(before), words(scope.cap), words(spent))
-        return propose_caps(SIGNER.origin, [line], Draft(reason, self.clock()))
+        return propose_caps(SIGNER.origin, records, [line], Draft(reason, self.clock()))
 
     def raise_cap(self, scope: Scope, before: Cap, decided: Decided | None = None) -> int:
         """Without a word of whether the decision is a good one: that is the caller's to judge."""

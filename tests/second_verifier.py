@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from collections import Counter
+from collections.abc import Callable
 from fractions import Fraction
 
 from cryptography.exceptions import InvalidSignature
@@ -246,7 +247,7 @@ def _records(records: list[dict]) -> None:
             binding = ("rho" if record["code"] == "cap_zcdp" else "epsilon", "delta")
             known, caps[scope] = caps.get(scope), _amounts(line)
             if terms is not None:
-                _raised(record, terms, quorums, known, {unit: spent[scope, unit] for unit in binding})
+                _raised(record, terms, quorums, known, _lost(records, scope, binding))
             elif known is not None and quorums["keys"]:
                 need(all(caps[scope][unit] <= known[unit] for unit in binding))
         elif shape == "approvers":
@@ -319,22 +320,38 @@ def _approvers(record: dict, terms: dict, quorums: dict) -> None:
         decision = _decision(record, terms, quorums, "approvers", "")
         need(set(decision) == _DECISION | {"before", "after"} and decision["after"] == named)
         need(decision["before"] == quorums["named"])
+    else:
+        quorums["since"] = record["seq"]
     quorums.update(keys=keys, quorum=named["quorum"], named=named)
 
 
-def _raised(record: dict, terms: dict, quorums: dict, before: dict | None, spent: dict) -> None:
+def _lost(records: list[dict], scope: str, binding: tuple[str, str]) -> Callable[[int], dict]:
+    """What a scope had been charged in so many of the first records."""
+
+    def first(size: int) -> dict:
+        charges = [each for old in records[:size] if old["kind"] == "charge" for each in old["charges"]]
+        lines = [_amounts(each) for each in charges if each["scope"] == scope]
+        return {unit: sum(line[unit] for line in lines) if unit in binding else 0 for unit in _UNITS}
+
+    return first
+
+
+def _raised(record: dict, terms: dict, quorums: dict, before: dict | None, lost: Callable[[int], dict]) -> None:
     need(before is not None and set(terms) == {"decision", "signatures"})
     (told,) = record["charges"]
     decision = _decision(record, terms, quorums, "cap", told["scope"])
-    need(set(decision) == _DECISION | {"lines"} and isinstance(decision["lines"], list))
+    need(set(decision) == _DECISION | {"lines", "records"} and isinstance(decision["lines"], list))
     need(all(set(line) == {"scope", "before", "after", "spent"} for line in decision["lines"]))
     (line,) = [line for line in decision["lines"] if line["scope"] == told["scope"]]
     need({**line["after"], "scope": told["scope"]} == told and set(line["after"]) == {"rho", "epsilon", "delta"})
     need(_amounts({**line["before"], "scope": ""}) == before and "scope" not in line["before"])
     then = _amounts({**line["spent"], "scope": ""})
-    need("scope" not in line["spent"] and all(then[unit] <= spent.get(unit, 0) for unit in then))
+    size = decision["records"]
+    need("scope" not in line["spent"] and type(size) is int and quorums["since"] < size <= record["seq"])
+    need(then == lost(size))
 
 
+_UNITS = ("rho", "epsilon", "delta")
 _DECISION = {"act", "ledger", "reason", "made", "until", "nonce"}
 
 

@@ -23,6 +23,12 @@ def in_force(view: Reading) -> Approvers | None:
     return Approvers(named["quorum"], named["keys"])
 
 
+def first(view: Reading) -> int | None:
+    """The record that named the first of them."""
+    row = view.one("SELECT min(seq) FROM record WHERE kind = 'admin' AND code = ?", (CODE,))
+    return None if row is None or row[0] is None else int(row[0])
+
+
 def applied(view: Reading, nonce: str) -> bool:
     """Whether a decision of this nonce is on record."""
     rows = view.all("SELECT body FROM record WHERE kind = 'admin' AND code IN (?, ?, ?)", _DECIDED)

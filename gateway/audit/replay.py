@@ -7,6 +7,7 @@ docs/reference/audit-format.md.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -39,6 +40,8 @@ class ScopeSum:
     spent: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PLACES, 0))
     charges: int = 0
     cap_changes: int = 0
+    past: list[tuple[int, int, int]] = field(default_factory=list)
+    """Once there are approvers: the record of each charge, and what was spent by then, of the main amount and delta."""
     raises_decided: int = 0
     """Cap changes that approvers have signed."""
     raises_undecided: int = 0
@@ -47,6 +50,15 @@ class ScopeSum:
     @property
     def main(self) -> str:
         return "rho" if self.accountant == "zcdp" else "epsilon"
+
+    def keep(self, seq: int) -> None:
+        self.past.append((seq, self.spent[self.main], self.spent["delta"]))
+
+    def spent_at(self, records: int) -> dict[str, int]:
+        """When the log had so many records."""
+        place = bisect_left(self.past, (records,))
+        _, main, delta = self.past[place - 1] if place else (0, 0, 0)
+        return {**dict.fromkeys(PLACES, 0), self.main: main, "delta": delta}
 
 
 @dataclass(slots=True)
@@ -77,6 +89,7 @@ class Replay:
         self.rights = Rights()
         self.caps = Caps()
         self._version = 1
+        self._seq = 0
         self.without_budget = 0
         self._queries: dict[str, _Query] = {}
         self._time = ""
@@ -99,6 +112,7 @@ class Replay:
             raise Broken("charge_missing", "a query was decided to run and never charged")
 
     def take(self, seq: int, record: Any) -> None:
+        self._seq = seq
         waiting, self._uncharged = self._uncharged, None
         check_fields(record)
         self._check_place(seq, record)
@@ -215,13 +229,15 @@ class Replay:
         rises = any(limit[unit] > known.cap[unit] for unit in (known.main, "delta"))
         before, known.cap = known.cap, limit
         known.cap_changes += 1
-        if self.caps.raised(record, before, known.spent, rises=rises):
+        if self.caps.raised(record, before, known.spent_at, rises=rises):
             known.raises_decided += 1
         elif rises:
             known.raises_undecided += 1
 
     def _approvers(self, record: dict[str, Any]) -> None:
         self.caps.name(record)
+        for scope in self.scopes.values():
+            scope.keep(record["seq"])
 
     def _policy(self, record: dict[str, Any]) -> None:
         self.rights.policy(record)
@@ -256,6 +272,8 @@ class Replay:
         for unit in (scope.main, "delta"):
             scope.spent[unit] += amounts[unit]
         scope.charges += 1
+        if self.caps.keys:
+            scope.keep(self._seq)
         return all(scope.spent[unit] <= scope.cap[unit] for unit in (scope.main, "delta"))
 
     def _open(self, record: dict[str, Any], way: str) -> None:

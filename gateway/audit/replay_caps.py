@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from gateway.audit.broken import Broken
 from gateway.audit.shapes import PLACES, TERMS, TIME, amounts_of, canonical
 
 _PREFIX: Final = b"baopingkou caps decision v1\n"
+SpentAt = Callable[[int], Mapping[str, int]]
 _LATE: Final = {"ledger", "reason", "made", "until", "nonce", "act"}
 _NONCE: Final = re.compile(r"[0-9a-f]{32}")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}", re.ASCII)
@@ -28,6 +29,8 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}", re.ASCII)
 class Caps:
     """What is in force at the record that is read."""
 
+    since: int = 0
+    """The record that named the first approvers."""
     quorum: int = 0
     keys: dict[str, str] = field(default_factory=dict)
     """Name -> key, in base64; empty as long as no approvers were named."""
@@ -45,12 +48,15 @@ class Caps:
             if decision["before"] != {"quorum": self.quorum, "keys": self.keys} or decision["after"] != named:
                 raise Broken("approvers", "names other approvers than were decided, or decides on others' place")
             self.changes += 1
+        else:
+            self.since = record["seq"]
         self.quorum, self.keys = named["quorum"], named["keys"]
 
     def raised(
-        self, record: dict[str, Any], before: Mapping[str, int], spent: Mapping[str, int] | None, *, rises: bool
+        self, record: dict[str, Any], before: Mapping[str, int], spent_at: SpentAt | None, *, rises: bool
     ) -> bool:
-        """A cap that changes; whether by a decision. `spent` is what the scope has been charged, where that is known.
+        """A cap that changes; whether by a decision. `spent_at` is what the scope had been charged when the log had so
+        many records, where that is known.
 
         Raises Broken where approvers are in force and a cap rises without them.
         """
@@ -60,15 +66,18 @@ class Caps:
             return False
         _set(record[TERMS], {"decision", "signatures"}, named=False)
         line = record["charges"][0]
-        decision = self._decided(record, "cap", line["scope"], {"lines"})
+        decision = self._decided(record, "cap", line["scope"], {"lines", "records"})
         lines = [each for each in _lines(decision) if each["scope"] == line["scope"]]
         if len(lines) != 1:
             raise Broken("cap_decision", "rests on a decision on other scopes")
         after = {unit: line[unit] for unit in PLACES}
         if _amounts(lines[0]["before"]) != before or lines[0]["after"] != after:
             raise Broken("cap_decision", "rests on a decision on another cap, before or after")
-        if spent is not None and any(amount > spent[unit] for unit, amount in _amounts(lines[0]["spent"]).items()):
-            raise Broken("cap_decision", "rests on a decision that tells of more spent than there was")
+        records = decision["records"]
+        if type(records) is not int or not self.since < records <= record["seq"]:
+            raise Broken("cap_decision", "rests on a decision from before there were approvers, or from later on")
+        if spent_at is not None and _amounts(lines[0]["spent"]) != spent_at(records):
+            raise Broken("cap_decision", "rests on a decision that tells of another loss than there was")
         return True
 
     def _decided(self, record: dict[str, Any], act: str, scope: str, about: set[str]) -> dict[str, Any]:

@@ -38,6 +38,16 @@ def opened(view: Reading, policy: Policy, operator: str) -> tuple[str, ...]:
     return tuple(purpose for purpose in policy.purposes if is_open(view, purpose, operator, policy.dataset))
 
 
+def spent_at(view: Reading, scope: str, records: int) -> Loss:
+    """What had been charged when the log had so many records."""
+    row = view.one(
+        "SELECT sum(g.rho), sum(g.epsilon), sum(g.delta) FROM charge g"
+        " JOIN record r ON r.query = g.query AND r.kind = 'charge' WHERE g.scope = ? AND r.seq < ?",
+        (scope, records),
+    )
+    return Loss() if row is None or row[0] is None else Loss(*map(int, row))
+
+
 def put_cap(tx: Transaction, scope: str, dataset: str, operator: str | None, cap: Cap) -> None:
     """Opens the scope, or changes its cap. What is spent stays spent."""
     amounts = (cap.rho, cap.epsilon, cap.delta)

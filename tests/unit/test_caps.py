@@ -299,9 +299,9 @@ def from_lower(world: World) -> Decided:
     return signed_by(world.proposed(share(world, "4"), share(world, "1").cap), "ann", "bo")
 
 
-def spent_more(decided: Decided) -> Decided:
+def spent(decided: Decided, rho: str) -> Decided:
     (line,) = decided.decision["lines"]
-    return altered(decided, lines=[{**line, "spent": {**line["spent"], "rho": "0.7"}}])
+    return altered(decided, lines=[{**line, "spent": {**line["spent"], "rho": rho}}])
 
 
 def good(world: World) -> Decided:
@@ -347,8 +347,30 @@ def test_a_raise_that_was_slipped_in_is_unsound_and_freezes_everything(world: Wo
     assert refused.value.code == "dataset_frozen"
 
 
-def test_a_decision_that_tells_of_a_greater_loss_than_there_was_is_noticed(world: World) -> None:
-    slip(world, signed_by(spent_more(good(world)), "ann", "bo"))
+def test_the_loss_that_a_decision_shows_is_the_one_of_its_moment(world: World) -> None:
+    decided = signed_by(good(world), "ann", "bo")
+    world.fail(world.charge(EACH).id)  # meanwhile
+    world.raise_cap(share(world, "4"), share(world, "2").cap, decided)
+    assert verify(world.export()).ok
+    assert sound(world.export())
+
+
+@pytest.mark.parametrize("lost", ["0.7", "0", "0.001"])
+@pytest.mark.parametrize("meanwhile", [0, 1])
+def test_a_decision_that_tells_of_another_loss_than_there_was_is_noticed(
+    world: World, lost: str, meanwhile: int
+) -> None:
+    slipped = signed_by(spent(good(world), lost), "ann", "bo")
+    for _ in range(meanwhile):
+        world.fail(world.charge(EACH).id)
+    slip(world, slipped)
+    assert verify(world.export()).kinds == {"cap_decision": 1}
+    assert not sound(world.export())
+
+
+@pytest.mark.parametrize("records", [0, 5, 10_000, -1, "7", None])
+def test_a_decision_of_another_moment_is_noticed(world: World, records: object) -> None:
+    slip(world, signed_by(altered(good(world), records=records), "ann", "bo"))
     assert verify(world.export()).kinds == {"cap_decision": 1}
     assert not sound(world.export())
 

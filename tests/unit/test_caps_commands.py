@@ -141,6 +141,27 @@ def test_a_decision_that_the_files_do_not_name_any_more_is_refused(home: Home) -
         propose(home, "other.json", "--scope", "dataset:clinic")
 
 
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"spent": {"rho": "0", "epsilon": "0", "delta": "0"}}, "another loss"),
+        ({"records": 1}, "before there were approvers"),
+        ({"records": 10_000}, "on another log"),
+    ],
+)
+def test_a_decision_that_shows_another_loss_is_refused(home: Home, other: dict[str, Any], words: str) -> None:
+    file = propose(home, "raise.json")
+    told = json.loads(file.read_text("utf-8"))
+    if "records" in other:
+        told["decision"] |= other
+    else:
+        told["decision"]["lines"][0] |= other
+    file.write_text(json.dumps(told), encoding="utf-8")
+    sign(home.root, file, "ann", "bo")
+    with pytest.raises(Misconfigured, match=words):
+        run("apply", file, "--home", home.root)
+
+
 def test_a_decision_is_for_its_own_log(home: Home, tmp_path: Path) -> None:
     file = propose(home, "raise.json")
     sign(home.root, file, "ann", "bo")
