@@ -87,7 +87,7 @@ def import_records(store: Store, log: Log, export: Path) -> Imported:
         raise Misconfigured(f"{export}: cannot be read ({error.strerror})") from error
     if not report.ok:
         raise Misconfigured(f"{export}: is no sound export of this log: {report.problems[0].words}")
-    if not log.has_key_of(vkey for _, vkey in report.keys):
+    if not log.is_of([vkey for _, vkey in report.keys]):
         raise Misconfigured(f"{export}: is no sound export of this log: it is signed with the keys of another one")
     with export.open("rb") as lines, store.transaction() as tx:
         return _import(tx, log, export, lines)

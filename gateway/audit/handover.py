@@ -51,10 +51,11 @@ class Ring:
     def __init__(self, held: Held) -> None:
         self.held = held
         self._found = {held.signer.key_hash: held.signer}
+        self._begun_with: str | None = None
 
     def signer(self, view: Reading) -> Signer:
         """Raises KeyMissing where this home does not hold the log's key of now."""
-        hashed = current(view)
+        hashed = self._current(view)
         if hashed not in self._found:
             self._found.update({each.key_hash: each for each in self.held.all()})
         if hashed not in self._found:
@@ -65,7 +66,7 @@ class Ring:
         """All that the log had."""
         handed = _records(view)
         if not handed:
-            named = current(view)
+            named = self._current(view)
             first = next((vkey for vkey in self.held.vkeys() if key_hash(vkey) == named), self.held.signer.vkey)
             return Keys.of(first)
         keys = Keys.of(first_key(handed[0]))
@@ -73,11 +74,13 @@ class Ring:
             keys = keys.named(record)
         return keys
 
-
-def current(view: Reading) -> str | None:
-    """The hash of the key that signs now, as records name keys; None in an empty log."""
-    row = view.one(f"{_CHANGES} DESC LIMIT 1")
-    return begun_with(view) if row is None else key_hash(json.loads(row[0])["terms"]["to"])
+    def _current(self, view: Reading) -> str | None:
+        """The hash of the key that signs now, as records name keys; None in an empty log."""
+        row = view.one(f"{_CHANGES} DESC LIMIT 1")
+        if row is not None:
+            return key_hash(json.loads(row[0])["terms"]["to"])
+        self._begun_with = self._begun_with or begun_with(view)  # read once: a first record does not change
+        return self._begun_with
 
 
 def begun_with(view: Reading) -> str | None:

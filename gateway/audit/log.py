@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -115,11 +115,14 @@ class Log:
         """That of the log's suite."""
         return self._digest
 
-    def has_key_of(self, vkeys: Iterable[str]) -> bool:
-        """Whether one of these is a key that this log was begun with, has or is about to have."""
+    def is_of(self, keys: Sequence[str]) -> bool:
+        """Whether these, in order, can be the keys of this log: begun with the same, or, where nothing is here yet, one
+        of them is held by this home. A key that the log had once is no sign: it may have been stolen since."""
         with self._store.reading() as view:
-            own, begun_with = self._vkeys(view), handover.begun_with(view)
-        return any(vkey in own or key_hash(vkey) == begun_with for vkey in vkeys)
+            begun_with = handover.begun_with(view)
+        if begun_with is not None:
+            return bool(keys) and key_hash(keys[0]) == begun_with
+        return any(signer.vkey in keys for signer in self._ring.held.all())
 
     def has_signed(self, checkpoint: Checkpoint) -> bool:
         """Whether it carries the signature of one of this log's keys, also of one that the store does not know of."""

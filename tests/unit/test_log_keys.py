@@ -342,6 +342,22 @@ def test_records_of_a_log_with_other_keys_are_not_taken(world: World, tmp_path: 
         import_records(world.store, world.log, tmp_path / "export")
 
 
+def test_where_nothing_is_left_records_under_an_old_key_alone_are_not_taken(world: World, tmp_path: Path) -> None:
+    """It may have been stolen: what is put back has to lead to a key that this home holds."""
+    fork, whole = tmp_path / "fork", tmp_path / "whole"
+    fork.write_bytes(b"".join(World(tmp_path / "thief").export()))
+    whole.write_bytes(b"".join(world.export()))
+    place = tmp_path / "b" / "gateway"
+    place.mkdir(parents=True)
+    (place / "ledger.checkpoint").write_text(world.log.checkpoint(), encoding="utf-8")
+    empty = World(tmp_path / "b", held=Held(NEXT, list, (SIGNER.vkey,)))
+    with pytest.raises(Misconfigured, match="keys of another"):
+        import_records(empty.store, empty.log, fork)
+    assert import_records(empty.store, empty.log, whole).records == len(world.records())
+    empty.reopen()
+    assert standing(empty.store, empty.log).open
+
+
 def test_a_copy_holds_the_change(world: World, tmp_path: Path) -> None:
     back_up(world.store, world.log, tmp_path / "copy")
     place = tmp_path / "b" / "gateway"
