@@ -9,7 +9,7 @@ ARGS ?=
 SECONDS ?= 3600
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-long test-timing walls fuzz bench bench-accuracy bench-exact bench-audit bench-peers bench-saturation load soak lint format clean
+.PHONY: help demo serve test test-long test-timing coverage mutation walls fuzz bench bench-accuracy bench-exact bench-audit bench-peers bench-saturation load soak lint format clean
 
 help: ## print this list
 	@echo "make demo           a gateway with real data: questions asked, answered, one refused, the log verified"
@@ -17,6 +17,8 @@ help: ## print this list
 	@echo "make test           the whole test suite, with ruff, mypy and the import rules (some 17 minutes on 2 cores)"
 	@echo "make test-long      bigger numbers of the same tests, in slices that can be resumed (SLICE=n: one of them)"
 	@echo "make test-timing    whether the clock tells neighbouring data apart (20 minutes on a quiet machine)"
+	@echo "make coverage       whether the tests of ledger, log and accounting take every branch (ARGS=log: of one of them)"
+	@echo "make mutation       whether those tests notice a wrong line; goes on where it stopped (ARGS='--sample 200 --seed 1')"
 	@echo "make walls          attack a worker from inside: what each layer of isolation stops alone; then what all of them cost"
 	@echo "make fuzz           20,000 requests drawn from the API's own document (ARGS='500 3': so many, with this seed)"
 	@echo "make bench          measure: a query through the gateway against the same query in bare DuckDB (ARGS=--quick)"
@@ -48,6 +50,12 @@ test-long: $(VENV)/.ready-test
 
 test-timing: $(VENV)/.ready-test
 	@$(BIN)/python -m tests.timing $(ARGS)
+
+coverage: $(VENV)/.ready-test
+	@$(BIN)/python -m tests.covered $(ARGS)
+
+mutation: $(VENV)/.ready-mutation
+	@$(BIN)/python -m tests.mutated $(ARGS)
 
 walls: $(VENV)/.ready-test
 	@$(BIN)/python -m tests.isolation $(ARGS)
@@ -98,7 +106,7 @@ format: $(VENV)/.ready-test
 	@$(BIN)/ruff format .
 
 clean:
-	@rm -rf $(VENV) .demo .bench .test-long build dist *.egg-info
+	@rm -rf $(VENV) .demo .bench .coverage* .mutation .test-long build dist *.egg-info
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@find gateway policies sandbox tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
@@ -118,6 +126,11 @@ $(VENV)/.ready-test: $(VENV)/.ready
 $(VENV)/.ready-fuzz: $(VENV)/.ready-test
 	@echo "installing what the fuzzer needs (this is done once)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	@touch $@
+
+$(VENV)/.ready-mutation: $(VENV)/.ready-test
+	@echo "installing what makes the mutants (this is done once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mutation]'
 	@touch $@
 
 $(VENV)/.ready-bench: $(VENV)/.ready

@@ -41,7 +41,6 @@ def text(amount: int, unit: int) -> str:
     return plain.rstrip("0").rstrip(".") if "." in plain else plain
 
 
-@lru_cache(maxsize=4096)
 def rho_for(epsilon: int, delta: int) -> int:
     """The largest rho such that rho-zCDP implies (epsilon, delta)-differential privacy; 0 where none is.
 
@@ -54,6 +53,15 @@ def rho_for(epsilon: int, delta: int) -> int:
         return 0
     if epsilon > EPSILON_MAX:
         raise ValueError("epsilon is beyond 1000")
+    return _rho(epsilon, delta)
+
+
+def epsilon_left(rho: int, delta: int) -> int:
+    """The largest epsilon with `rho_for(epsilon, delta) <= rho`: one query of that size still fits."""
+    return 0 if rho <= 0 or delta <= 0 else _left(rho, delta)
+
+
+def _largest_rho(epsilon: int, delta: int) -> int:
     target, log_delta = epsilon / EPSILON_UNIT, math.log(delta / DELTA_UNIT)
     low, high = 0.0, target  # rho <= epsilon: a rho-zCDP mechanism has expected privacy loss of at least rho
     for _ in range(60):
@@ -68,17 +76,18 @@ def rho_for(epsilon: int, delta: int) -> int:
     return rho
 
 
-@lru_cache(maxsize=4096)
-def epsilon_left(rho: int, delta: int) -> int:
-    """The largest epsilon with `rho_for(epsilon, delta) <= rho`: one query of that size still fits."""
-    if rho <= 0 or delta <= 0:
-        return 0
+def _largest_epsilon(rho: int, delta: int) -> int:
     over = rho + 1  # every epsilon at which rho + 1 does not hold costs at most rho
     log_delta = math.log(delta / DELTA_UNIT)
     epsilon = min(EPSILON_MAX, math.floor(_epsilon(over / RHO_UNIT, log_delta) * EPSILON_UNIT) + 2)
     while epsilon > 0 and _holds(over, epsilon, delta):
         epsilon -= max(1, epsilon >> 46)
     return epsilon
+
+
+_rho = lru_cache(maxsize=4096)(_largest_rho)
+"""Prices repeat, and a search takes milliseconds."""
+_left = lru_cache(maxsize=4096)(_largest_epsilon)
 
 
 def _epsilon(rho: float, log_delta: float) -> float:

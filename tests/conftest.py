@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from gateway.store import Store
 from gateway.stores.sqlite import SqliteStore
@@ -17,6 +18,9 @@ from tests import figures, postgres_server
 from tests.postgres_server import Server
 
 MEMORY = Path("/dev/shm")
+settings.register_profile("patient", deadline=None)  # how long one example takes says how busy the machine is
+settings.register_profile("mutants", deadline=None, max_examples=25, derandomize=True)
+settings.load_profile(os.environ.get("BPK_EXAMPLES", "patient"))
 STORES = ("sqlite", pytest.param("postgresql", marks=postgres_server.needed))
 
 

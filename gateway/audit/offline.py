@@ -152,7 +152,3 @@ def _is_key(text: str, kind: int) -> bool:
         return parse_key(text).kind == kind
     except (ValueError, UnicodeError):
         return False
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -154,3 +154,22 @@ def test_proofs_lead_from_any_record_and_any_older_size_to_the_root(world: World
 def test_a_copied_folder_is_as_good(world: World, folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "copy")
     assert main([str(tmp_path / "copy"), "--key", world.log.vkey]) == 0
+
+
+def test_folders_of_whole_tiles_verify_as_well(tmp_path: Path) -> None:
+    """One full tile, two of them, and one record more: each has one hash more in the level above."""
+    world = World(tmp_path)
+    for size in (255, 256, 512, 513):
+        with world.store.transaction() as tx:
+            for _ in range(size - world.log.size(tx)):
+                world.log.note_read(tx, "auditor", "records")
+        folder = tmp_path / str(size)
+        tiles.write(world.log, folder)
+        report = verify_file(folder, key=world.log.vkey)
+        assert report.ok, report.text()
+        assert report.size == size
+        level = sorted(str(path.relative_to(folder)) for path in (folder / "tile/1").rglob("*") if path.is_file())
+        assert level == ([f"tile/1/000.p/{size // 256}"] if size // 256 else [])
+        for path in level:
+            (folder / path).write_bytes(bytes(32 * (size // 256)))
+            assert main([str(folder), "--key", world.log.vkey]) == 1

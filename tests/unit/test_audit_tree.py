@@ -141,6 +141,10 @@ def test_proofs_outside_the_tree_are_refused(many: tuple) -> None:
             call()
     assert not tree.consistency_holds(0, 5, b"", b"", [])
     assert not tree.inclusion_holds(5, 5, b"", [], b"")
+    assert not tree.consistency_holds(6, 8, b"", b"", [])
+    assert tree.consistency_holds(1, 1, b"r", b"r", [])
+    assert not tree.consistency_holds(1, 1, b"r", b"r", [b"s"])
+    assert not tree.consistency_holds(1, 1, b"r", b"s", [])
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,11 @@ import pytest
 from gateway.audit.anchors import Anchors
 from gateway.audit.log import Log
 from gateway.backup import back_up, import_records, standing
-from gateway.budget import queries
+from gateway.budget import queries, rebuild
 from gateway.budget.cells import Shown
 from gateway.budget.queries import LOST, Stored
 from gateway.budget.recovery import recover
-from gateway.errors import Misconfigured, NotReady, Refusal
+from gateway.errors import Fault, Misconfigured, NotReady, Refusal
 from gateway.store import Store
 from gateway.stores import copying, sqlite
 from gateway.stores.copying import GUARDS, KEYS, TABLES
@@ -141,6 +141,43 @@ def test_records_that_are_put_back_do_again_what_they_did(tmp_path: Path) -> Non
     again.reopen()
     recovered = recover(again.store, again.ledger, again.log)
     assert (recovered.frozen, recovered.failed) == ({}, (left_running.id,))
+
+
+VERSION_1 = ("mode", "suite", "licence")
+
+
+def test_records_of_before_modes_were_named_are_put_back_by_what_they_cost(tmp_path: Path) -> None:
+    world = World(tmp_path / "a")
+    charged, exact = world.charge(), world.exact(Shown(3, 1))
+    again = World(tmp_path / "b")
+    with again.store.transaction() as tx:
+        rebuild.begin(tx)
+        before: dict[str, object] = {}
+        for record in world.records():
+            old = {name: value for name, value in record.items() if name not in VERSION_1}
+            rebuild.take_back(tx, old, before)
+            before = old
+        kept = {row[0]: row[1:] for row in tx.all("SELECT id, mode, state, epsilon FROM query")}
+    assert kept == {
+        charged.id: ("dp", "running", charged.cost.epsilon),
+        exact.id: ("open", "answered", 0),
+    }
+    assert rows(again.store)["cells"] == rows(world.store)["cells"]
+    shown = World(tmp_path / "c")
+    reused = shown.exact_again(Shown(2, 0))
+    with again.store.transaction() as tx:
+        rebuild.take_back(tx, {**shown.records()[-1], "mode": None}, before)
+        assert tx.one("SELECT mode, reused, release FROM query WHERE id = ?", (reused.id,)) == ("aggregate", 1, LOST)
+
+
+def test_a_charge_to_a_scope_without_a_cap_is_not_put_back(tmp_path: Path) -> None:
+    world = World(tmp_path / "a")
+    world.charge()
+    again = World(tmp_path / "b")
+    charge = next(record for record in world.records() if record["kind"] == "charge")
+    with pytest.raises(Fault, match=r"dataset:clinic is charged and has no cap$"), again.store.transaction() as tx:
+        rebuild.take_back(tx, charge, {"mode": "dp"})
+    assert rows(again.store)["query"] == []
 
 
 def a_busy_world_goes_on(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ import pytest
 
 from gateway.audit.replay import Broken, Replay
 from gateway.audit.verify import verify
-from gateway.budget.cells import Shown, cells_of, running
+from gateway.budget.cells import Cells, Shown, cells_of, running
 from gateway.errors import Fault, Refusal
-from sandbox.protocol import FREE
+from sandbox.protocol import FREE, Released
 from tests.ledger_world import World, exact_policy
 from tests.second_verifier import sound
 
@@ -167,3 +168,85 @@ def test_the_log_as_it_is_breaks_no_rule(world: World) -> None:
 def test_a_question_with_noise_is_never_without_a_scope(world: World) -> None:
     with pytest.raises(Fault, match="without a scope"), world.store.transaction() as tx:
         world.ledger.charge(tx, world.asked(), (), FREE)
+
+
+LIMITS = Cells(released=12, withheld=2, released_max=30, withheld_max=5)
+
+
+def why_not(cells: Cells, running: int = 0, asked: int | None = None) -> tuple[str, str, str | None] | None:
+    try:
+        cells.require_left("clinic", running, asked)
+    except Refusal as refused:
+        return refused.code, refused.message, refused.hint
+    return None
+
+
+def test_what_is_left_is_never_less_than_nothing() -> None:
+    assert (LIMITS.left, LIMITS.withheld_left) == (18, 3)
+    lowered = replace(LIMITS, released_max=11, withheld_max=1)
+    assert (lowered.left, lowered.withheld_left) == (0, 0)
+    assert (replace(LIMITS, released=30).left, replace(LIMITS, withheld=5).withheld_left) == (0, 0)
+
+
+def test_an_answer_of_known_size_must_fit_whole() -> None:
+    assert why_not(LIMITS) is None
+    assert why_not(LIMITS, asked=0) is None
+    assert why_not(LIMITS, asked=18) is None
+    assert why_not(LIMITS, asked=1019) == (
+        "budget_exhausted",
+        "the answer has 1,019 numbers, and of `clinic` 18 more may be shown to you",
+        "name fewer groups in WHERE, or ask for fewer numbers of each",
+    )
+    assert why_not(LIMITS, asked=19) is not None
+
+
+def test_questions_on_their_way_count_as_one_number_of_each_kind() -> None:
+    busy = (
+        "busy",
+        "as many exact questions of yours about `clinic` are on their way as may still be answered",
+        "nothing was charged; ask again when one of them has ended",
+    )
+    assert why_not(LIMITS, running=2) is None
+    assert why_not(LIMITS, running=3) == busy
+    assert why_not(LIMITS, running=3, asked=1) == busy
+    assert why_not(replace(LIMITS, released=28), running=1) is None
+    assert why_not(replace(LIMITS, released=28), running=2) == busy
+
+
+@pytest.mark.parametrize("running", [0, 1])
+def test_a_limit_that_is_reached_names_itself(running: int) -> None:
+    again = "what was answered is answered again, free"
+    limit = "which is the policy's limit for exact answers"
+    many = replace(LIMITS, released=30_000, released_max=30_000)
+    shown = ("budget_exhausted", f"of `clinic` 30,000 numbers were shown, {limit}", again)
+    withheld = ("budget_exhausted", f"of `clinic` 5 numbers were withheld from you, {limit}", again)
+    assert why_not(many, running) == shown
+    assert why_not(replace(LIMITS, withheld=5), running) == withheld
+    assert why_not(replace(many, withheld=5), running) == shown
+
+
+def test_cells_are_told_with_their_limits() -> None:
+    assert LIMITS.as_json(exact_policy()) == {
+        "dataset": "clinic",
+        "cap": {"released": 30, "withheld": 5},
+        "spent": {"released": 12, "withheld": 2},
+        "cells_left": 18,
+        "withheld_left": 3,
+    }
+
+
+def test_a_dataset_without_exact_answers_has_no_cells(world: World) -> None:
+    only_dp = replace(exact_policy(), release=replace(exact_policy().release, aggregate=None))
+    not_now = replace(exact_policy(), release=replace(exact_policy().release, modes=("dp",)))
+    with world.store.reading() as view:
+        assert cells_of(view, only_dp, "acme") is None
+        assert cells_of(view, not_now, "acme") is None
+        assert cells_of(view, exact_policy(), "acme") == Cells(0, 0, 30, 5)
+
+
+@pytest.mark.parametrize(("told", "shown"), [((12, 2), Shown(12, 2)), ((0, 3), Shown(0, 3)), ((0, 0), Shown(0, 1))])
+def test_an_answer_without_any_number_counts_as_one_withheld(told: tuple[int, int], shown: Shown) -> None:
+    released, withheld = told
+    answer = Released("rel_1", "ab" * 32, FREE, (), (), (), (), cells_released=released, cells_withheld=withheld)
+    assert Shown.of(answer) == shown
+    assert shown.code == f"cells_{shown.released}_{shown.withheld}"

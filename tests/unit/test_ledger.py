@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.budget import queries
-from gateway.budget.account import Account, Scope, Shortfall, advance, dataset_scopes, scopes_of
+from gateway.budget.account import Account, Scope, Shortfall, advance, dataset_scopes, scopes_of, shortfall_words
 from gateway.budget.loss import Cap, Loss, answers, as_epsilon, cap, counted, left, words
 from gateway.budget.queries import Repeated, Stored
 from gateway.errors import Fault, Misconfigured, Refusal
@@ -233,8 +233,21 @@ def test_a_frozen_dataset_grants_nothing_and_others_do(world: World) -> None:
     assert refused.value.code == "dataset_frozen"
     with pytest.raises(Refusal), world.store.transaction() as tx:
         world.ledger.reuse(tx, world.asked(), Stored("rel_1", HASH))
-    assert world.ledger.why_frozen("clinic") is not None
+    assert world.ledger.why_frozen("clinic") == "its ledger and its log disagree"
     assert world.ledger.why_frozen("income") is None
+    assert not world.ledger.closed
+
+
+def test_where_the_log_is_closed_every_dataset_is_frozen(world: World) -> None:
+    world.ledger.require_thawed()
+    world.log.close("test")
+    assert world.ledger.closed
+    assert world.ledger.why_frozen("income") == "the log is damaged, or lacks records that were signed"
+    for dataset, what in (("income", "`income`"), (None, "every dataset")):
+        with pytest.raises(Refusal) as refused:
+            world.ledger.require_thawed(dataset)
+        assert refused.value.message == f"{what} is frozen until its custodian has put its ledger right"
+        assert refused.value.hint == "nothing was charged; /readyz says when it is open again"
 
 
 # requests, history
@@ -354,3 +367,18 @@ def make_policy() -> object:
         return policy, Licence("L", "acme", ("clinic",), (), day, day, budget)
 
     return make
+
+
+@pytest.mark.parametrize(
+    ("operator", "purpose", "whose"),
+    [
+        (None, None, "the dataset's budget"),
+        ("acme", None, "your licence's budget"),
+        ("acme", "research", "your licence's budget of the purpose `research`"),
+    ],
+)
+def test_a_shortfall_names_whose_budget_is_short(operator: str | None, purpose: str | None, whose: str) -> None:
+    scope = Scope("clinic", operator, cap(dp()), purpose)
+    message, _ = shortfall_words(Shortfall(scope, 1, delta_only=False))
+    assert whose in message
+    assert "clinic" in message

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policies import privacy_loss
 from policies.privacy_loss import (
     DELTA_UNIT,
     EPSILON_UNIT,
@@ -58,6 +59,76 @@ def test_what_is_left_still_buys_one_query_of_that_size(rho: int, delta: int) ->
     left = epsilon_left(rho, delta)
     assert rho_for(left, delta) <= rho
     assert rho_for(left + max(10**6, left // 10**5), delta) >= rho
+
+
+@given(EPSILONS, DELTAS)
+def test_what_is_granted_holds_and_no_more_would(epsilon: int, delta: int) -> None:
+    """The exact check says both, so that a search that stops early or starts wrong shows."""
+    rho = rho_for(epsilon, delta)
+    assert rho == 0 or privacy_loss._holds(rho, epsilon, delta)
+    assert not privacy_loss._holds(rho + 3 + (rho >> 40), epsilon, delta)
+
+
+@given(st.integers(1, 40 * RHO_UNIT), DELTAS)
+def test_an_epsilon_that_is_left_is_the_largest_that_costs_no_more(rho: int, delta: int) -> None:
+    left = epsilon_left(rho, delta)
+    assert not privacy_loss._holds(rho + 1, left, delta) or left == 0
+    assert privacy_loss._holds(rho + 1, left + 3 + (left >> 36), delta)
+
+
+@given(st.floats(1e-6, 30), st.floats(1e-6, 40), st.sampled_from([1e-6, 1e-9, 1e-12]))
+def test_the_bound_is_that_of_the_paper_and_its_order_the_best_of_many(
+    rho: float, epsilon: float, delta: float
+) -> None:
+    """Proposition 12 of Canonne, Kamath, Steinke 2020, written in another way, over a grid of orders."""
+
+    def bound(order: float) -> float:
+        return (order - 1) * (order * rho - epsilon) + (order - 1) * math.log1p(-1 / order) - math.log(order)
+
+    near = privacy_loss._best_order(rho, epsilon)
+    assert math.isclose(privacy_loss._log_delta(near, rho, epsilon), bound(near), rel_tol=1e-6, abs_tol=1e-6)
+    best = min(bound(1 + 10 ** (power / 20)) for power in range(-100, 240))
+    assert privacy_loss._log_delta(near, rho, epsilon) <= best + 1e-6 + 1e-6 * abs(best)
+    least = privacy_loss._epsilon(rho, math.log(delta))
+    orders = [1 + 10 ** (power / 200) for power in range(-1000, 2400)]
+    found = min(rho * order + (math.log(1 / delta) + _tail(order)) / (order - 1) for order in orders)
+    assert math.isclose(least, max(0.0, found), rel_tol=1e-3, abs_tol=1e-6)
+    assert least <= max(0.0, found) * (1 + 1e-9) + 1e-12
+
+
+def _tail(order: float) -> float:
+    return (order - 1) * math.log1p(-1 / order) - math.log(order)
+
+
+@pytest.mark.parametrize(("epsilon", "delta"), [("0.5", HALF), ("1", HALF), ("1", DELTA_UNIT // 10**6)])
+def test_there_and_back_is_the_same_epsilon(epsilon: str, delta: int) -> None:
+    units = units_down(Decimal(epsilon), EPSILON_UNIT)
+    found = rho_for(units, delta)
+    assert units <= epsilon_left(found, delta) <= units + 100
+    assert epsilon_left(found - 1, delta) < units
+
+
+def test_the_largest_epsilon_is_still_one() -> None:
+    assert rho_for(privacy_loss.EPSILON_MAX, HALF) > rho_for(privacy_loss.EPSILON_MAX - EPSILON_UNIT, HALF) > 0
+    assert epsilon_left(10**6 * RHO_UNIT, HALF) == privacy_loss.EPSILON_MAX == 1000 * EPSILON_UNIT
+    assert rho_for(1, HALF) == 0
+    assert epsilon_left(1, HALF) > 0
+
+
+@given(st.decimals(0, 1000, places=15))
+def test_rounding_is_by_one_step_at_most_and_exact_where_it_can_be(amount: Decimal) -> None:
+    down, up = units_down(amount, RHO_UNIT), units_up(amount, RHO_UNIT)
+    assert down == math.floor(Fraction(amount) * RHO_UNIT)
+    assert up == math.ceil(Fraction(amount) * RHO_UNIT)
+
+
+def test_amounts_are_written_as_short_as_can_be() -> None:
+    assert [text(n, EPSILON_UNIT) for n in (0, 1, 5 * 10**11, 10 * EPSILON_UNIT)] == [
+        "0",
+        "0.000000000001",
+        "0.5",
+        "10",
+    ]
 
 
 def test_nothing_left_is_nothing() -> None:

@@ -153,3 +153,16 @@ def test_nobody_is_silent_before_a_lease_of_looks_without_a_beat(steps: list[tup
         beat += beats
         quiet = 0.0 if beats else quiet + min(wait, 2 * BEAT_S)
         assert watch.silent({"other": beat}, now) == (("other",) if quiet >= LEASE_S else ())
+
+
+def test_a_process_that_never_sat_has_nothing_to_rise_from(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    row = world.charge()
+    with world.store.transaction() as tx:
+        Ledger(world.log).rise(tx)
+    with world.store.reading() as view:
+        assert queries.get(view, row.id).state == "running"
+    with world.store.transaction() as tx:
+        world.ledger.rise(tx)
+        assert queries.get(tx, row.id).state == "failed"
+        assert set(seats.beats(tx, None)) == {seats.NOBODY}
