@@ -22,17 +22,21 @@ from gateway.budget import scopes as scopes_table
 from gateway.budget.account import Scope, scopes_for, scopes_of
 from gateway.budget.loss import cap, words
 from gateway.budget.recovery import recover
+from gateway.caps import Caps
 from gateway.cli import show
+from gateway.decided import Approvers
 from gateway.errors import Fault, Refusal
 from gateway.http import wire
 from gateway.oversight.bundle import evidence
+from gateway.right import Right
 from gateway.store import Store
 from policies.load import load_text
 from policies.model import BudgetShare, Policy
 from policies.types import BIGINT
 from sandbox.protocol import OutputColumn, Question, Released, Ticket
+from tests.attack.test_export_mutations import renumbered, sign
 from tests.gateway_world import GatewayWorld, ScriptedDomain, gateway_world
-from tests.ledger_world import SIGNER, World, dp, licensed, price
+from tests.ledger_world import EYES, SIGNER, World, dp, licensed, price
 from tests.policy_head import head
 from tests.second_verifier import sound
 from tests.served_home import make_home
@@ -148,6 +152,26 @@ def test_where_caps_have_approvers_a_share_that_is_taken_away_waits_for_them(wor
     world.charge(EACH, scopes, world.asked(purpose="actuarial"))
     assert verify(world.export()).ok
     assert sound(world.export())
+
+
+def test_a_share_is_kept_where_the_data_were_opened_and_no_licence_is_left(world: World) -> None:
+    ask(world)
+    ask(world, operator="beta")
+    opened = {
+        purpose: replace(world.asked(), right=Right("dp", "open", None, purpose)) for purpose in (None, "actuarial")
+    }
+    with pytest.raises(Fault, match="other scopes"):
+        world.charge(EACH, world.scopes(), opened["actuarial"])
+    world.charge(EACH, world.scopes(), opened[None])
+    world.charge(EACH, kept(world), opened["actuarial"])
+    assert verify(world.export()).ok
+    assert sound(world.export())
+    for scope in ("purpose:actuarial/beta/clinic", "purpose:research/acme/clinic", "operator:beta/clinic"):
+        records = world.records()
+        records[-1]["charges"][2]["scope"] = scope
+        forged = sign(renumbered(records))
+        assert list(verify(forged).kinds) == ["charge_scopes"], scope
+        assert not sound(forged)
 
 
 def test_planted_without_its_memory_a_share_that_is_taken_away_opens_the_operators(
@@ -327,7 +351,7 @@ def test_answers_checks_and_budgets_tell_what_is_left_to_a_purpose(tmp_path: Pat
     assert [each["scope"] for each in other] == ["dataset:clinic", "operator:op-b/clinic"]
 
 
-def test_a_share_that_the_licence_takes_away_is_still_counted(tmp_path: Path) -> None:
+def test_a_share_that_the_licence_takes_away_is_still_counted_and_waits_for_approvers(tmp_path: Path) -> None:
     with served(tmp_path / "home", "0.6") as world:
         assert world.call("POST", "/v1/queries", BODY).json()["status"] == "answered"
         home = world.home
@@ -335,14 +359,21 @@ def test_a_share_that_the_licence_takes_away_is_still_counted(tmp_path: Path) ->
     text = file.read_text(encoding="utf-8")
     file.write_text(text.replace(", purposes = { research = { epsilon = 0.6 } }", ""), encoding="utf-8")
     with gateway_world(home.root, kind=AnsweringDomain, home=home) as world:
+        store, log = world.gateway.store, world.outcomes.log
+        with store.transaction() as tx:
+            log.name_approvers(tx, Approvers.of(2, {name: key.public_key() for name, key in EYES.items()}))
+        with store.reading() as view:
+            waiting = Caps(world.service.catalog, world.service.ledger, log, None).waiting(view, world.service.today())
         answer = world.call("POST", "/v1/queries", {**BODY, "epsilon": 0.4}).json()
         told = world.call("GET", "/v1/budgets").json()["budgets"]
         report, second = verify(world.export()), sound(world.export())
     assert [each["name"] for each in answer["budget"]["purposes"]] == ["research"]
+    assert [each.scope for each in waiting] == ["purpose:research/op-a/clinic"]
     assert [(each["purpose"], each["cap"]["epsilon"], each["spent"]["rho"]) for each in told[1:]] == [
         (None, "6", "0.000002"),
-        ("research", "6", "0.000002"),
+        ("research", "0.6", "0.000002"),
     ]
+    assert told[2]["cap_waiting"] == told[1]["cap"]
     assert (report.ok, second) == (True, True), report.text()
 
 
