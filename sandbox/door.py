@@ -7,14 +7,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from sandbox import deadlines, logs
 from sandbox.datasets import Datasets, Served
-from sandbox.deadlines import Due
 from sandbox.disclosure.memory import Memories
-from sandbox.pool import Pool, Worker
+from sandbox.pool import Pool
 from sandbox.protocol import (
     Cancelled,
     Failed,
@@ -22,7 +20,6 @@ from sandbox.protocol import (
     Layer,
     Prepare,
     Prepared,
-    Price,
     Question,
     Refused,
     Released,
@@ -35,13 +32,13 @@ from sandbox.regimes.opened import Opened
 from sandbox.regimes.regime import Regime
 from sandbox.relational.facts import Refuse
 from sandbox.relational.size import require_small
-from sandbox.release.store import Ceiling, Store, Stored, StoreUnusable, TicketRefused, loss_of
+from sandbox.release.store import Store, Stored, StoreUnusable, TicketRefused, loss_of
+from sandbox.runs import Planned, Runs
 from sandbox.tickets import TicketVerifier
 
 log = logs.logger("bpk.domain")
 CANNOT_KEEP: Final = "the data domain cannot keep what is released, and so answers nothing"
 LOOK_S: Final = 1.0
-CANCELLED_MAX: Final = 10_000
 PLACE_WAIT_S: Final = 2.0
 """How long a question waits for a free worker before it is refused as `busy`, uncharged."""
 
@@ -76,18 +73,6 @@ def _planning(act: Callable[[Door, Asked], Said]) -> Callable[[Door, Asked], Sai
     return guarded
 
 
-@dataclass(frozen=True, slots=True)
-class _Planned:
-    """All that has to be known before a ticket is looked at."""
-
-    regime: Regime[Any]
-    job: Any
-    served: Served
-    price: Price
-    ceiling: Ceiling | None
-    deadline_ms: int | None
-
-
 class Door:
     """Thread-safe. Every method returns a record; whatever goes wrong after the charge is the one constant failure."""
 
@@ -96,13 +81,10 @@ class Door:
         self._store = store
         self._pool = pool
         self._verifier = verifier
-        self._lock = threading.Lock()
         self._looking = threading.Lock()
         self._looked = float("-inf")
         self._can_write = True
-        self._running: dict[str, Worker] = {}
-        self._cancelled: dict[str, None] = {}
-        """Tickets in the order in which they were cancelled: a word that comes before the worker counts too."""
+        self._runs = Runs(pool, store, self._answer)
         self._noisy = Noisy(store, seed)
         self._exact = Exact(store, Memories(store))
         self._opened = Opened(store)
@@ -180,12 +162,10 @@ class Door:
             return Failed()
         if state != "fresh":
             return self._again(state, request.question)
-        if planned.deadline_ms is None:
-            return self._release(request, planned, self._free)
-        return self._due(request, planned).answer(began, planned.deadline_ms)
+        return self._runs.outcome(request, planned, began)
 
     @_planning
-    def _plan(self, request: Run) -> _Planned:
+    def _plan(self, request: Run) -> Planned:
         """Raises Refuse."""
         question = request.question
         served = self._served(question.dataset)
@@ -196,7 +176,7 @@ class Door:
         regime = self._regime(question, served)
         job = regime.job(question, served)
         price, ceiling = regime.price(job, served), regime.ceiling(served)
-        return _Planned(regime, job, served, price, ceiling, _deadline(request, regime, job, served))
+        return Planned(regime, job, served, price, ceiling, _deadline(request, regime, job, served))
 
     def fetch(self, request: Fetch) -> Released | Refused:
         """A stored release with this question's post-processing. The question must mean what the release answers.
@@ -220,13 +200,8 @@ class Door:
     def cancel(self, ticket: str) -> Cancelled:
         """Kills the worker of a running job, whose charge stays; or gives back a place, by its reservation."""
         self._pool.release(ticket)
-        if len(ticket) > TICKET_ID_MAX:  # none of ours
-            return Cancelled(ticket)
-        with self._lock:
-            self._cancelled[ticket] = None
-            if len(self._cancelled) > CANCELLED_MAX:
-                del self._cancelled[next(iter(self._cancelled))]
-        self._stop(ticket)
+        if len(ticket) <= TICKET_ID_MAX:  # else none of ours
+            self._runs.cancel(ticket)
         return Cancelled(ticket)
 
     def status(self) -> Status:
@@ -309,73 +284,6 @@ class Door:
         except Exception as error:  # the ticket was booked once: what it gives now is an answer or the one failure
             log.error("an answer could not be given again", error=type(error).__name__)
             return Failed()
-
-    def _due(self, request: Run, planned: _Planned) -> Due[Released | Failed]:
-        ticket = request.ticket.id
-        return Due(
-            work=lambda: self._release(request, planned, self._clear),
-            stop=lambda: self._stop(ticket),
-            give_up=lambda: self._lost(ticket),
-            free=lambda: self._free(ticket),
-            late=Failed(),
-        )
-
-    def _release(self, request: Run, planned: _Planned, leave: Callable[[str], None]) -> Released | Failed:
-        """After the charge whatever goes wrong looks the same; the cause stays in the domain's log, without data.
-
-        `leave` is told the ticket when its worker is not needed any more.
-        """
-        ticket = request.ticket.id
-        try:
-            try:
-                stored = self._run(request, planned)
-            finally:
-                leave(ticket)
-            return self._answer(stored, request.question)
-        except Exception as error:  # every cause must look the same; the class alone is logged
-            log.error("a job failed", error=type(error).__name__)
-            self._lost(ticket)
-            return Failed()
-
-    def _lost(self, ticket: str) -> bool:
-        """Whether the ticket has failed for good. Where that cannot be written it has: the next start says so too."""
-        try:
-            return self._store.lose(ticket)
-        except (sqlite3.Error, OSError) as error:
-            log.error("a failure could not be kept", ticket=ticket, error=type(error).__name__)
-            return True
-
-    def _run(self, request: Run, planned: _Planned) -> Stored:
-        worker = self._pool.take(request.reservation, request.question.dataset)
-        if worker is None:
-            raise RuntimeError("the reserved place was lost")
-        with self._lock:
-            self._running[request.ticket.id] = worker
-            cancelled = request.ticket.id in self._cancelled
-        if cancelled:
-            raise RuntimeError("cancelled before its worker was there")
-        if worker.snapshot != planned.served.snapshot.path:
-            raise RuntimeError("the worker holds another snapshot than the ticket names")
-        return planned.regime.run(planned.job, request.ticket, worker, planned.served)
-
-    def _stop(self, ticket: str) -> None:
-        with self._lock:
-            worker = self._running.get(ticket)
-        if worker is not None:
-            worker.kill()
-
-    def _clear(self, ticket: str) -> None:
-        """The worker is gone, what it spilled is wiped; its place stays taken."""
-        with self._lock:
-            worker = self._running.get(ticket)
-        if worker is not None:
-            self._pool.clear(worker)
-
-    def _free(self, ticket: str) -> None:
-        with self._lock:
-            worker = self._running.pop(ticket, None)
-        if worker is not None:
-            worker.close()
 
 
 def _deadline(request: Prepare | Run, regime: Regime[Any], job: object, served: Served) -> int | None:

@@ -12,9 +12,9 @@ from unittest.mock import patch
 
 import duckdb
 
-from gateway import pipeline
 from gateway.admission import admit
 from gateway.home import Home, init, open_home
+from gateway.sql.known import Known
 from gateway.sql.read import Query
 from policies.load import load_text
 from policies.model import Policy
@@ -161,8 +161,8 @@ def _served(world: World, policy: Policy) -> Served:
 def asking(asked: Asked, dataset: str) -> Iterator[None]:
     """Whatever text is sent means this question, and its policy's roles allow it: neither ever sees data."""
 
-    def read(sql: str, *_: object) -> Query:
+    def read(_: Known, sql: str, *__: object) -> Query:
         return Query(dataset, asked.plan, sql, ())
 
-    with patch.object(pipeline, "read", read), patch.object(admit, "require_asked", lambda *_: None):
+    with patch.object(Known, "read", read), patch.object(admit, "require_asked", lambda *_: None):
         yield

@@ -123,7 +123,7 @@ def test_a_release_that_is_given_up_cannot_be_kept(world: DomainWorld, monkeypat
     at, go_on = prepared(world, asked), threading.Event()
     slowed(monkeypatch, go_on.wait)
     monkeypatch.setattr(world.store, "seal", seal)
-    monkeypatch.setattr(world.door, "_stop", lambda _: None)  # the worker is not killed: it answers all the same
+    monkeypatch.setattr(world.door._runs, "_stop", lambda _: None)  # the worker is not killed: it answers all the same
     reply, _ = timed(world, asked, at)
     assert reply == Failed()
     go_on.set()
@@ -134,7 +134,7 @@ def test_a_place_is_taken_until_the_deadline_though_its_worker_is_gone(
     world: DomainWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = question(world, "place")
-    at, free = prepared(world, asked), world.door._free
+    at, free = prepared(world, asked), world.door._runs._free
     assert at.reservation is not None
     worker = world.pool._held[at.reservation].worker
     seen: list[tuple[float, bool, str | None]] = []
@@ -143,7 +143,7 @@ def test_a_place_is_taken_until_the_deadline_though_its_worker_is_gone(
         seen.append((time.monotonic(), gone(worker.pid), world.pool.reserve("clinic")))
         free(ticket)
 
-    monkeypatch.setattr(world.door, "_free", freed)
+    monkeypatch.setattr(world.door._runs, "_free", freed)
     began = time.monotonic()
     timed(world, asked, at)
     assert eventually(lambda: seen)
@@ -171,13 +171,13 @@ def test_an_answer_that_is_kept_in_time_is_given_however_long_its_writing_takes(
 ) -> None:
     """What follows the keeping hangs on released numbers alone, and must not lose a paid answer."""
     asked = question(world, "long writing")
-    at, answer = prepared(world, asked), world.door._answer
+    at, answer = prepared(world, asked), world.door._runs._answer
 
     def slow(*arguments: Any) -> Released:
         time.sleep(DEADLINE_S + 0.1)
         return answer(*arguments)
 
-    monkeypatch.setattr(world.door, "_answer", slow)
+    monkeypatch.setattr(world.door._runs, "_answer", slow)
     reply, took = timed(world, asked, at)
     assert isinstance(reply, Released)
     assert took > DEADLINE_S

@@ -108,7 +108,7 @@ CAUSES: dict[str, Plant] = {
     "a place that was lost": lambda m, home: m.setattr(InsidePool, "take", lambda *_: None),
     "a worker over another snapshot": _another_snapshot,
     "a release that cannot be kept": _raising(Store, "seal", sqlite3.OperationalError("database or disk is full")),
-    "an answer that cannot be made": _raising(Door, "_answer", RuntimeError("Secretname")),
+    "an answer that cannot be made": _raising(noisy.Noisy, "answer", RuntimeError("Secretname")),
     "a ticket that cannot be kept": _raising(Store, "accept", StoreUnusable("disk full")),
     "a ceiling that is reached": _raising(Store, "accept", TicketRefused("budget_exhausted", "the ceiling")),
     "a ticket that is refused": _raising(TicketVerifier, "verify", TicketRefused("ticket_refused", "expired")),

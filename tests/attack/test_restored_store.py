@@ -153,13 +153,13 @@ def test_the_tally_says_what_is_spent_before_a_worker_starts_or_nothing_leaves(
     with place.open() as world:
         for audience in ("", "baopingkou-domain", "0" * 32):
             assert isinstance(world.run(world.question(), audience=audience), Refused)
-        seen, real = [], world.door._run
+        seen, real = [], world.door._runs._run
 
         def run(*given: object) -> object:
             seen.append(tally.read(place.tally))
             return real(*given)
 
-        monkeypatch.setattr(world.door, "_run", run)
+        monkeypatch.setattr(world.door._runs, "_run", run)
         assert isinstance(world.run(world.question(epsilon="4")), Released)
         assert [each and dict(each.spent) for each in seen] == [{("clinic", "zcdp"): world.spent()}]
         with monkeypatch.context() as planted:

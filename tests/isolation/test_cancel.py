@@ -122,7 +122,7 @@ def test_a_word_that_comes_before_the_ticket_ends_it_too(world: DomainWorld, mon
 
 def test_a_door_that_forgets_such_a_word_is_noticed(world: DomainWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     def forgetful(door: Door, ticket: str) -> Cancelled:
-        door._stop(ticket)
+        door._runs._stop(ticket)
         return Cancelled(ticket)
 
     monkeypatch.setattr(Door, "cancel", forgetful)
@@ -141,10 +141,10 @@ def _outcome(world: DomainWorld, monkeypatch: pytest.MonkeyPatch) -> object:
 
 
 def test_no_more_words_are_kept_than_may_be(world: DomainWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sandbox.door.CANCELLED_MAX", 5)
+    monkeypatch.setattr("sandbox.runs.CANCELLED_MAX", 5)
     for number in range(50):
         world.door.cancel(f"none {number}")
-    assert len(world.door._cancelled) <= 6
+    assert len(world.door._runs._cancelled) <= 6
 
 
 def test_a_word_that_races_with_the_end_gives_one_outcome_and_loses_no_place(world: DomainWorld) -> None:
@@ -158,7 +158,7 @@ def test_a_word_that_races_with_the_end_gives_one_outcome_and_loses_no_place(wor
             first = reply.result(WAIT_S)
         kinds.add(type(first))
         assert type(world.door.run(run)) is type(first)  # whatever it was, it stays
-        assert not world.door._running
+        assert not world.door._runs._running
     assert kinds <= {Released, Failed}
     assert eventually(lambda: place_is_free(world), WAIT_S)
     assert eventually(lambda: len(world.pool._workers) <= 1, WAIT_S)
