@@ -27,6 +27,7 @@ from sandbox.disclosure.memory import Memories
 from sandbox.door import Door
 from sandbox.protocol import Cancel, Fetch, Prepare, Request, Run
 from sandbox.regimes.exact import Exact
+from sandbox.release import layouts
 from sandbox.release.store import Store
 from sandbox.tickets import TicketVerifier
 from tests.alike.engine import WALLS, InsidePool
@@ -111,6 +112,7 @@ class Inside:
             connection.execute("DELETE FROM release")
             connection.execute("DROP TABLE said_row")
             connection.execute("DROP TABLE said_cell")
+            layouts.take(connection, 2)  # which makes both anew
         self.door._exact = Exact(self.store, Memories(self.store))
         del self.pool.asked[:]
 
