@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from gateway.audit.log import Log
     from gateway.store import Store
 
+Since = Annotated[str | None, typer.Option("--since", help="A day or UTC time, included.")]
+Until = Annotated[str | None, typer.Option("--until", help="A day or UTC time, not included.")]
 group = typer.Typer(help="The audit log: list, export, tiles, verify, checkpoint.", no_args_is_help=True)
 
 
@@ -48,8 +50,8 @@ def list_records(
     decision: Annotated[str | None, typer.Option("--decision", help="run, reused, repeated, refused")] = None,
     code: Annotated[str | None, typer.Option("--code", help="Of a refusal, a failure, an act.")] = None,
     query: Annotated[str | None, typer.Option("--query", help="Id of a query.")] = None,
-    since: Annotated[str | None, typer.Option("--since", help="A day or UTC time, included.")] = None,
-    until: Annotated[str | None, typer.Option("--until", help="A day or UTC time, not included.")] = None,
+    since: Since = None,
+    until: Until = None,
     purpose: Annotated[str | None, typer.Option("--purpose", help="Of the question.")] = None,
     words: Annotated[str | None, typer.Option("--words", help="Words of the SQL, all of them.")] = None,
     mode: Annotated[str | None, typer.Option("--mode", help="dp, aggregate, open")] = None,
@@ -109,8 +111,8 @@ def export(
 
 @group.command()
 def report(
-    since: Annotated[str | None, typer.Option("--since", help="A day or UTC time, included.")] = None,
-    until: Annotated[str | None, typer.Option("--until", help="A day or UTC time, not included.")] = None,
+    since: Since = None,
+    until: Until = None,
     output: Annotated[Path | None, typer.Option("--output", help="File for the report with its receipt.")] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
