@@ -416,3 +416,30 @@ def test_an_older_store_is_raised_to_what_its_tally_says_and_never_lowered(tmp_p
     )
     with contextlib.closing(Store(path)) as store:
         assert store.forgotten("other"), "what is forgotten stays so"
+
+
+def test_what_was_spent_is_readable_by_its_owner_alone_and_in_plain_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "domain.sqlite"
+    with contextlib.closing(Store(path)) as store:
+        assert store.accept(ticket(dataset="诊所"), 1, CEILING) == "fresh"
+    for file in (path, path.with_suffix(".tally"), path.with_suffix(".lock")):
+        assert file.stat().st_mode & 0o777 == 0o600, file
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert path.with_suffix(".tally").read_bytes().decode() == (
+        '{"format": 1, "spent": [["诊所", "zcdp", 1, 3]], "exact": []}'
+    )
+
+
+def test_an_older_store_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, str]] = []
+
+    class Told:
+        def error(self, event: str, *, dataset: str) -> None:
+            told.append((event, dataset))
+
+    monkeypatch.setattr(durable, "log", Told())
+    path = tmp_path / "domain.sqlite"
+    tally.write(path.with_suffix(".tally"), tally.Tally({("clinic", "zcdp"): (9, 2)}, {}))
+    Store(path).close()
+    Store(path).close()
+    assert told == [("the store is older than its tally; what was spent since is counted again", "clinic")]

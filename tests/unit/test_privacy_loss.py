@@ -112,6 +112,8 @@ def test_the_largest_epsilon_is_still_one() -> None:
     assert rho_for(privacy_loss.EPSILON_MAX, HALF) > rho_for(privacy_loss.EPSILON_MAX - EPSILON_UNIT, HALF) > 0
     assert epsilon_left(10**6 * RHO_UNIT, HALF) == privacy_loss.EPSILON_MAX == 1000 * EPSILON_UNIT
     assert rho_for(1, HALF) == 0
+    assert rho_for(10 * EPSILON_UNIT, 1) > 0
+    assert rho_for(1, DELTA_UNIT) > 0, "a delta of one promises nothing, and costs nothing"
     assert epsilon_left(1, HALF) > 0
 
 
@@ -136,7 +138,7 @@ def test_nothing_left_is_nothing() -> None:
 
 
 def test_an_absurd_epsilon_is_an_error() -> None:
-    with pytest.raises(ValueError, match="1000"):
+    with pytest.raises(ValueError, match=r"^epsilon is beyond 1000$"):
         rho_for(1001 * EPSILON_UNIT, HALF)
 
 
