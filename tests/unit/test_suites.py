@@ -35,6 +35,7 @@ from tests.witness_world import listening
 
 OURS = Signer(SIGNER.origin, SIGNER.key, SM3)
 NEXT = Signer(SIGNER.origin, Ed25519PrivateKey.from_private_bytes(b"n" * 32), SM3)
+GOLDEN = Path(__file__).parents[1] / "attack" / "golden"
 
 pytestmark = pytest.mark.skipif(
     "sm3" not in hashlib.algorithms_available, reason="the second verifier takes SM3 from Python's OpenSSL"
@@ -175,6 +176,15 @@ def test_a_home_is_begun_with_a_suite_and_keeps_it(tmp_path: Path) -> None:
         run("audit", "checkpoint", "--home", tmp_path / "home")
     with pytest.raises(AssertionError, match="none of"):
         run("init", tmp_path / "other", "--suite", "md5-rsa")
+
+
+@pytest.mark.parametrize("name", ["changed-key", "sm3"])
+def test_logs_of_this_release_stay_sound(name: str) -> None:
+    """What a later verifier has to read: a log that changed its key, and one that is hashed with SM3 and did so too."""
+    lines = (GOLDEN / f"audit-{name}.ndjson").read_bytes().splitlines(keepends=True)
+    first = next(json.loads(line)["terms"]["from"] for line in lines if b'"log_key"' in line)
+    assert judged(lines, first)
+    assert parse_key(first).suite == json.loads(lines[0])["suite"]
 
 
 def test_a_verifier_that_hashes_with_the_wrong_digest_is_noticed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
