@@ -109,6 +109,8 @@ class Clients:
     """Whose end nobody knows yet."""
     said: Counter[str] = field(default_factory=Counter)
     exhausted: set[str] = field(default_factory=set)
+    took: float = 0.1
+    """Seconds, of the latest answer."""
     number: int = 0
     operator: int = 0
     allowed: int = 0
@@ -154,10 +156,13 @@ class Clients:
         for _ in range(tries):
             with self.lock:
                 gateway = self.dice.choice(GATEWAYS)
+            begin = time.monotonic()
             try:
                 word = self.note(asked, self.post(client, gateway, asked))
             except httpx.TransportError:
                 word = "broken off"
+            if word == "answered":
+                self.took = time.monotonic() - begin
             self.said[word] += 1
             if word not in AGAIN or self.over:
                 return
@@ -202,8 +207,9 @@ class Watch:
     def round(self, parts: Sequence[str]) -> None:
         clients = self.clients
         clients.allowed = EACH_ROUND
-        assert eventually(lambda: clients.allowed < EACH_ROUND, 20), "nobody asks"
-        time.sleep(self.dice.uniform(0.0, 0.3))
+        wanted = clients.said.total() + self.dice.randrange(EACH_ROUND // 2)
+        assert eventually(lambda: clients.said.total() >= wanted and clients.asking, 60), "nobody asks"
+        time.sleep(self.dice.uniform(0.0, clients.took))  # wherever a question is just then, on any machine
         self.deployment.kill(parts, self.dice.choice)
         begin = time.monotonic()
         for part in sorted(parts, key=("postgres", "domain", "a", "b", "worker").index):
