@@ -115,6 +115,8 @@ def _home_checks(root: Path, domain: dict[str, Any]) -> list[dict[str, Any]]:
             found.append(tried("certificates", lambda: _valid(place)))
         if found[-1]["ok"]:
             found.append(tried("data domain", lambda: _reached(home, place)))
+    if settings.telemetry is not None:
+        found.append(tried("telemetry", lambda: _spans_go(home)))
     found.append(tried("policies", lambda: f"{len(Catalog.load(home.policies).policies)} datasets"))
     if settings.store.url is not None or home.ledger_file.exists():
         found.append(tried("caps", lambda: _caps(home)))
@@ -135,6 +137,15 @@ def _caps(home: Home) -> str:
 
     with opened(home) as (store, caps), store.reading() as view:
         return caps.judged(view, datetime.now(UTC).date())
+
+
+def _spans_go(home: Home) -> str:
+    """Raises Misconfigured where the extra is not installed."""
+    from gateway import spans
+
+    telemetry = home.settings.telemetry
+    spans.start(telemetry)()
+    return "off" if telemetry is None else f"spans go to {telemetry.endpoint}"
 
 
 def _issuers_keys(home: Home) -> str:

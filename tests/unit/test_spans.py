@@ -7,18 +7,21 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from gateway import spans
+from gateway.cli import doctor
 from gateway.errors import STATUS, Misconfigured
 from gateway.http.security import METHODS
 from gateway.identity.roles import ROUTES
 from gateway.settings import Telemetry
 from sandbox.protocol import Prepared, Question
 from tests.gateway_world import COUNT, GatewayWorld, ScriptedDomain, gateway_world
+from tests.served_home import make_home
 
 pytest.importorskip("opentelemetry.sdk", reason="needs the extra `otel`")
 
@@ -199,6 +202,37 @@ def test_without_deadlines_the_run_is_not_drawn(tmp_path: Path) -> None:
     assert after_the_charge(collected.spans) == []
 
 
+class Collector(BaseHTTPRequestHandler):
+    """Takes what is posted, and keeps where and of which type."""
+
+    taken: ClassVar[list[tuple[str, str, bytes]]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.taken.append((self.path, self.headers["Content-Type"], body))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_a_collector_is_sent_the_spans_over_http(world: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spans, "STOP_S", 30)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
+        serving = threading.Thread(target=server.serve_forever, daemon=True)
+        serving.start()
+        stop = spans.start(Telemetry(endpoint=f"http://127.0.0.1:{server.server_port}/v1/traces"))
+        try:
+            ask(world, traceparent=PARENT)
+        finally:
+            stop()
+            server.shutdown()
+    assert {(path, kind) for path, kind, _ in Collector.taken} == {("/v1/traces", "application/x-protobuf")}
+    assert bytes.fromhex(TRACE) in b"".join(body for _, _, body in Collector.taken)
+
+
 class Failing(Collected):
     def __init__(self, *, hangs: bool) -> None:
         super().__init__()
@@ -240,3 +274,20 @@ def test_a_gateway_without_the_extra_says_what_to_install(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "gateway.tracing", None)
     with pytest.raises(Misconfigured, match="otel"):
         spans.start(Telemetry())
+
+
+def test_the_doctor_says_where_spans_go_and_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = make_home(tmp_path)
+    file = home.root / "gateway.toml"
+    file.write_text(
+        file.read_text("utf-8") + '\n[telemetry]\nendpoint = "https://collector.example/v1/traces"\n', "utf-8"
+    )
+
+    def telemetry() -> dict[str, Any]:
+        checks = doctor._home_checks(home.root, {"ok": True, "detail": ""})
+        return next(check for check in checks if check["name"] == "telemetry")
+
+    assert telemetry() == {"name": "telemetry", "ok": True, "detail": "spans go to https://collector.example/v1/traces"}
+    monkeypatch.setitem(sys.modules, "gateway.tracing", None)
+    assert telemetry()["ok"] is False
+    assert "otel" in telemetry()["detail"]
