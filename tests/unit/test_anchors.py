@@ -93,7 +93,7 @@ def test_only_a_newer_checkpoint_is_adopted(anchors: Anchors) -> None:
         anchors.adopt(file, {SIGNER.vkey})
         assert anchors.own.read_text("utf-8") == note(kept)
     file.write_text(note(9, THIEF), encoding="utf-8")
-    with pytest.raises(Misconfigured):
+    with pytest.raises(Misconfigured, match=r"one: is no checkpoint that a key of this log has signed$"):
         anchors.adopt(file, {SIGNER.vkey})
     assert anchors.own.read_text("utf-8") == note(6)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from decimal import Decimal
+from decimal import Context, Decimal, localcontext
 from fractions import Fraction
 
 import opendp.prelude as dp
@@ -152,3 +152,14 @@ def test_prices_round_up_and_caps_down(amount: Decimal) -> None:
 @given(st.integers(0, 10**30))
 def test_amounts_are_written_exactly(amount: int) -> None:
     assert Fraction(text(amount, DELTA_UNIT)) * DELTA_UNIT == amount
+
+
+def test_a_caller_s_own_precision_changes_nothing() -> None:
+    epsilon, delta = units_down(Decimal("0.123456789012"), EPSILON_UNIT), HALF
+    rho = privacy_loss._largest_rho(epsilon, delta)
+    with localcontext(Context(prec=4)):
+        assert (units_down(Decimal("0.123456789012"), EPSILON_UNIT), units_up(Decimal("7.1"), 1)) == (epsilon, 8)
+        assert text(epsilon, EPSILON_UNIT) == "0.123456789012"
+        assert privacy_loss._holds(rho, epsilon, delta)
+        assert not privacy_loss._holds(rho + 3 + (rho >> 40), epsilon, delta)
+        assert privacy_loss._largest_rho(epsilon, delta) == rho

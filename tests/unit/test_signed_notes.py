@@ -16,6 +16,7 @@ from gateway.audit.note import (
     cosigned_by,
     cosigned_text,
     key_hash,
+    only,
     parse_checkpoint,
     parse_key,
     signed_by,
@@ -165,3 +166,11 @@ def test_a_cosignature_says_when_and_covers_that() -> None:
     assert moment(cosignature(6, key_id=b"\0\0\0\0")) is None
     assert moment(f"— {NAME} {base64.b64encode(parse_key(WITNESS).id + bytes([1] * 8)).decode()}\n") is None
     assert cosigned_by(parse_checkpoint(NOTE), SIGNER.vkey) is None, "a log's own signature is no witness's"
+
+
+def test_a_note_can_be_told_with_one_signer_s_word_alone() -> None:
+    mine, others = cosignature(1), "— other AAAAAAA=\n"
+    assert only(NOTE + others + mine, SIGNER.vkey) == NOTE
+    assert only(NOTE + others + mine, WITNESS) == f"{TEXT}\n\n{mine}"
+    assert only(NOTE, WITNESS) == f"{TEXT}\n\n"
+    assert only(NOTE + cosignature(1, key_id=b"\0\0\0\0"), WITNESS) == f"{TEXT}\n\n"
