@@ -44,6 +44,7 @@ LEDGER: Final = Area(
     (
         "unit/test_ledger.py",
         "unit/test_ledger_recovery.py",
+        "unit/test_purposes.py",
         "unit/test_ledger_store.py",
         "unit/test_caps.py",
         "unit/test_charges_in_doubt.py",
@@ -67,6 +68,7 @@ LOG: Final = Area(
         "unit/test_erasing.py",
         "unit/test_caps.py",
         "unit/test_ledger_recovery.py",
+        "unit/test_purposes.py",
         "unit/test_log_keys.py",
         "unit/test_oversight.py",
         "unit/test_replicas.py",

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.audit import handover
 from gateway.audit.broken import Broken
+from gateway.audit.checkpoint import Signer
 from gateway.audit.handover import Held
 from gateway.audit.keys import Keys, following
 from gateway.audit.older import canonical
 from gateway.audit.replay_caps import Caps
 from gateway.audit.shapes import amounts_of, check_fields, check_shape, shape_of
-from gateway.audit.suites import sha256
+from gateway.audit.suites import SM3, sha256
 from gateway.budget.loss import cap, words
 from gateway.errors import Fault
 from tests.ledger_world import EYES, NEXT, SIGNER, World, dp, price
@@ -52,8 +54,10 @@ def judged(records: list[Record], change: Callable[[Record, Record], object], *n
     caps = Caps()
     caps.name(named)
     before = amounts_of({**words(cap(dp(), Decimal(2))), "scope": ""})
+    spent = amounts_of({**records[-1]["terms"]["decision"]["lines"][0]["spent"], "scope": ""})
+    made = records[-1]["terms"]["decision"]["records"]
     try:
-        assert caps.raised(raised, before, dict.fromkeys(before, 10**30), rises=True)
+        assert caps.raised(raised, before, lambda size: spent if size == made else {}, rises=True)
     except Broken as broken:
         return broken.words
     assert caps.applied == {(decision["nonce"], raised["charges"][0]["scope"])}
@@ -84,7 +88,13 @@ FORGED: dict[str, tuple[Callable[[Record, Record], object], str]] = {
     "a scope twice": (lambda _, told: told["lines"].append(told["lines"][0]), "on other scopes"),
     "another cap after": (line(after={"rho": "9", "epsilon": "9", "delta": "0"}), "on another cap"),
     "another cap before": (line(before={"rho": "9", "epsilon": "9", "delta": "0"}), "on another cap"),
-    "more spent than there was": (line(spent={"rho": f"{10**18}.9", "epsilon": "0", "delta": "0"}), "more spent"),
+    "more spent than there was": (
+        line(spent={"rho": f"{10**18}.9", "epsilon": "0", "delta": "0"}),
+        "another loss than there was",
+    ),
+    "from before there were approvers": (decision(records=0), "from before there were approvers"),
+    "from later on": (decision(records=10**6), "from before there were approvers, or from later on"),
+    "a size that is none": (decision(records="3"), "from before there were approvers"),
     "a short nonce": (decision(nonce="ab"), "what is no decision"),
     "a nonce that is a number": (decision(nonce=1), "what is no decision"),
     "no reason": (decision(reason=None), "what is no decision"),
@@ -185,6 +195,13 @@ def test_a_chain_goes_on_from_its_newest_key_and_forward(world: World) -> None:
     ):
         with pytest.raises(Broken, match=why):
             before.named(record)
+
+
+def test_a_log_goes_over_to_a_key_of_its_own_algorithms_alone(world: World) -> None:
+    handed = next(record for record in world.records() if record["code"] == "log_key")
+    other = Signer(SIGNER.origin, Ed25519PrivateKey.from_private_bytes(b"o" * 32), SM3)
+    with pytest.raises(Broken, match="other algorithms"):
+        Keys.of(SIGNER.vkey).named({**handed, "terms": {"from": SIGNER.vkey, "to": other.vkey}})
 
 
 def test_only_changes_up_to_a_size_are_told_of_it(world: World) -> None:
