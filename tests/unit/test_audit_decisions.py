@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gateway.audit import handover
+from gateway.audit import approvers, handover
 from gateway.audit.broken import Broken
 from gateway.audit.checkpoint import Signer
 from gateway.audit.handover import Held
@@ -21,7 +21,8 @@ from gateway.audit.older import canonical
 from gateway.audit.replay_caps import Caps
 from gateway.audit.shapes import amounts_of, check_fields, check_shape, shape_of
 from gateway.audit.suites import SM3, sha256
-from gateway.budget.loss import cap, words
+from gateway.budget import scopes
+from gateway.budget.loss import Loss, cap, words
 from gateway.errors import Fault
 from tests.ledger_world import EYES, NEXT, SIGNER, World, dp, price
 
@@ -228,3 +229,19 @@ def test_a_home_that_cannot_sign_is_not_ready(world: World, monkeypatch: pytest.
 
     monkeypatch.setattr(ring, "signer", fails)
     assert world.log.unready() == "cannot be read: the log of the gateway says why"
+
+
+def test_what_was_spent_is_told_as_of_a_size_of_the_log(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    with world.store.reading() as view:
+        assert approvers.first(view) is None
+    row = world.charge(price("0.5"))
+    world.name_approvers()
+    scope, charge = world.scopes()[1], next(record for record in world.records() if record["kind"] == "charge")
+    with world.store.reading() as view:
+        first = approvers.first(view)
+        assert first is not None
+        assert world.records()[first]["code"] == "approvers"
+        assert scopes.spent_at(view, scope.id, charge["seq"]) == Loss()
+        assert scopes.spent_at(view, scope.id, charge["seq"] + 1) == Loss(rho=row.cost.rho)
+        assert scopes.spent_at(view, "dataset:other", charge["seq"] + 1) == Loss()
