@@ -237,11 +237,12 @@ def test_what_was_spent_is_told_as_of_a_size_of_the_log(tmp_path: Path) -> None:
         assert approvers.first(view) is None
     row = world.charge(price("0.5"))
     world.name_approvers()
-    scope, charge = world.scopes()[1], next(record for record in world.records() if record["kind"] == "charge")
+    told, scope = world.records(), world.scopes()[1]
+    charge = next(record for record in told if record["kind"] == "charge")
     with world.store.reading() as view:
         first = approvers.first(view)
         assert first is not None
-        assert world.records()[first]["code"] == "approvers"
+        assert told[first]["code"] == "approvers"
         assert scopes.spent_at(view, scope.id, charge["seq"]) == Loss()
         assert scopes.spent_at(view, scope.id, charge["seq"] + 1) == Loss(rho=row.cost.rho)
         assert scopes.spent_at(view, "dataset:other", charge["seq"] + 1) == Loss()
