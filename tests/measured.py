@@ -2,8 +2,8 @@
 
 `make coverage` asks whether their tests take every branch, `make mutation` whether they notice a changed one. A wrong
 step in one of these gives budget back, lets a record be rewritten, or promises a privacy that is not held; everything
-else leans on them. Stores are measured in `make coverage` alone: of what they do most is SQL, which their schema's own
-fences and the contract test on both of them hold, and PostgreSQL is not there on every machine.
+else leans on them. Stores are not in it: of what they do most is SQL, which their schema's own fences and the contract
+test on both of them hold, and PostgreSQL is not there on every machine.
 """
 
 from __future__ import annotations
