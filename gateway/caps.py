@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -11,7 +12,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from gateway.audit import approvers
+from gateway.audit import approvers, soundness
 from gateway.audit.log import Log
 from gateway.budget.account import Scope, dataset_scopes, scopes_of
 from gateway.budget.amounts import amounts
@@ -21,7 +22,7 @@ from gateway.budget.loss import Cap, words
 from gateway.budget.scopes import opened, spent_at
 from gateway.catalog import Catalog
 from gateway.decided import Approvers, Decided, Draft, Line, propose_approvers, propose_caps
-from gateway.errors import Misconfigured
+from gateway.errors import Misconfigured, Unsound
 from gateway.home import Home
 from gateway.store import Reading, Transaction
 
@@ -120,18 +121,19 @@ class Caps:
     def apply(self, tx: Transaction, decided: Decided, now: datetime) -> tuple[int, ...]:
         """Puts a decision in force, all of it; the records that say so. Raises Misconfigured.
 
-        Guarantee: a quorum of the approvers on record has signed for just this step from what is in force now.
+        Guarantee: a quorum of the approvers on record has signed for just this step from what is in force now, and the
+        offline verifier says so too.
         """
         found = self._in_force(tx)
         decided.require(self.log.origin, found, now)
         if self.log.applied(tx, decided.nonce):
             raise Misconfigured("this decision was applied before; every step takes one of its own")
         if decided.act == "approvers":
-            return (self._apply_approvers(tx, decided, found),)
+            return _judged(tx, (self._apply_approvers(tx, decided, found),))
         if not (approvers.first(tx) or 0) < decided.records <= self.log.size(tx):
             raise Misconfigured("this decision was drawn up before there were approvers, or on another log")
         scopes = self._scopes(tx, now.date())
-        return tuple(self._apply_line(tx, decided, line, scopes) for line in decided.lines)
+        return _judged(tx, tuple(self._apply_line(tx, decided, line, scopes) for line in decided.lines))
 
     def _in_force(self, view: Reading) -> Approvers:
         found = self.log.approvers(view)
@@ -170,6 +172,22 @@ class Caps:
                         chosen += scopes_of(policy, operator, None, opened(view, policy, operator))
             found |= {scope.id: scope for scope in chosen}
         return found
+
+
+def _judged(tx: Transaction, written: tuple[int, ...]) -> tuple[int, ...]:
+    """`written`, unless the verifier would not take it: a record is for good, and the next start would freeze all.
+
+    Raises Misconfigured; then the transaction takes it back.
+    """
+    judge = soundness.Decisions()
+    try:
+        for (body,) in tx.all("SELECT body FROM record WHERE kind = 'admin' ORDER BY seq"):
+            judge.take(json.loads(body))
+    except Unsound as unsound:
+        raise Misconfigured(
+            f"not put in force, for it would not verify: {unsound}; draw up a new decision"
+        ) from unsound
+    return written
 
 
 def _public_key(home: Home, written: str) -> Ed25519PublicKey:

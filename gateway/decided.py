@@ -33,6 +33,10 @@ FILE_BYTES_MAX: Final = 100_000
 DAYS: Final = 30
 """How long a decision may wait for its signatures, unless said."""
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}", re.ASCII)
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
+_NONCE: Final = re.compile(r"[0-9a-f]{32}")
+_AMOUNT: Final = re.compile(r"(0|[1-9]\d{0,18})(\.\d{0,23}[1-9])?", re.ASCII)
+_AMOUNTS: Final = frozenset({"rho", "epsilon", "delta"})
 _ACTS: Final[Mapping[str, frozenset[str]]] = {
     "cap": frozenset({"act", "ledger", "lines", "records", "reason", "made", "until", "nonce"}),
     "approvers": frozenset({"act", "ledger", "before", "after", "reason", "made", "until", "nonce"}),
@@ -71,6 +75,10 @@ class Line:
     after: Mapping[str, str]
     spent: Mapping[str, str]
     """When the log had the decision's `records`."""
+
+    @property
+    def amounts(self) -> tuple[Mapping[str, str], ...]:
+        return self.before, self.after, self.spent
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -185,8 +193,12 @@ def loads(content: bytes) -> Decided:
         texts = [decision[name] for name in ("ledger", "reason", "made", "until", "nonce")]
         if not all(isinstance(text, str) for text in (*texts, found.reason, *signatures, *signatures.values())):
             raise ValueError("what should be text is none")
+        if not _NONCE.fullmatch(found.nonce) or not all(_TIME.fullmatch(decision[name]) for name in ("made", "until")):
+            raise ValueError("no nonce, or no time")
         if found.act == "cap" and type(decision["records"]) is not int:
             raise ValueError("no number of records")
+        if found.act == "cap" and not all(_are_amounts(told) for line in found.lines for told in line.amounts):
+            raise ValueError("no amounts")
         if found.act == "cap" and not 1 <= len({line.scope for line in found.lines}) == len(found.lines) <= LINES_MAX:
             raise ValueError("a scope twice")
         to_sign(decision)
@@ -211,6 +223,11 @@ def _propose(about: Mapping[str, Any], draft: Draft) -> Decided:
         "nonce": secrets.token_hex(16),
     }
     return Decided(decision, salt, reason)
+
+
+def _are_amounts(told: Mapping[str, str]) -> bool:
+    """In the shortest exact form, as records have them: what could be written in two ways would be read in two."""
+    return set(told) == _AMOUNTS and all(_AMOUNT.fullmatch(text) for text in told.values())
 
 
 def _commitment(salt: bytes, text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from gateway.audit.verify import verify
 from gateway.cli.caps import opened
 from gateway.cli.command import app
-from gateway.errors import Misconfigured
+from gateway.errors import Misconfigured, Unsound
 from gateway.home import Home, open_home
 from gateway.http import health
 from tests.gateway_world import COUNT, GatewayWorld, gateway_world
@@ -160,6 +160,63 @@ def test_a_decision_that_shows_another_loss_is_refused(home: Home, other: dict[s
     sign(home.root, file, "ann", "bo")
     with pytest.raises(Misconfigured, match=words):
         run("apply", file, "--home", home.root)
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        {"nonce": "x"},
+        {"nonce": "A" * 32},
+        {"made": "2020"},
+        {"until": "9999"},
+        {"before": {}},
+        {"before": {"rho": "x", "epsilon": "6", "delta": "0"}},
+        {"before": {"rho": "Infinity", "epsilon": "6", "delta": "0"}},
+        {"after": {"rho": "0", "epsilon": "7.0", "delta": "0"}},
+        {"spent": {"rho": "0", "epsilon": "0", "delta": "0", "note": "x"}},
+        {"spent": {"rho": 0, "epsilon": "0", "delta": "0"}},
+    ],
+)
+def test_what_no_verifier_would_read_is_not_signed(home: Home, member: dict[str, Any]) -> None:
+    """Whoever draws up the file needs no key: what two have signed is applied, and a record is for good."""
+    file = propose(home, "raise.json")
+    told = json.loads(file.read_text("utf-8"))
+    place = told["decision"] if set(member) <= set(told["decision"]) else told["decision"]["lines"][0]
+    place |= member
+    file.write_text(json.dumps(told), encoding="utf-8")
+    for command in (["sign", file, "--as", "ann", "--key", home.root.parent / "ann.key", "--yes"], ["apply", file]):
+        with pytest.raises(Misconfigured, match="no decision as"):
+            run(*command, *(["--home", home.root] if command[0] == "apply" else []))
+
+
+def _clock_ran_ahead(home: Home) -> None:
+    """A record was written with a time behind the end of every decision, and then the clock was put right."""
+    with opened(home) as (store, caps), store.transaction() as tx:
+        caps.log._clock = lambda: datetime.now(UTC) + timedelta(days=31)
+        caps.log.note_read(tx, "somebody", "records")
+
+
+def test_what_would_not_verify_is_not_put_in_force(home: Home) -> None:
+    file = propose(home, "raise.json")
+    sign(home.root, file, "ann", "bo")
+    _clock_ran_ahead(home)
+    with pytest.raises(Misconfigured, match="would not verify"):
+        run("apply", file, "--home", home.root)
+    with gateway_world(home.root, home=home) as world:
+        assert verify(world.export()).ok
+        assert (ask(world), mine(world)["cap"]["epsilon"]) == (200, "6")
+
+
+def test_an_apply_that_asks_no_verifier_is_noticed(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.caps._judged", lambda tx, written: written)
+    file = propose(home, "raise.json")
+    sign(home.root, file, "ann", "bo")
+    _clock_ran_ahead(home)
+    run("apply", file, "--home", home.root)
+    with gateway_world(home.root, home=home) as world:
+        assert ask(world) == 503
+        with pytest.raises(Unsound, match="did not hold then"):
+            world.export()
 
 
 def test_a_decision_is_for_its_own_log(home: Home, tmp_path: Path) -> None:
