@@ -14,7 +14,7 @@ from sandbox.deadlines import Due
 from sandbox.pool import Pool, Worker
 from sandbox.protocol import Failed, Price, Question, Released, Run
 from sandbox.regimes.regime import Regime
-from sandbox.release.store import Ceiling, Store, Stored
+from sandbox.release.store import Ceiling, Store, Stored, StoreUnusable
 
 log = logs.logger("bpk.domain")
 CANCELLED_MAX: Final = 10_000
@@ -48,7 +48,8 @@ class Runs:
         """Of a ticket that was accepted just now: at its deadline after `began`, where it has one."""
         if planned.deadline_ms is None:
             return self._release(request, planned, self._free)
-        return self._due(request, planned).answer(began, planned.deadline_ms)
+        with self._store.held(request.ticket.id):
+            return self._due(request, planned).answer(began, planned.deadline_ms)
 
     def cancel(self, ticket: str) -> None:
         """Kills the job's worker, or keeps it from getting one."""
@@ -62,7 +63,7 @@ class Runs:
         ticket = request.ticket.id
         return Due(
             work=lambda: self._release(request, planned, self._clear),
-            stop=lambda: self._stop(ticket),
+            stop=lambda: self.cancel(ticket),  # a job that has no worker yet gets none
             give_up=lambda: self._lost(ticket),
             free=lambda: self._free(ticket),
             late=Failed(),
@@ -89,7 +90,7 @@ class Runs:
         """Whether the ticket has failed for good. Where that cannot be written it has: the next start says so too."""
         try:
             return self._store.lose(ticket)
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, StoreUnusable) as error:
             log.error("a failure could not be kept", ticket=ticket, error=type(error).__name__)
             return True
 

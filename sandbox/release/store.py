@@ -6,7 +6,8 @@ import hashlib
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -75,6 +76,8 @@ class Store(Durable):
 
     def __init__(self, path: Path, tally_path: Path | None = None, *, trusted: bool = False) -> None:
         super().__init__(path, tally_path, trusted=trusted)
+        self._held: dict[str, str | None] = {}
+        """Tickets whose deadline is to come, and the release of each once it is kept."""
         with self._transaction() as tx:  # whatever ran when the service died is lost, and stays paid
             tx.execute("UPDATE ticket SET state = 'failed' WHERE state = 'accepted'")
 
@@ -95,7 +98,7 @@ class Store(Durable):
         with self._transaction() as tx:
             old = tx.execute("SELECT release FROM ticket WHERE id = ?", (ticket.id,)).fetchone()
             if old is not None:
-                return str(old[0]) if old[0] else "failed"
+                return str(old[0]) if old[0] and ticket.id not in self._held else "failed"
             if ceiling is not None:
                 _spend(tx, ticket, loss, ceiling)
             tx.execute(
@@ -110,6 +113,20 @@ class Store(Durable):
                 ),
             )
         return "fresh"
+
+    @contextmanager
+    def held(self, ticket_id: str) -> Iterator[None]:
+        """For as long as the block lasts nobody sees what the ticket released: not who asks the same, nor a replay.
+
+        Else its release, which is kept when it is ready, would tell before the deadline when that was.
+        """
+        with self._lock:
+            self._held[ticket_id] = None
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._held[ticket_id]
 
     def seal(self, ticket_id: str, release: AnyRelease, also: Also | None = None) -> Stored:
         """Keeps a release and ties it to its ticket, before it leaves; `also` writes in the same transaction.
@@ -141,6 +158,8 @@ class Store(Durable):
             if isinstance(release, ProtectedRelease):
                 tx.execute(_ONE_EXACT, (release.dataset,))
             tx.execute("UPDATE ticket SET state = 'released', release = ? WHERE id = ?", (release_id, ticket_id))
+            if ticket_id in self._held:  # under the lock that those who look take
+                self._held[ticket_id] = release_id
         return Stored(release_id, hashed, release)
 
     def forgotten(self, dataset: str) -> bool:
@@ -166,16 +185,26 @@ class Store(Durable):
     def find(self, question: Question, snapshot: str) -> tuple[str, str] | None:
         """(id, hash) of a release with this meaning and at least this epsilon: the oldest, so that answers agree."""
         with self._lock:
-            row = self._connection.execute(
+            held = set(self._held.values())
+            rows = self._connection.execute(
                 "SELECT id, hash FROM release WHERE plan_digest = ? AND policy_digest = ? AND snapshot = ? "
-                "AND mode = ? AND epsilon >= ? ORDER BY rowid LIMIT 1",
-                (question.plan_digest, question.policy_digest, snapshot, question.mode, question.epsilon),
-            ).fetchone()
-        return None if row is None else (str(row[0]), str(row[1]))
+                "AND mode = ? AND epsilon >= ? ORDER BY rowid LIMIT ?",
+                (
+                    question.plan_digest,
+                    question.policy_digest,
+                    snapshot,
+                    question.mode,
+                    question.epsilon,
+                    len(held) + 1,
+                ),
+            ).fetchall()
+        seen = [(str(row[0]), str(row[1])) for row in rows if row[0] not in held]
+        return seen[0] if seen else None
 
     def with_source(self, question: Question, snapshot: str) -> tuple[Stored, ...]:
         """Releases over the same rows, at no less than this epsilon: the newest first."""
         with self._lock:
+            held = set(self._held.values())
             rows = self._connection.execute(
                 "SELECT id, hash, salt, body FROM release WHERE source_digest = ? AND policy_digest = ? "
                 "AND snapshot = ? AND mode = ? AND epsilon >= ? ORDER BY rowid DESC LIMIT ?",
@@ -185,10 +214,11 @@ class Store(Durable):
                     snapshot,
                     question.mode,
                     question.epsilon,
-                    CANDIDATES_MAX,
+                    CANDIDATES_MAX + len(held),
                 ),
             ).fetchall()
-        return tuple(_stored(row) for row in rows)
+        seen = [row for row in rows if row[0] not in held]
+        return tuple(_stored(row) for row in seen[:CANDIDATES_MAX])
 
 
 def _spend(tx: sqlite3.Connection, ticket: Ticket, loss: int, ceiling: Ceiling) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -33,9 +34,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DomainWorld]:
 
 
 def question(world: DomainWorld, name: str) -> Question:
-    """One that was not asked before, for each name."""
+    """One that was not asked before, for each name: each wants more than all before it."""
     asked[name] = len(asked)
-    return world.question(Measure("count", Column("0.sex")), epsilon=f"0.0{asked[name] + 1}")
+    return world.question(Measure("count", Column("0.sex")), epsilon=epsilon_of(name))
+
+
+def epsilon_of(name: str) -> str:
+    return f"0.0{100 + asked[name]}"
 
 
 asked: dict[str, int] = {}
@@ -181,6 +186,74 @@ def test_an_answer_that_is_kept_in_time_is_given_however_long_its_writing_takes(
     reply, took = timed(world, asked, at)
     assert isinstance(reply, Released)
     assert took > DEADLINE_S
+
+
+def told_early(world: DomainWorld, name: str) -> set[str]:
+    """By which ways a release showed while its question was on its way, though it was kept."""
+    measures = Measure("count", Column("0.sex")), Measure("count_rows", None)
+    fewer = question(world, name)
+    wide = world.question(*measures, epsilon=epsilon_of(name))
+    at = prepared(world, wide)
+    ticket = world.ticket(wide, at)
+    run = Run(ticket, world.signed(ticket, wide).signature, wide, at.reservation)
+    outcome: list[object] = []
+    going = threading.Thread(target=lambda: outcome.append(world.door.run(run)))
+    sealed, seal = threading.Event(), world.store.seal
+
+    def sealing(*arguments: Any) -> object:
+        found = seal(*arguments)
+        sealed.set()
+        return found
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(world.store, "seal", sealing)
+        going.start()
+        assert sealed.wait(10)
+    ways = {
+        "the same question": lambda: world.prepared(wide).release,
+        "a question that it answers too": lambda: world.prepared(fewer).release,
+        "a replay": lambda: isinstance(world.door.run(run), Released),
+    }
+    found = {way for way, look in ways.items() if look()}
+    assert going.is_alive(), "it was looked at too late"
+    going.join()
+    assert isinstance(outcome[0], Released)
+    assert {way for way, look in ways.items() if look()} == set(ways)  # afterwards all of them tell
+    assert eventually(lambda: place_free(world, f"after {name}"))
+    return found
+
+
+def test_a_kept_release_shows_to_nobody_before_its_deadline(world: DomainWorld) -> None:
+    assert told_early(world, "held") == set()
+
+
+def test_a_release_that_shows_when_it_is_kept_would_be_noticed(
+    world: DomainWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The defence planted broken."""
+    monkeypatch.setattr(world.store, "held", lambda _: contextlib.nullcontext())
+    assert told_early(world, "shown") == {"the same question", "a question that it answers too", "a replay"}
+
+
+def test_a_job_that_gets_its_worker_after_it_was_given_up_does_not_run(
+    world: DomainWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = question(world, "no worker")
+    at, take, go_on = prepared(world, asked), world.pool.take, threading.Event()
+    ran: list[object] = []
+
+    def slow(*arguments: Any) -> object:
+        go_on.wait(10)
+        return take(*arguments)
+
+    monkeypatch.setattr(world.pool, "take", slow)
+    monkeypatch.setattr(noisy, "make", lambda *arguments: ran.append(arguments))
+    reply, took = timed(world, asked, at)
+    go_on.set()
+    assert reply == Failed()
+    assert took >= DEADLINE_S
+    assert eventually(lambda: place_free(world, "after no worker"))
+    assert not ran
 
 
 def test_what_is_answered_before_its_deadline_would_be_noticed(
