@@ -17,6 +17,8 @@ from gateway.audit.suites import DIGESTS, Digest
 
 SHAPE: Final = "log_key"
 """Of the records that hand a log over: also their `code`."""
+CHANGES_MAX: Final = 64
+"""All of them stand in the last line of an export and in every receipt, which readers limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ class Keys:
         """With the key that the record hands the log over to. Raises Broken; the signatures are another question."""
         old, new = _terms(record)
         size = record["seq"] + 1
+        if len(self.chain) > CHANGES_MAX:
+            raise Broken("log_key", "hands the log over more often than any log is")
         if old != self.newest or size <= self.chain[-1][0]:
             raise Broken("log_key", "hands over a key that is not the log's")
         if parse_key(new).suite != self.suite:

@@ -19,7 +19,7 @@ from gateway.audit import record as records
 from gateway.audit.anchors import Anchors
 from gateway.audit.checkpoint import Signer
 from gateway.audit.handover import Held, KeyMissing, Ring
-from gateway.audit.keys import SHAPE, Keys
+from gateway.audit.keys import CHANGES_MAX, SHAPE, Keys
 from gateway.audit.note import Checkpoint, key_hash, signed_by, size_of
 from gateway.audit.record import Decision, Entry, Kind, Secret
 from gateway.audit.search import PAGE_MAX
@@ -351,6 +351,8 @@ class Log:
         old, keys = self._ring.signer(tx), self._ring.keys(tx)
         if successor.origin != self.origin or successor.key_hash in map(key_hash, keys.vkeys):
             raise Misconfigured("the log's next key has to be a new one")
+        if len(keys.vkeys) > CHANGES_MAX:
+            raise Misconfigured(f"a log changes its key {CHANGES_MAX} times at most; begin another one")
         if successor.suite != self._suite:
             raise Misconfigured(f"the log's next key has to be of its own suite, `{self._suite}`")
         terms = {"from": old.vkey, "to": successor.vkey}

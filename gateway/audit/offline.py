@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImportError:
         print(MISSING, file=sys.stderr)
         return 2
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         print(f"cannot be read: {error}", file=sys.stderr)
         return 1
     print(json.dumps(report.as_json(), indent=2) if chosen.json else report.text())
@@ -119,10 +119,10 @@ def _value_in(path: Path) -> Any:
         first = file.readline(JSON_BYTES_MAX)
         try:
             return json.loads(first)
-        except ValueError:
+        except (ValueError, RecursionError):
             try:
                 return json.loads(first + file.read(JSON_BYTES_MAX))
-            except ValueError:
+            except (ValueError, RecursionError):
                 return None
 
 

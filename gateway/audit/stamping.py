@@ -128,7 +128,7 @@ class Stamping:
             with self._client.stream("POST", self._authority.url, content=request, headers=_TYPES) as reply:
                 if reply.status_code != 200:
                     raise NotStamped(f"answers {reply.status_code}")
-                for part in reply.iter_raw(16_384):
+                for part in reply.iter_raw():
                     content += part
                     if len(content) > TOKEN_BYTES_MAX:
                         raise NotStamped("answers with too much")

@@ -7,10 +7,10 @@ operator is told, and nothing of it is cosigned.
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,6 +29,8 @@ from sandbox import logs
 
 TIMEOUT_S: Final = 5.0
 REPLY_BYTES_MAX: Final = 65_536
+REPLY_S_MAX: Final = 15.0
+"""For all of a reply: the other limit is for each wait."""
 _log = logs.logger("bpk.witnessing")
 
 
@@ -182,12 +184,17 @@ class Witnessing:
 
     def _tell_keys(self, remote: Remote, size: int) -> bool:
         """Leads a witness that knows the log by an older key to its newest; whether it took one up."""
-        took = False
+        took, against = False, None
         for link in self._log.handovers(size):
-            with contextlib.suppress(Disagrees):  # then it has seen what came after this change
+            try:
                 self._offered(remote, link["checkpoint"], size_of(link["checkpoint"]))
-                reply = self._call("POST", f"{remote.url.rstrip('/')}/add-key", json.dumps(link).encode())
-                took = took or reply.status_code == 200
+            except Disagrees as error:  # all is well where it has seen what came after this change, and a later one
+                against = error  # leads on from there
+                continue
+            reply = self._call("POST", f"{remote.url.rstrip('/')}/add-key", json.dumps(link).encode())
+            took, against = took or reply.status_code == 200, None
+        if against is not None:
+            raise against
         return took
 
     def _submit(self, remote: Remote, note: str, old: int, size: int) -> httpx.Response:
@@ -196,6 +203,7 @@ class Witnessing:
         return self._call("POST", f"{remote.url.rstrip('/')}/add-checkpoint", "\n".join(lines).encode())
 
     def _call(self, method: str, url: str, body: bytes) -> httpx.Response:
+        give_up = time.monotonic() + REPLY_S_MAX
         try:
             with self._client.stream(method, url, content=body or None) as reply:
                 content = b""
@@ -203,6 +211,8 @@ class Witnessing:
                     content += part
                     if len(content) > REPLY_BYTES_MAX:
                         raise NoCosignature("answers with too much")
+                    if time.monotonic() > give_up:
+                        raise NoCosignature("takes too long")
                 return httpx.Response(reply.status_code, content=content)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise NoCosignature("does not answer") from error

@@ -31,10 +31,15 @@ ROOM_BYTES: Final = 65_536
 """More than the largest transaction of a question adds to the file."""
 
 LANDED: Final = (
-    "CREATE TABLE IF NOT EXISTS landed (one INTEGER PRIMARY KEY CHECK (one = 1), token BLOB NOT NULL) STRICT"
+    "CREATE TABLE IF NOT EXISTS landed (writer BLOB PRIMARY KEY, token BLOB NOT NULL, at INTEGER NOT NULL) STRICT"
 )
-"""Which transaction was the last that holds. Beside the schema: it says nothing that anybody keeps."""
-_LAND: Final = "INSERT INTO landed VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET token = excluded.token"
+"""Which transaction of each writer was its last that holds: another process may write before one has looked. Beside the
+schema: it says nothing that anybody keeps for more than a day."""
+_NOW: Final = "CAST(strftime('%s', 'now') AS INTEGER)"
+_LAND: Final = (
+    f"INSERT INTO landed VALUES (?, ?, {_NOW})"  # noqa: S608  # our own text
+    " ON CONFLICT (writer) DO UPDATE SET token = excluded.token, at = excluded.at"
+)
 
 _PASSING: Final = frozenset(
     {
@@ -71,6 +76,7 @@ class SqliteStore(Grouped[sqlite3.Connection]):
         self._owner: int | None = None
         self._changes = 0
         self._broken = False
+        self._id = secrets.token_bytes(8)
         _make_file(path)
         self._identity = _identity(path)
         try:
@@ -125,6 +131,7 @@ class SqliteStore(Grouped[sqlite3.Connection]):
                     for statement in self._with(step):
                         tx.write(statement)
             tx.write(LANDED)
+            tx.write(f"DELETE FROM landed WHERE at < {_NOW} - 86400")  # noqa: S608  # our own text
             if version < len(SCHEMAS):
                 tx.write(f"PRAGMA application_id = {APPLICATION_ID}")
                 tx.write(f"PRAGMA user_version = {len(SCHEMAS)}")
@@ -153,7 +160,7 @@ class SqliteStore(Grouped[sqlite3.Connection]):
             self._writer.execute("COMMIT")
             return
         token = secrets.token_bytes(16)
-        self._writer.execute(_LAND, (token,))
+        self._writer.execute(_LAND, (self._id, token))
         try:
             self._writer.execute("COMMIT")
         except sqlite3.Error:
@@ -168,9 +175,10 @@ class SqliteStore(Grouped[sqlite3.Connection]):
         try:
             self._reconnect()
             self._writer.execute("BEGIN IMMEDIATE")
-            holds: bool = self._writer.execute("SELECT token FROM landed").fetchone() == (token,)
+            found = self._writer.execute("SELECT token FROM landed WHERE writer = ?", (self._id,)).fetchone()
+            holds: bool = found == (token,)
             if holds:
-                self._writer.execute(_LAND, (secrets.token_bytes(16),))
+                self._writer.execute(_LAND, (self._id, secrets.token_bytes(16)))
             self._writer.execute("COMMIT")
         except (sqlite3.Error, Misconfigured) as error:
             self._let_go()

@@ -65,6 +65,7 @@ _SECOND: Final[tuple[Step, ...]] = (
 
 # Files of the second layout have some of these tables or all, by what was asked of them.
 _THIRD: Final[tuple[Step, ...]] = (
+    "CREATE INDEX IF NOT EXISTS release_open ON release (mode) WHERE mode = 'open'",
     "CREATE TABLE IF NOT EXISTS exact (dataset TEXT PRIMARY KEY, answers INTEGER NOT NULL CHECK (answers >= 0)) STRICT",
     "CREATE TABLE IF NOT EXISTS forgotten (dataset TEXT PRIMARY KEY) STRICT",
     """CREATE TABLE IF NOT EXISTS said_row (

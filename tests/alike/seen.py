@@ -44,7 +44,7 @@ OWN_IN_STORE: Final[Mapping[str, frozenset[str]]] = {
     "cells": frozenset({"query"}),
     "record": frozenset({"time", "query", "body"}),
     "secret": frozenset({"salt"}),
-    "landed": frozenset({"token"}),
+    "landed": frozenset({"writer", "token", "at"}),
 }
 """By table of the gateway's store. What a record's body says is looked at like a receipt's."""
 KEPT_BEHIND: Final[Mapping[str, str]] = {

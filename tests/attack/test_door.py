@@ -135,7 +135,7 @@ def test_hidden_tables_and_columns_do_not_exist_for_the_domain(world: DomainWorl
 def test_a_stored_release_comes_along_only_where_it_is_asked_for_and_answers_everybody(
     world: DomainWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    question = world.question(Measure("count", Column("0.weight")))
+    question = world.question(Measure("count", Column("0.weight")), epsilon="0.25")
     before = world.door.prepare(Prepare(question, reserve=False, fetch=True))
     assert isinstance(before, Prepared)
     assert (before.release, before.released) == (None, None)

@@ -279,6 +279,17 @@ def offline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Offline:
     return Offline(tmp_path, capsys)
 
 
+@pytest.mark.parametrize("option", [(), ("--receipt",)])
+def test_what_is_nested_without_end_is_told_to_be_unreadable(
+    world: World, offline: Offline, option: tuple[str, ...]
+) -> None:
+    deep = offline.file("[" * 100_000, "deep.json")
+    export = offline.file(b"".join(world.export()), "log.ndjson")
+    code, out, err = offline.run(*((export, *option, deep) if option else (deep,)))
+    assert code == 1
+    assert ("cannot be read" in err) if option else ("NOT SOUND" in out)
+
+
 def test_a_receipt_is_judged_under_a_key(world: World, offline: Offline) -> None:
     receipt = world.log.receipt(0)
     for value, indent in ((receipt, None), ({"receipt": receipt, "rows": []}, 1)):

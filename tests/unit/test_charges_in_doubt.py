@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,6 +57,45 @@ def doubt(patch: pytest.MonkeyPatch, *, holds: bool) -> None:
 
     patch.setattr(SqliteStore, "_commit", _commit)
     patch.setattr(Pipeline, "_charge", _charge)
+
+
+def test_another_process_that_writes_meanwhile_hides_no_charge(tmp_path: Path) -> None:
+    """The journal was cut, then the sync failed: before one has looked again, another one's transaction is the last."""
+    put = (
+        "INSERT INTO scope (id, dataset, accountant, cap_rho, cap_epsilon, cap_delta) VALUES (?, 'd', 'zcdp', 1, 1, 1)"
+    )
+    with closing(SqliteStore(tmp_path / "s.sqlite")) as mine, closing(SqliteStore(tmp_path / "s.sqlite")) as other:
+        reconnect = mine._reconnect
+
+        def late() -> None:
+            mine._let_go()
+            with other.transaction() as tx:
+                tx.write(put, ("theirs",))
+            reconnect()
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(mine, "_reconnect", late)
+            patched.setattr(mine, "_writer", FailsAfterCommit(mine._writer))
+            with mine.transaction() as tx:
+                tx.write(put, ("mine",))
+        with mine.reading() as view:
+            assert view.all("SELECT id FROM scope ORDER BY id") == [("mine",), ("theirs",)]
+
+
+class FailsAfterCommit:
+    """A connection whose commit holds, and says that it does not."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def execute(self, sql: str, *more: Any) -> sqlite3.Cursor:
+        found = self._connection.execute(sql, *more)
+        if sql == "COMMIT":
+            raise sqlite3.OperationalError("disk I/O error")
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
 
 
 def ran(world: GatewayWorld) -> tuple[str, ...]:

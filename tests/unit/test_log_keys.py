@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.audit import keys as keys_module
+from gateway.audit import log as log_module
 from gateway.audit import tiles
 from gateway.audit.bundles import verify_bundle, verify_report
 from gateway.audit.checkpoint import Signer
@@ -262,6 +263,21 @@ def test_a_log_never_goes_back_to_a_key(world: World) -> None:
         world.hand_over(Signer("baopingkou/other", LATER.key))
     with pytest.raises(Exception, match="before"):
         Keys(((0, SIGNER.vkey), (3, NEXT.vkey))).named({**_change(5, NEXT.vkey, SIGNER.vkey)})
+
+
+def test_a_log_changes_its_key_so_often_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All changes stand in every receipt, and readers judge each by all before it."""
+    world = World(tmp_path, held=Held(SIGNER, lambda: [NEXT, LATER, THIEF]))
+    for module in (log_module, keys_module):
+        monkeypatch.setattr(module, "CHANGES_MAX", 2)
+    world.hand_over(NEXT)
+    world.hand_over(LATER)
+    told = world.export()
+    assert judged(told, LATER.vkey)
+    with pytest.raises(Misconfigured, match="2 times at most"):
+        world.hand_over(THIEF)
+    monkeypatch.setattr(keys_module, "CHANGES_MAX", 1)
+    assert not verify(told, key=LATER.vkey).ok
 
 
 def _change(seq: int, old: str, new: str) -> dict[str, Any]:

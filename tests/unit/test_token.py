@@ -20,6 +20,8 @@ ROLES: tuple[Role, ...] = typing.get_args(Role)
 MAY = {
     ("operator", "ask"),
     ("operator", "see budgets"),
+    ("operator", "see spend over time"),
+    ("auditor", "see spend over time"),
     ("auditor", "read the audit log"),
     *((role, "see the catalogue") for role in ROLES),
 }

@@ -247,6 +247,12 @@ def test_the_thread_stands_a_fault_of_the_log_and_ends_when_it_is_told(
     assert tries == [0, 1, 2]
 
 
+def test_a_witness_whose_reply_never_ends_is_given_up(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REPLY_S_MAX", -1.0)
+    assert scripted.once(signed) == 0
+    assert scripted.told == "takes too long"
+
+
 def test_without_a_witness_there_is_no_thread(scripted: Scripted) -> None:
     none = Witnessing(scripted.world.log, scripted.world.store, [], every_s=0.01)
     none.start()
@@ -270,10 +276,15 @@ def test_a_witness_that_knows_an_older_key_is_led_to_the_newest(tmp_path: Path) 
     (link,) = scripted.world.log.handovers(size)
     assert json.loads(scripted.asked[2].content) == link
     assert scripted.asked[1].content.decode().endswith(link["checkpoint"])
-    for replies in ((unknown, signed, unknown), (unknown, httpx.Response(422))):
+    for words, *replies in (
+        ("answers 403", unknown, signed, unknown),
+        ("is a fork", unknown, httpx.Response(422)),
+        ("was put back or forked", unknown, httpx.Response(409, text="99\n")),
+    ):
         scripted.grow()
         scripted.asked.clear()
         assert scripted.once(*replies) == 0
-        assert scripted.told == "answers 403"
+        assert scripted.told is not None
+        assert scripted.told.endswith(words)
         assert len(scripted.asked) == len(replies), "where no key is taken up it is not asked again"
     scripted.witnessing.stop()
