@@ -234,6 +234,23 @@ def test_the_same_meaning_finds_the_oldest_release_that_says_at_least_as_much(st
     assert store.find(replace(question(), policy_digest="e"), "s") is None
 
 
+def test_a_release_that_is_held_shows_to_nobody(store: Store) -> None:
+    older = store.seal(accepted(store), released(question(epsilon=4)))
+    mine = ticket()
+    assert store.accept(mine, 10, CEILING) == "fresh"
+    with store.held(mine.id):
+        kept = store.seal(mine.id, released(question()))
+        assert store.find(question(), "s") is None
+        assert store.find(question(epsilon=4), "s") == (older.id, older.hash)
+        assert store.with_source(question(epsilon=4), "s") == (older,)
+        assert store.accept(mine, 10, CEILING) == "failed"
+        other = store.seal(accepted(store), released(question()))  # somebody else's, whose time has come
+        assert store.find(question(), "s") == (other.id, other.hash)
+    assert store.find(question(), "s") == (kept.id, kept.hash)
+    assert store.with_source(question(epsilon=4), "s") == (other, kept, older)
+    assert store.accept(mine, 10, CEILING) == kept.id
+
+
 def test_releases_over_the_same_rows_are_found_newest_first_and_not_without_end(store: Store) -> None:
     store.seal(accepted(store), released(question(epsilon=4)))
     store.seal(accepted(store), released(question(table="visits")))

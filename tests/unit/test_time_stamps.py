@@ -163,7 +163,7 @@ def test_an_authority_that_is_wrong_slow_or_away_stops_nothing_and_is_told_of(
         assert written(world) == kept_before
         assert stamping.once()
         assert stamping.state == "ready"
-    with asking(world, tsa, timeout_s=0.2) as slow:
+    with asking(world, tsa, timeout_s=1.0) as slow:
         tsa.drip_s = 0.01
         world.charge()
         assert not slow.once()
