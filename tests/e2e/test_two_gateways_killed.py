@@ -54,7 +54,6 @@ EACH_ROUND = 12
 OPERATORS_PER_ROUND = 2
 ANSWERS = 9
 """What an operator's budget holds: epsilon three times that of a question."""
-BACK_S = 5.0
 READY_S = 60.0
 SETTLED_S = 60.0
 QUESTION = "SELECT SUM(CASE WHEN sex = 'F' THEN {} ELSE 0 END) AS s FROM people"
@@ -199,8 +198,6 @@ class Watch:
     checkpoints: list[str] = field(default_factory=list)
     client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=60, trust_env=False))
     charged: int = 0
-    first_s: float = 0.0
-    """How long both took to answer before anything was killed."""
     slowest: Counter[str] = field(default_factory=Counter)
     """Seconds, from the kill until both were ready and from there until both had answered."""
 
@@ -326,9 +323,7 @@ def watched(folder: Path, rounds: int, seed: str, program: Sequence[str] = ("gat
             deployment.start(part)
         watch = Watch(deployment, clients, dice)
         wait_until_ready(deployment, watch.client, READY_S)
-        begin = time.monotonic()
         watch.answers_again()
-        watch.first_s = time.monotonic() - begin
         for thread in threads:
             thread.start()
         try:
@@ -357,9 +352,6 @@ def test_two_gateways_that_are_killed_with_all_they_need_lose_nothing(tmp_path: 
                 error.add_note(f"schedule {number} of seed {SEED}: {parts}")
                 raise
         watch.the_books_balance()
-    assert watch.slowest["answers"] < max(BACK_S, 5 * watch.first_s), (
-        watch.slowest
-    )  # else it is the machine that is busy
     clients, slowest = watch.clients, f"{watch.slowest['answers']:.1f} s"
     print(f"{len(clients.answered)} answers, said {dict(clients.said)}, slowest {dict(watch.slowest)}")
     wrong = {"overspent": 0, "lost": 0, "without an end": 0}
