@@ -8,7 +8,6 @@ keeps every dataset frozen.
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -25,6 +24,7 @@ from gateway.budget import rebuild
 from gateway.budget.recovery import differences
 from gateway.errors import Misconfigured
 from gateway.store import Store, Transaction
+from gateway.synced import sync
 
 _DONE_AGAIN: Final = ("cap_", "policy", "licence", "log_key")
 """Acts on record that an import does again, or that are done again when they are needed."""
@@ -62,9 +62,9 @@ def back_up(store: Store, log: Log, target: Path) -> None:
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
             copy = Path(folder) / "copy"
             store.copy_to(copy)
-            _sync(copy)
+            sync(copy)
             copy.replace(target)
-            _sync(target.parent)
+            sync(target.parent)
     except OSError as error:
         raise Misconfigured(f"{target}: cannot be written ({error.strerror})") from error
 
@@ -116,11 +116,3 @@ def _import(tx: Transaction, log: Log, export: Path, lines: Iterator[bytes]) -> 
         if size_of(note) > own:
             handover.keep(tx, note)
     return Imported(taken, acts)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

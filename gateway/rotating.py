@@ -17,6 +17,7 @@ from gateway.audit.note import parse_key
 from gateway.errors import Misconfigured
 from gateway.home import Home, read_private_key, write_key_pair
 from gateway.store import Store
+from gateway.synced import sync
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ def prepare(home: Home) -> Signer:
         try:
             write_key_pair(file.parent, file.stem)
             for each in (file, file.with_suffix(".pub"), file.parent):
-                _sync(each)
+                sync(each)
         except OSError as error:
             raise Misconfigured(f"{file}: cannot be written ({error.strerror})") from error
     return Signer(home.settings.audit.origin, read_private_key(file), home.settings.audit.suite)
@@ -66,7 +67,7 @@ def _change_places(home: Home, keys: Keys) -> Path:
     if public.exists():
         public.replace(file.with_suffix(".pub"))
     following.replace(file)  # last: as long as it is there, the next try knows that this one was not done
-    _sync(file.parent)
+    sync(file.parent)
     return kept
 
 
@@ -74,13 +75,5 @@ def _write(file: Path, text: str) -> None:
     beside = file.with_name(f".{file.name}")
     beside.write_text(text, encoding="utf-8")
     beside.chmod(0o600)
-    _sync(beside)
+    sync(beside)
     beside.replace(file)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -28,6 +28,7 @@ from sandbox.ingest.job import PublicKeys, Report
 from sandbox.ingest.refused import IngestRefused
 from sandbox.ingest.sources import RecordedFile, sha256_of
 from sandbox.publics import NO_PUBLICS, PublicFile, Publics, by_name
+from sandbox.synced import sync
 
 DATA = "data.duckdb"
 MANIFEST = "manifest.json"
@@ -160,14 +161,14 @@ def publish(build: Path, manifest: Manifest, report: Report, public: bytes) -> S
     _write(build / PUBLIC, public, 0o600)
     data = build / DATA
     data.chmod(0o444)
-    _sync(data)
-    _sync(build)
+    sync(data)
+    sync(build)
     build.rename(folder / name)
-    _sync(folder)
+    sync(folder)
     pointer = folder / f"{BUILD_PREFIX}{CURRENT}"
     _write(pointer, json.dumps({"id": name, "snapshot_name": manifest.snapshot_name}).encode(), 0o600)
     pointer.replace(folder / CURRENT)
-    _sync(folder)
+    sync(folder)
     return Snapshot(manifest.dataset, name, manifest.snapshot_name, folder / name / DATA, manifest.commitment, manifest)
 
 
@@ -267,11 +268,3 @@ def _write(file: Path, content: bytes, mode: int) -> None:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -14,6 +14,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+from sandbox.synced import sync
+
 APPLICATION_ID: Final = 0x42504B44
 HEADER: Final = b"SQLite format 3\0"
 _HEADER_BYTES: Final = 100
@@ -181,17 +183,9 @@ def _copy(connection: sqlite3.Connection, target: Path) -> None:
     os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     with closing(sqlite3.connect(part)) as copy:
         connection.backup(copy)
-    _sync(part)
+    sync(part)
     part.replace(target)
-    _sync(target.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(target.parent)
 
 
 def has(connection: sqlite3.Connection, table: str) -> bool:
