@@ -13,6 +13,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sandbox import logs
+from sandbox.peers import PEER, Peer
 from sandbox.tls import names
 
 log = logs.logger("bpk.domain")
@@ -74,7 +75,21 @@ class Connection(H11Protocol):
             self._stall = None
 
 
-class RemoteConnection(Connection):
+class DoorConnection(Connection):
+    """Of a gateway, for which places may be held: no longer than it stays."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._peer = Peer()
+        self.app_state = {**self.app_state, PEER: self._peer}
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.loop.time() < self._until:  # else it was ended here, and its peer goes on over another one
+            self._peer.leave()
+        super().connection_lost(exc)
+
+
+class RemoteConnection(DoorConnection):
     """Over TLS, from a peer whose certificate the authority has signed. Only the one that is called `client` is served.
 
     `left` is told when it has ended.

@@ -197,6 +197,10 @@ class Door:
             raise Refuse("not_found", "there is no such release for this question")
         return self._answer(stored, request.question)
 
+    def lapse(self, reservation: str) -> None:
+        """Gives a place back in a moment whose gateway is gone."""
+        self._pool.lapse(reservation)
+
     def cancel(self, ticket: str) -> Cancelled:
         """Kills the worker of a running job, whose charge stays; or gives back a place, by its reservation."""
         self._pool.release(ticket)

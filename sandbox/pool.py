@@ -25,6 +25,8 @@ from sandbox.supervised import Worker, WorkerFailed, WorkerLimits
 
 __all__ = ["Pool", "PoolSettings", "Worker", "WorkerFailed"]
 
+LAPSE_S = 1.0
+"""A gateway may also close a connection because it has too many, and charges a question meanwhile."""
 _LOOK_S = 1.0
 _RETRY_S = 1.0
 _ZYGOTE_S = 30.0
@@ -147,6 +149,15 @@ class Pool:
         if held is not None:
             self._give_back(held.worker)
             with self._lock:
+                self._lock.notify_all()
+
+    def lapse(self, token: str) -> None:
+        """Whoever reserved the place is gone, or seems so: it comes back in a moment, unless it is taken before."""
+        with self._lock:
+            held = self._held.get(token)
+            if held is not None:
+                until = min(held.until, time.monotonic() + LAPSE_S)
+                self._held[token] = _Held(held.worker, until)
                 self._lock.notify_all()
 
     def clear(self, worker: Worker) -> None:
@@ -333,6 +344,7 @@ class Pool:
             current = self._files.get(worker.dataset) == worker.snapshot and not self._closed
             if current and worker.idle and len(waiting) < self._settings.warm:
                 waiting.append(worker)
+                self._lock.notify_all()
                 return
         worker.close()
 

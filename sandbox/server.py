@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import uvicorn
 
-from sandbox.connection import Connection, RemoteConnection
+from sandbox.connection import DoorConnection, RemoteConnection
 from sandbox.entrance import Entrance
 
 KEEP_ALIVE_S: Final = 75
@@ -27,7 +27,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=Connection,
+                http=DoorConnection,
                 ws="none",
                 lifespan="off",
                 log_config=None,

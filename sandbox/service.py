@@ -27,8 +27,9 @@ from sandbox.datasets import Datasets
 from sandbox.domain import Domain, DomainError
 from sandbox.door import Door, Unaskable
 from sandbox.entrance import Entrance
+from sandbox.peers import PEER, Peer
 from sandbox.pool import Pool, PoolSettings
-from sandbox.protocol import Cancel, Fetch, Prepare, Run, padded
+from sandbox.protocol import Cancel, Fetch, Prepare, Prepared, Run, padded
 from sandbox.release import layouts
 from sandbox.release.store import FILE_NAME, Store
 from sandbox.seed import seed_of
@@ -56,8 +57,15 @@ def application(door: Door) -> FastAPI:
             body = await _body(request)
             if body is None:
                 return Response(status_code=400)
+            peer = request.scope.get("state", {}).get(PEER)
+
+            def work() -> object:
+                told = act(loads(body, expected))
+                _hold(told, peer, door)
+                return told
+
             try:
-                return _reply(await to_thread.run_sync(lambda: act(loads(body, expected)), limiter=threads))
+                return _reply(await to_thread.run_sync(work, limiter=threads))
             except (CodecError, Unaskable):
                 return Response(status_code=400)
 
@@ -74,6 +82,13 @@ def application(door: Door) -> FastAPI:
     app.add_api_route("/v1/status", status, methods=["GET"])
     app.add_middleware(_ConstantFaults)
     return app
+
+
+def _hold(told: object, peer: Peer | None, door: Door) -> None:
+    """A place is held for whoever asked, no longer than it is there."""
+    if peer is not None and isinstance(told, Prepared) and told.reservation is not None:
+        reservation = told.reservation
+        peer.hold(lambda: door.lapse(reservation))
 
 
 def _named(run: Run, door: Door) -> object:
