@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from gateway.admission.paging import next_cursor
+from gateway.audit.told import OPENING
 from gateway.budget.account import Budget, Scope
 from gateway.budget.cells import cells_of
 from gateway.budget.ledger import Ledger
@@ -96,11 +97,25 @@ def rules(policy: Policy) -> list[dict[str, str]]:
     return [{"name": name, "text": text_} for name, text_ in words.items()]
 
 
-def answered(
+def told(released: Released) -> dict[str, Any]:
+    """The numbers, and what has to be known to read them: the record of an answer commits to this."""
+    return {
+        "columns": columns(released.columns),
+        "rows": [[value(cell) for cell in line] for line in released.rows],
+        "intervals": [
+            [None if cell is None else [value(cell[0]), value(cell[1])] for cell in line] for line in released.intervals
+        ],
+        "confidence": float(released.confidence),
+        "notes": [[None if cell is None else list(cell) for cell in line] for line in released.notes],
+    }
+
+
+def answered(  # noqa: PLR0913, PLR0917  # the parts of an answer
     row: QueryRow,
     released: Released,
     left: dict[str, Any] | None,
     receipt: Mapping[str, Any],
+    opening: str | None,
     policy: Policy | None,
 ) -> dict[str, Any]:
     """The answer of a query that has ended well."""
@@ -114,18 +129,13 @@ def answered(
         "id": row.id,
         "status": "answered",
         "mode": row.mode,
-        "columns": columns(released.columns),
-        "rows": [[value(cell) for cell in line] for line in released.rows],
-        "intervals": [
-            [None if cell is None else [value(cell[0]), value(cell[1])] for cell in line] for line in released.intervals
-        ],
-        "confidence": float(released.confidence),
-        "notes": [[None if cell is None else list(cell) for cell in line] for line in released.notes],
+        **told(released),
         "cost": cost(row.cost),
         "budget": left,
         "reused": row.reused,
         **also,
         "receipt": dict(receipt),
+        OPENING: opening,
     }
 
 

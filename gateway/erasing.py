@@ -1,7 +1,8 @@
 """Erases texts for ever: on demand with a reason, and by themselves when they are older than they need to be kept.
 
 A text is the SQL, the purpose and the parameters behind a record's commitments, and the question that the ledger keeps
-to answer it again. Records, charges and the tree stay whole; commitments then open for nobody. Erasures are records.
+to answer it again. The salt that opens an answer's commitment goes with them. Records, charges and the tree stay whole;
+commitments then open for nobody. Erasures are records.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ FLOOR_DAYS: Final = 180
 BATCH: Final = 500
 """So many records in one transaction, so that no question waits long."""
 LOOK_S: Final = 86_400.0
+_OUTCOME: Final = (
+    "SELECT o.seq FROM record d JOIN record o ON o.query = d.query JOIN secret s ON s.seq = o.seq"
+    " WHERE d.seq = ? AND d.kind = 'decision' AND o.kind = 'release'"
+)
 _log = logs.logger("bpk.erasing")
 
 
@@ -44,6 +49,8 @@ class Wanted:
         )
         sql = f"SELECT DISTINCT r.seq FROM record r JOIN secret s ON s.seq = r.seq WHERE r.{column} = ? ORDER BY r.seq"  # noqa: S608  # our own names
         found = [int(row[0]) for row in view.all(sql, (value,))]
+        if self.record is not None:  # what opens the answer to a question goes with the question
+            found = sorted({*found, *(int(row[0]) for row in view.all(_OUTCOME, (value,)))})
         if not found:
             raise Refusal("not_found", "there is no text to erase")
         return found

@@ -9,6 +9,7 @@ from typing import Any
 
 from gateway import answer
 from gateway.audit.log import Log
+from gateway.audit.told import told_text
 from gateway.budget import queries
 from gateway.budget.account import scopes_of
 from gateway.budget.cells import Shown
@@ -19,12 +20,18 @@ from gateway.catalog import Catalog
 from gateway.domain import Domain
 from gateway.errors import NotReady, Refusal
 from gateway.identity.roles import Caller
+from gateway.reuse import released_again
 from gateway.running import Running
 from gateway.store import Store
-from sandbox import codec, logs
-from sandbox.protocol import Question, Released
+from sandbox import logs
+from sandbox.protocol import Released
 
 _log = logs.logger("bpk.outcomes")
+
+
+def numbers_of(domain: Domain, row: QueryRow) -> dict[str, Any]:
+    """What the query was answered with, as its answer says it. Raises Refusal(not_found), Unreachable."""
+    return answer.told(released_again(domain, row))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,7 @@ class Outcomes:
 
     def record(self, query_id: str, released: Released | None) -> QueryRow:
         """Puts the outcome on record, None for a failure: durable before anything leaves."""
+        told = None if released is None else told_text(answer.told(released))
         with self.store.transaction() as tx:
             row = queries.get(tx, query_id)
             if row.state != "running":  # cancelled meanwhile
@@ -52,7 +60,7 @@ class Outcomes:
             if released is None:
                 return self.ledger.fail(tx, query_id)
             shown = Shown.of(released) if row.mode == "aggregate" else None
-            return self.ledger.answer(tx, query_id, Stored(released.release, released.release_hash), shown)
+            return self.ledger.answer(tx, query_id, Stored(released.release, released.release_hash), shown, told)
 
     def leave(self, query_id: str) -> dict[str, Any]:
         """The constant failure of a query whose outcome could not be recorded; it is, when it can be."""
@@ -73,27 +81,22 @@ class Outcomes:
         policy = self.catalog.policies.get(row.dataset)
         licence = self.catalog.licence_for(row.operator, row.dataset, self.today())
         left = None
-        if policy is not None:
-            with self.store.reading() as view:
+        with self.store.reading() as view:
+            opening = self.log.opening(view, row.record)
+            if policy is not None:
                 known = opened(view, policy, row.operator)
                 scopes = scopes_of(policy, row.operator, licence, known, row.mode)
                 left = answer.left(view, self.ledger, policy, row.mode, scopes, released.price, row.operator)
-        return answer.answered(row, released, left, self.log.receipt(row.record), policy)
+        return answer.answered(row, released, left, self.log.receipt(row.record), opening, policy)
 
     def of(self, row: QueryRow) -> dict[str, Any]:
         """As it stands now: answered, running, cancelled, or the constant failure."""
         if row.id in self._unsettled:  # its caller was told of a failure; now it may be written down
             row = self.record(row.id, None)
             self._unsettled.discard(row.id)
-        if row.state != "answered" or row.release is None:
+        if row.state != "answered":
             return answer.state(row)
-        if row.release == queries.LOST:
-            hint = "ask the question again: what is stored answers it, free"
-            raise Refusal("not_found", "the answer is on record, and its place was lost at a restore", hint=hint)
-        if not row.question:  # erased, for its age or on demand
-            raise Refusal("not_found", "the text of this query was erased, and its answer with it")
-        question = codec.loads(row.question.encode(), Question)
-        return self.answered(row, self.domain.fetch(row.release, question))
+        return self.answered(row, released_again(self.domain, row))
 
     def latest(self, query_id: str) -> dict[str, Any]:
         """As the ledger has it at this moment: a row that was read earlier may still say `running`."""

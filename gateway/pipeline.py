@@ -19,6 +19,7 @@ from gateway.admission.alternatives import Asked as AskedSql
 from gateway.admission.alternatives import offering
 from gateway.admission.licences import askable, unlicensed
 from gateway.ask import Ask, Begun, NotAnswered
+from gateway.audit.told import told_text
 from gateway.budget import queries
 from gateway.budget.account import scopes_of
 from gateway.budget.cells import Shown
@@ -289,9 +290,10 @@ class Pipeline:
         stored, released = found
         asked = asked_for(ask, admitted, prepared, trail.id)
         shown = Shown.of(released) if admitted.mode == "aggregate" else None
+        told = told_text(answer.told(released))
         with self.store.transaction() as tx:
             require_cells(tx, admitted, released.cells_released, stored)
-            row = self.ledger.reuse(tx, asked, stored, texts=ask.texts, shown=shown)
+            row = self.ledger.reuse(tx, asked, stored, texts=ask.texts, shown=shown, told=told)
         trail.decided = True
         return Begun(row.id, self.outcomes.answered(row, released), "reused")
 

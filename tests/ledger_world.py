@@ -199,9 +199,9 @@ class World:
         with self.store.transaction() as tx:
             return self.ledger.raise_cap(tx, scope, before, HASH, decided)
 
-    def answer(self, query_id: str, stored: Stored | None = None) -> QueryRow:
+    def answer(self, query_id: str, stored: Stored | None = None, told: str | None = None) -> QueryRow:
         with self.store.transaction() as tx:
-            return self.ledger.answer(tx, query_id, stored or Stored("rel_1", HASH))
+            return self.ledger.answer(tx, query_id, stored or Stored("rel_1", HASH), told=told)
 
     def fail(self, query_id: str) -> QueryRow:
         with self.store.transaction() as tx:

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
 
+import rfc8785
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -121,6 +122,21 @@ def _still_there(lines: list[bytes], key: str | None, since: list[str], receipts
         need(size <= len(leaves) and top == root(leaves[:size], suite))
         need(leaves[receipt["index"]].hex() == receipt["leaf_hash"])
         need(json.loads(lines[receipt["index"]]) == receipt["record"])
+
+
+def told(answer: dict, record: dict) -> bool:
+    """Whether a record commits to just these numbers: an answer's, or those in a bundle."""
+    fields = {name: answer[name] for name in ("columns", "confidence", "intervals", "notes", "rows")}
+    text = bytes.fromhex(answer["opening"]) + _canonical(fields)
+    return _hash(record.get("suite", "sha256-ed25519"), text).hex() == record["commitments"]["answer"]
+
+
+def _canonical(value: object) -> bytes:
+    if isinstance(value, list):
+        return b"[" + b",".join(map(_canonical, value)) + b"]"
+    if isinstance(value, dict):
+        return b"{" + b",".join(_canonical(name) + b":" + _canonical(value[name]) for name in sorted(value)) + b"}"
+    return str(value).encode() if type(value) is int else rfc8785.dumps(value)
 
 
 def _key(vkey: str) -> tuple[str, bytes]:

@@ -15,6 +15,7 @@ from gateway.audit.replay_rights import Rights
 from gateway.audit.report import Report
 from gateway.audit.shapes import amounts_of, canonical, check_fields, check_shape, shape_of
 from gateway.audit.suites import Digest
+from gateway.audit.told import require_told
 
 
 def is_bundle(value: Any) -> bool:
@@ -82,6 +83,7 @@ def _judge(bundle: Mapping[str, Any], digest: Digest) -> None:
     if shape != "refused" and decision["v"] > 1:
         rights.check(decision)
     purpose = _judge_texts(bundle, dict(_by_seq(own)), terms, digest)
+    _judge_numbers(bundle, [record for _, record in own], digest)
     if shape == "run":
         _judge_charge(own, caps)
         if own[1][1]["charges"]:
@@ -111,6 +113,15 @@ def _judge_texts(bundle: Mapping[str, Any], own: Mapping[int, Any], terms: Any, 
                 if terms is not None and purpose not in terms["purposes"]:
                     raise Broken("purpose", "the purpose is not one that the licence names")
     return purpose
+
+
+def _judge_numbers(bundle: Mapping[str, Any], own: list[Any], digest: Digest) -> None:
+    """Where there are any: that they are those of the answer's own record."""
+    if "answer" not in bundle:
+        return
+    committed = [require_told(bundle["answer"], record, digest) for record in own]
+    if True not in committed:
+        raise Broken("answer_unproven", "it holds numbers that no record of the query commits to")
 
 
 def _by_seq(own: list[tuple[str, Any]]) -> list[tuple[int, Any]]:

@@ -24,6 +24,7 @@ from gateway.audit.note import Checkpoint, key_hash, signed_by, size_of
 from gateway.audit.record import Decision, Entry, Kind, Secret
 from gateway.audit.search import PAGE_MAX
 from gateway.audit.suites import DIGESTS, Digest, suite_of
+from gateway.audit.told import COMMITMENT
 from gateway.decided import Approvers, Decided
 from gateway.errors import Fault, Misconfigured, Refusal, Unsound
 from gateway.right import Right
@@ -149,10 +150,12 @@ class Log:
         charges: Sequence[Mapping[str, str]] | None = None,
         texts: Mapping[str, str] | None = None,
         hashes: Mapping[str, str] | None = None,
+        told: str | None = None,
         right: Right | None = None,
         decided: Decided | None = None,
     ) -> int:
         """The record's index. `texts` are committed to with fresh salts and kept apart; `hashes` are such already.
+        `told` is what an answer says: it is committed to, and only the salt is kept.
 
         A null `actor` is the gateway itself. `right` is that of a decision to run or to reuse; what it rests on is put
         on record first, where it is new. `decided` is what a raised cap rests on. Durable with `tx`, not before. Raises
@@ -170,7 +173,10 @@ class Log:
             decision=decision,
             code=code,
             charges=None if charges is None else tuple(charges),
-            secrets=records.commit(texts or {}, self._digest),
+            secrets=(
+                *records.commit(texts or {}, self._digest),
+                *(() if told is None else (records.seal(COMMITMENT, told, self._digest),)),
+            ),
             hashes=tuple(sorted((hashes or {}).items())),
         )
         if decided is not None:
@@ -280,8 +286,16 @@ class Log:
 
     def opened(self, view: Reading, index: int) -> dict[str, tuple[str, str]]:
         """The texts behind a record's commitments that were not erased: name -> (hex salt, text)."""
-        rows = view.all("SELECT name, salt, text FROM secret WHERE seq = ?", (index,))
+        rows = view.all("SELECT name, salt, text FROM secret WHERE seq = ? AND name <> ?", (index, COMMITMENT))
         return {name: (salt.hex(), text) for name, salt, text in rows}
+
+    def opening(self, view: Reading, index: int) -> str | None:
+        """The salt (hex) by which a record's commitment to its answer opens; None where there is none, or none left.
+
+        For whoever is told the answer, and for nobody else: few numbers are soon guessed from hash and salt.
+        """
+        row = view.one("SELECT salt FROM secret WHERE seq = ? AND name = ?", (index, COMMITMENT))
+        return None if row is None else bytes(row[0]).hex()
 
     def take_back(self, tx: Transaction, content: bytes) -> dict[str, Any]:
         """Appends a record that was lost, as it was. The caller has verified it, and does what it did. Raises Fault."""
@@ -393,7 +407,8 @@ class Log:
         about = (time, entry.kind, entry.actor, entry.query_id, entry.dataset, entry.decision, entry.code)
         self._insert(tx, seq, about, content)
         for secret in entry.secrets:
-            tx.write("INSERT INTO secret VALUES (?, ?, ?, ?)", (seq, secret.name, secret.salt, secret.text))
+            text = secret.text if secret.kept else ""
+            tx.write("INSERT INTO secret VALUES (?, ?, ?, ?)", (seq, secret.name, secret.salt, text))
         return int(seq)
 
     def _insert(self, tx: Transaction, seq: int, about: tuple[str | None, ...], content: bytes) -> None:

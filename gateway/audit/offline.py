@@ -14,6 +14,7 @@ from gateway.audit.note import LOG_KEY, WITNESS_KEY, parse_key
 from gateway.audit.older import Witnesses
 from gateway.audit.report import Report
 from gateway.audit.stamps import MISSING, Stamp, certificates, check, read
+from gateway.audit.told import verify_numbers
 from gateway.audit.verify import verify_file, verify_receipt
 
 JSON_BYTES_MAX: Final = 50_000_000
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if is_bundle(value) or is_report(value):
             return _judge_handed_on(value, chosen.key, witnesses, as_json=chosen.json)
         if (receipt := _inner(value)) is not None:
-            return _judge_receipt(receipt, chosen.key, witnesses, as_json=chosen.json)
+            return _judge_receipt(value, receipt, chosen.key, witnesses, as_json=chosen.json)
         since = [path.read_text(encoding="utf-8") for path in chosen.since]
         receipts = [_receipt_of(path) for path in chosen.receipt]
         stamped = _stamped(chosen)
@@ -79,19 +80,27 @@ def _judge_stamps(report: Report, stamped: Sequence[Stamp], authority: Path) -> 
     report.stamped.sort()
 
 
-def _judge_receipt(receipt: Mapping[str, Any], key: str | None, witnesses: Witnesses, *, as_json: bool) -> int:
+def _judge_receipt(
+    value: Any, receipt: Mapping[str, Any], key: str | None, witnesses: Witnesses, *, as_json: bool
+) -> int:
+    """A receipt, or the answer that it came with: then its numbers too."""
     if key is None:
         print("a receipt is judged under the log's key: name it with --key", file=sys.stderr)
         return 2
     problems = verify_receipt(receipt, key, witnesses)
+    proven = False
+    if not problems and "rows" in value:
+        proven, problems = verify_numbers(value, receipt["record"])
     if as_json:
-        print(json.dumps({"ok": not problems, "index": receipt.get("index"), "problems": problems}, indent=2))
+        told = {"ok": not problems, "index": receipt.get("index"), "numbers": proven, "problems": problems}
+        print(json.dumps(told, indent=2))
     elif problems:
         print("\n".join(f"NOT SOUND: {words}" for words in problems))
     else:
         record = receipt["record"]
         print(
             f"sound: record {receipt['index']} of {record['ledger']} is in the log ({record['kind']}, {record['time']})"
+            f"{_of_numbers(proven) if value is not receipt else ''}"
         )
     return 1 if problems else 0
 
@@ -107,10 +116,17 @@ def _judge_handed_on(value: Any, key: str | None, witnesses: Witnesses, *, as_js
     elif problems:
         print("\n".join(f"NOT SOUND: {words}" for words in problems))
     elif is_bundle(value):
-        print(f"sound: {len(value['records'])} records and {len(value['opened'])} opened ones of {value['query_id']}")
+        print(
+            f"sound: {len(value['records'])} records and {len(value['opened'])} opened ones of {value['query_id']}"
+            f"{_of_numbers('answer' in value)}"
+        )
     else:
         print("sound: the log's own record names this report")
     return 1 if problems else 0
+
+
+def _of_numbers(proven: bool) -> str:
+    return ", and the numbers are those that it commits to" if proven else "; it proves no numbers"
 
 
 def _value_in(path: Path) -> Any:

@@ -48,6 +48,8 @@ class Secret:
     salt: bytes
     text: str
     digest: Digest = sha256
+    kept: bool = True
+    """Whether the text lies beside its salt. That of an answer does not: the data domain has it."""
 
     @property
     def commitment(self) -> str:
@@ -88,6 +90,11 @@ def commit(texts: Mapping[str, str], digest: Digest = sha256) -> tuple[Secret, .
         name: text.replace("\0", "\\x00").encode(errors="backslashreplace").decode() for name, text in texts.items()
     }
     return tuple(Secret(name, secrets.token_bytes(SALT_BYTES), text, digest) for name, text in sorted(plain.items()))
+
+
+def seal(name: str, text: str, digest: Digest = sha256) -> Secret:
+    """A fresh salt for a text that is not kept: whoever has both can show that this was the text."""
+    return Secret(name, secrets.token_bytes(SALT_BYTES), text, digest, kept=False)
 
 
 def stamp(moment: datetime) -> str:

@@ -50,6 +50,7 @@ class Journal(Protocol):
         charges: Sequence[Mapping[str, str]] | None = None,
         texts: Mapping[str, str] | None = None,
         hashes: Mapping[str, str] | None = None,
+        told: str | None = None,
         right: Right | None = None,
         decided: Decided | None = None,
     ) -> int:
@@ -153,7 +154,7 @@ class Ledger:
         self._journal.append(tx, kind="charge", **_about(asked), charges=lines)
         return queries.get(tx, asked.id)
 
-    def reuse(
+    def reuse(  # noqa: PLR0913  # what is recorded and what is kept of an answer
         self,
         tx: Transaction,
         asked: Asked,
@@ -161,10 +162,12 @@ class Ledger:
         *,
         texts: Mapping[str, str] | None = None,
         shown: Shown | None = None,
+        told: str | None = None,
     ) -> QueryRow:
         """A stored release answers: free, and recorded as a decision. Raises as `charge` does, but never for budget.
 
         `shown` are the cells of an exact answer; they count where the operator was not shown this release before.
+        `told` is what the answer says, for the record to commit to.
         """
         self.require_thawed(asked.dataset)
         queries.raise_repeated(tx, asked)
@@ -178,6 +181,7 @@ class Ledger:
             code=code,
             texts=texts,
             hashes={"release": stored.release_hash},
+            told=told,
             right=asked.right,
         )
         queries.insert(tx, self._row(asked, FREE, seq, seats.NOBODY, stored))
@@ -215,10 +219,13 @@ class Ledger:
             texts=texts,
         )
 
-    def answer(self, tx: Transaction, query_id: str, stored: Stored, shown: Shown | None = None) -> QueryRow:
+    def answer(
+        self, tx: Transaction, query_id: str, stored: Stored, shown: Shown | None = None, told: str | None = None
+    ) -> QueryRow:
         """running -> answered, with the `release` record. Raises Fault for a query that has ended.
 
-        `shown` are the cells of an exact answer, which count against the operator's limits.
+        `shown` are the cells of an exact answer, which count against the operator's limits. `told` is what the answer
+        says, for the record to commit to.
         """
         row = queries.get(tx, query_id)
         advance(row.state, "answered")
@@ -228,7 +235,7 @@ class Ledger:
             cells.book(tx, query_id, row.operator, row.dataset, shown)
         code = None if shown is None else shown.code
         hashes = {"release": stored.release_hash}
-        seq = self._journal.append(tx, kind="release", **_about(row), code=code, hashes=hashes)
+        seq = self._journal.append(tx, kind="release", **_about(row), code=code, hashes=hashes, told=told)
         queries.end(tx, query_id, "answered", seq, stored)
         return queries.get(tx, query_id)
 

@@ -143,22 +143,32 @@ def bundle(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the evidence of one answer, for a third party: `bpk audit verify FILE --key KEY`. It holds the question."""
+    """Write the evidence of one answer, for a third party: `bpk audit verify FILE --key KEY`. It holds the question,
+    and the numbers where the data domain is up to tell them."""
     import json
+    from contextlib import ExitStack, closing
+    from functools import partial
 
+    from gateway.app import served_door
     from gateway.books import open_log
+    from gateway.outcomes import numbers_of
     from gateway.oversight.bundle import evidence
 
-    store, log = open_log(home_of(home))
-    try:
-        found = evidence(log, store, None, query)
-    finally:
-        store.close()
+    with ExitStack() as stack:
+        store, log = open_log(home_of(home))
+        stack.callback(store.close)
+        domain = served_door(home_of(home))
+        numbers = None if domain is None else partial(numbers_of, stack.enter_context(closing(domain)))
+        found = evidence(log, store, None, query, numbers)
     output.write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
+    with_numbers = "answer" in found
     if as_json:
-        print_json({"output": str(output), "records": len(found["records"])})
+        print_json({"output": str(output), "records": len(found["records"]), "numbers": with_numbers})
     else:
-        typer.echo(f"{output} holds {len(found['records'])} records; check it: bpk audit verify {output} --key KEY")
+        also = "and the numbers" if with_numbers else "and no numbers"
+        typer.echo(
+            f"{output} holds {len(found['records'])} records {also}; check it: bpk audit verify {output} --key KEY"
+        )
 
 
 @group.command()

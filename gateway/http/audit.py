@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import fields
+from functools import partial
 from typing import Any, Final, get_args
 
 from fastapi import Request
@@ -20,6 +21,7 @@ from gateway.http.entry import admit, caller_of, service_of
 from gateway.http.request import limit, number, parameters
 from gateway.http.service import Service
 from gateway.identity.roles import Caller
+from gateway.outcomes import numbers_of
 from gateway.oversight.bundle import evidence
 from gateway.oversight.report import signed
 from policies.model import Mode
@@ -74,12 +76,13 @@ async def report(request: Request) -> Response:
 
 
 async def bundle(request: Request) -> Response:
-    """The evidence of one answer."""
+    """The evidence of one answer, its numbers included."""
     service, caller = service_of(request), await caller_of(request)
     admit(request, caller)
     parameters(request)
     query_id = request.path_params["query_id"]
-    return JSONResponse(await run_in_threadpool(evidence, service.log, service.store, caller.subject, query_id))
+    about = (service.log, service.store, caller.subject, query_id, partial(numbers_of, service.outcomes.domain))
+    return JSONResponse(await run_in_threadpool(evidence, *about))
 
 
 def _require_times(wanted: dict[str, str]) -> None:

@@ -62,7 +62,8 @@ _WORDS: Final[dict[tuple[str, str], tuple[str, str, str]]] = {
     ("GET", "/v1/audit/bundle/{query_id}"): (
         "Audit",
         "The evidence of one answer, for a third party",
-        "Its records and those that it rests on, proven, with the question's texts. Reading is itself recorded.",
+        "Its records and those that it rests on, proven, with the question's texts and the numbers. "
+        "Reading is itself recorded.",
     ),
     ("GET", "/v1/audit/proof/inclusion"): ("Audit", "Proof that a record is under a checkpoint", _READ),
     ("GET", "/v1/audit/proof/consistency"): ("Audit", "Proof that a checkpoint extends an older one", _READ),

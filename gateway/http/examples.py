@@ -219,7 +219,7 @@ OTHERS: Final = (
         BUNDLE,
         "of an answer",
         200,
-        {"bundle": 1, "query_id": "qry_…", "key": "…", "checkpoint": "…", "records": [], "opened": {}},
+        {"bundle": 1, "query_id": "qry_…", "key": "…", "checkpoint": "…", "records": [], "opened": {}, "answer": {}},
         who="auditor",
         path={"query_id": "qry_…"},
         sent=False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from gateway.http import problems
-from gateway.http.example import COST, LEFT, QUERY, RECEIPT, Example, no_role, no_token, problem, wrong
+from gateway.http.example import COST, DIGEST, LEFT, QUERY, RECEIPT, Example, no_role, no_token, problem, wrong
 from sandbox.relational.expressions import Position
 
 ASK: Final = ("POST", "/v1/queries")
@@ -31,6 +31,7 @@ _ANSWER: Final = {
     "budget": LEFT,
     "reused": False,
     "receipt": RECEIPT,
+    "opening": DIGEST,
 }
 _EXACT: Final = {
     **_ANSWER,

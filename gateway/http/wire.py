@@ -235,6 +235,10 @@ class Answer(BaseModel):
         str | None, Field(description="In mode `open`: asks for the next page; null where this is the last.")
     ] = None
     receipt: Receipt
+    opening: Annotated[
+        str | None,
+        Field(description="Salt (hex) by which these numbers open the commitment `answer` of the receipt's record."),
+    ]
 
 
 class Failure(BaseModel):

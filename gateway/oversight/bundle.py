@@ -1,23 +1,32 @@
-"""The evidence of one answer: its records and those it rests on, proven under one checkpoint, with its texts opened."""
+"""The evidence of one answer: its records and those it rests on, proven under one checkpoint, with its texts opened and
+its numbers beside the salt that shows that they are the ones."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from gateway.audit.log import Log
 from gateway.audit.note import size_of
 from gateway.audit.rights import LICENCE, POLICY
+from gateway.audit.told import OPENING
+from gateway.budget import queries
+from gateway.budget.queries import QueryRow
 from gateway.errors import Refusal
 from gateway.store import Reading, Store
 
 FORMAT: Final = 1
+Numbers = Callable[[QueryRow], Mapping[str, Any]]
+"""What a query was answered with. Raises Refusal(not_found) where nobody can tell any more, NotReady."""
 
 
-def evidence(log: Log, store: Store, actor: str | None, query_id: str) -> dict[str, Any]:
+def evidence(
+    log: Log, store: Store, actor: str | None, query_id: str, numbers: Numbers | None = None
+) -> dict[str, Any]:
     """What a third party checks offline with `bpk audit verify FILE --key KEY`. Reading is recorded.
 
-    Raises Refusal(not_found).
+    Without `numbers` they are left out, and so are those of which no salt is left. Raises Refusal(not_found), NotReady.
     """
     with store.reading() as view:
         own = [int(row[0]) for row in view.all("SELECT seq FROM record WHERE query = ? ORDER BY seq", (query_id,))]
@@ -26,8 +35,11 @@ def evidence(log: Log, store: Store, actor: str | None, query_id: str) -> dict[s
         chosen = sorted({*_grounds(view, own), *own})
         bodies = {seq: json.loads(_body(view, seq)) for seq in chosen}
         opened = {seq: log.opened(view, seq) for seq in own}
+        row = queries.find(view, query_id)
+        opening = None if row is None else log.opening(view, row.record)
     with store.transaction() as tx:
         log.note_read(tx, actor, "bundle", {"query_id": query_id})
+    answer = None if row is None or opening is None or numbers is None else _numbers(row, numbers)
     note = log.checkpoint()
     cosigned = log.cosigned()
     if cosigned is not None and size_of(cosigned) > chosen[-1]:
@@ -45,7 +57,15 @@ def evidence(log: Log, store: Store, actor: str | None, query_id: str) -> dict[s
             for seq, texts in opened.items()
             if texts
         },
+        **({} if answer is None else {"answer": {**answer, OPENING: opening}}),
     }
+
+
+def _numbers(row: QueryRow, numbers: Numbers) -> Mapping[str, Any] | None:
+    try:
+        return numbers(row)
+    except Refusal:  # erased meanwhile, or its place was lost
+        return None
 
 
 def _proven(log: Log, seq: int, record: dict[str, Any], size: int) -> dict[str, Any]:

@@ -20,9 +20,9 @@ OWN_HEADERS: Final = frozenset({"date", "x-request-id"})
 """Of each reply: when it was made, and its number."""
 _RECORD: Final = ("ledger", "time", "query_id", "snapshot")
 OWN_IN_BODY: Final = frozenset(
-    {"id", "query_id", "receipt.leaf_hash", "receipt.proof", "receipt.checkpoint"}
+    {"id", "query_id", "opening", "receipt.leaf_hash", "receipt.proof", "receipt.checkpoint"}
     | {f"receipt.record.{name}" for name in _RECORD}
-    | {f"receipt.record.commitments.{name}" for name in ("sql", "purpose", "parameters", "release")}
+    | {f"receipt.record.commitments.{name}" for name in ("sql", "purpose", "parameters", "release", "answer")}
 )
 """Numbers of this query; the record's time; its home; hashes, which are salted, and of the snapshot."""
 _NEW: Final = "query IN (SELECT id FROM query WHERE place > ?)"

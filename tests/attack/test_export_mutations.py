@@ -373,6 +373,7 @@ def test_the_verifier_shares_nothing_with_the_writer() -> None:
         "shapes",
         "broken",
         "bundles",
+        "told",
         "note",
     )
     libraries = ("cryptography", "rfc3161_client", *sys.stdlib_module_names)

@@ -150,7 +150,7 @@ def seen(reply: httpx.Response, *, rows: bool = True) -> dict[str, Any]:
     if body.get("status") == "answered":
         headers.pop("content-length")
         body = _without_values(body, rows=rows)
-    for own in ("id", "query_id", "receipt"):
+    for own in ("id", "query_id", "receipt", "opening"):
         body.pop(own, None)
     return {"status": reply.status_code, "headers": headers, "body": body}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ from gateway.audit import tiles
 from gateway.audit.climbing import climb, extends, leaf_hash
 from gateway.audit.note import parse_checkpoint, signed_by
 from gateway.audit.offline import main
+from tests import second_verifier
 from tests.served_home import Served
 
 
@@ -39,6 +41,38 @@ def test_proofs_lead_to_signed_checkpoints(served: Served) -> None:
     path = [bytes.fromhex(step) for step in again["proof"]]
     assert extends(older.size, newest.size, older.root, newest.root, path)
     assert again["checkpoint"] is None
+
+
+def test_the_numbers_of_an_answer_hold_offline_and_no_others_do(
+    served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Fresh, stored, fetched again, and in an auditor's evidence; exact and open answers too."""
+    vkey = get(served, "checkpoint").json()["key"]
+    file = tmp_path / "told.json"
+
+    def judged(value: Any) -> bool:
+        file.write_text(json.dumps(value, indent=1), encoding="utf-8")
+        return main([str(file), "--key", vkey]) == 0 and "the numbers are those" in capsys.readouterr().out
+
+    sql = "SELECT sex, COUNT(*) AS n, AVG(income) AS m FROM people GROUP BY sex ORDER BY n"
+    fresh = served.ask(sql).json()
+    stored = served.ask(sql).json()
+    exact = served.ask("SELECT sex, COUNT(*) AS n FROM people GROUP BY sex", mode="aggregate").json()
+    opened = served.ask("SELECT id, level FROM hospitals ORDER BY id", mode="open").json()
+    assert not fresh["reused"]
+    assert stored["reused"]
+    for answer in (fresh, stored, exact, opened):
+        again = served.call("GET", f"/v1/queries/{answer['id']}", None, "op-a").json()
+        evidence = get(served, f"bundle/{answer['id']}").json()
+        assert judged(answer)
+        assert judged(again)
+        assert judged(evidence)
+        assert second_verifier.told(answer, answer["receipt"]["record"])
+        assert second_verifier.told(evidence["answer"], answer["receipt"]["record"])
+        for told in (answer, evidence["answer"]):
+            told["rows"][0][1] = "another"
+        assert not judged(answer)
+        assert not judged(evidence)
 
 
 def test_the_tiles_that_are_served_are_a_log(

@@ -103,6 +103,7 @@ def shape(reply: httpx.Response) -> dict[str, Any]:
     body.pop("id", None)
     body.pop("query_id", None)
     receipt = body.pop("receipt", None)
+    body.pop("opening", None)
     intervals = body.pop("intervals", [])
     return {
         "status": reply.status_code,

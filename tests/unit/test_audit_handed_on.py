@@ -292,26 +292,27 @@ def test_what_is_nested_without_end_is_told_to_be_unreadable(
 
 def test_a_receipt_is_judged_under_a_key(world: World, offline: Offline) -> None:
     receipt = world.log.receipt(0)
-    for value, indent in ((receipt, None), ({"receipt": receipt, "rows": []}, 1)):
+    for value, indent in ((receipt, None), ({"receipt": receipt, "id": None, "rows": []}, 1)):
         file = offline.file(value, indent=indent)
         time = receipt["record"]["time"]
-        sound = f"sound: record 0 of {SIGNER.origin} is in the log (genesis, {time})\n"
+        sound = f"sound: record 0 of {SIGNER.origin} is in the log (genesis, {time})"
+        sound += "\n" if value is receipt else "; it proves no numbers\n"
         assert offline.run(file, "--key", SIGNER.vkey) == (0, sound, "")
         code, out, _ = offline.run(file, "--key", SIGNER.vkey, "--json")
-        assert (code, json.loads(out)) == (0, {"ok": True, "index": 0, "problems": []})
+        assert (code, json.loads(out)) == (0, {"ok": True, "index": 0, "numbers": False, "problems": []})
         assert offline.run(file) == (2, "", "a receipt is judged under the log's key: name it with --key\n")
     wrong = offline.file({**receipt, "index": 1})
     words = "a receipt's record is not the one its hash names"
     assert offline.run(wrong, "--key", SIGNER.vkey) == (1, f"NOT SOUND: {words}\n", "")
     code, out, _ = offline.run(wrong, "--key", SIGNER.vkey, "--json")
-    assert (code, json.loads(out)) == (1, {"ok": False, "index": 1, "problems": [words]})
+    assert (code, json.loads(out)) == (1, {"ok": False, "index": 1, "numbers": False, "problems": [words]})
 
 
 def test_evidence_and_reports_are_judged_under_a_key(world: World, bundle: dict[str, Any], offline: Offline) -> None:
     told = signed(world.log, world.store, "auditor", None, None)
     records = len(bundle["records"])
     for value, words in (
-        (bundle, f"sound: {records} records and 1 opened ones of {bundle['query_id']}\n"),
+        (bundle, f"sound: {records} records and 1 opened ones of {bundle['query_id']}; it proves no numbers\n"),
         (told, "sound: the log's own record names this report\n"),
     ):
         file = offline.file(value)

@@ -1,0 +1,88 @@
+"""What an answer tells, as the text that its record commits to, and whether an answer is the one that was recorded.
+
+Part of the offline verifier: standard library only. The writer makes its text here too; tests hold it against another
+implementation.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+from gateway.audit.broken import Broken
+from gateway.audit.suites import DIGESTS, Digest, suite_of
+
+COMMITMENT: Final = "answer"
+"""The name of the commitment in the record that an answer rests on."""
+TOLD: Final = ("columns", "confidence", "intervals", "notes", "rows")
+"""The fields of an answer that it covers."""
+OPENING: Final = "opening"
+"""The field beside them: the salt, in hex."""
+
+
+def told_text(answer: Mapping[str, Any]) -> str:
+    """RFC 8785, and whole numbers of any size in all their digits. Raises ValueError for what JSON cannot say."""
+    return _text({name: answer[name] for name in TOLD})
+
+
+def require_told(answer: Mapping[str, Any], record: Mapping[str, Any], digest: Digest) -> bool:
+    """Whether the record commits to what it answered at all; those of older versions do not.
+
+    Raises Broken where it does and `answer` is not that, ValueError for what is unreadable.
+    """
+    committed = (record["commitments"] or {}).get(COMMITMENT)
+    if committed is None:
+        return False
+    if answer.get(OPENING) is None:
+        raise Broken("opening_missing", "the numbers come without the opening that would prove them")
+    if digest(bytes.fromhex(answer[OPENING]) + told_text(answer).encode()).hex() != committed:
+        raise Broken("answer_differs", "the numbers are not those that the record commits to")
+    return True
+
+
+def verify_numbers(answer: Mapping[str, Any], record: Mapping[str, Any]) -> tuple[bool, list[str]]:
+    """Whether the record proves the numbers of the answer that its receipt came with, and what is wrong with them."""
+    try:
+        if answer["id"] != record["query_id"]:
+            return False, ["the receipt is that of another query"]
+        return require_told(answer, record, DIGESTS[suite_of(record)]), []
+    except Broken as broken:
+        return False, [broken.words]
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        return False, ["the answer is unreadable"]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{json.dumps(name)}:{_text(value[name])}" for name in sorted(value)) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_text, value)) + "]"
+    if isinstance(value, float):
+        return _double(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _double(value: float) -> str:
+    """As ECMAScript writes a number: the fewest digits that are this double."""
+    if value == 0:
+        return "0"
+    sign, figures, exponent = Decimal(repr(value)).as_tuple()
+    if not isinstance(exponent, int):
+        raise ValueError("no number")
+    digits = "".join(map(str, figures)).rstrip("0")
+    point = len(figures) + exponent
+    return "-" * sign + _placed(digits, point)
+
+
+def _placed(digits: str, point: int) -> str:
+    """0.`digits` times ten to the power `point`."""
+    if len(digits) <= point <= 21:
+        return digits.ljust(point, "0")
+    if 0 < point <= 21:
+        return f"{digits[:point]}.{digits[point:]}"
+    if -6 < point <= 0:
+        return f"0.{'0' * -point}{digits}"
+    behind = f".{digits[1:]}" if len(digits) > 1 else ""
+    return f"{digits[0]}{behind}e{point - 1:+d}"

@@ -1,0 +1,212 @@
+"""The numbers of an answer are those that its record commits to: whoever holds them can show it, offline."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rfc8785
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.audit import bundles, told
+from gateway.audit.bundles import verify_bundle
+from gateway.audit.offline import main
+from gateway.audit.older import NO_WITNESSES
+from gateway.audit.told import told_text, verify_numbers
+from gateway.budget.queries import QueryRow, Stored
+from gateway.erasing import FLOOR_DAYS, Wanted, Why, erase
+from gateway.errors import Refusal
+from gateway.oversight.bundle import evidence
+from gateway.store import Store
+from tests import second_verifier
+from tests.ledger_world import HASH, SIGNER, World, price
+
+NUMBERS: dict[str, Any] = {
+    "columns": [
+        {"name": "sex", "type": "text", "kind": "key"},
+        {"name": "n", "type": "bigint", "kind": "noisy"},
+        {"name": "mean", "type": "double", "kind": "noisy"},
+    ],
+    "rows": [["F", 2**62, 41233.5], ["é\n", -3, 1e-7], [None, 0, 1.5e300]],
+    "intervals": [[None, [1, 2.25], None]] * 3,
+    "confidence": 0.95,
+    "notes": [[None, ["may_be_clipped"], None]] * 3,
+}
+OTHER: tuple[Callable[[dict[str, Any]], object], ...] = (
+    lambda answer: answer["rows"][0].__setitem__(1, 2**62 + 1),
+    lambda answer: answer["rows"][0].__setitem__(2, 41233.500000000007),
+    lambda answer: answer["rows"].reverse(),
+    lambda answer: answer["rows"].pop(),
+    lambda answer: answer["intervals"][0].__setitem__(1, [1, 2]),
+    lambda answer: answer["notes"].__setitem__(0, [None, None, None]),
+    lambda answer: answer["columns"][1].__setitem__("name", "m"),
+    lambda answer: answer.__setitem__("confidence", 1.0),
+    lambda answer: answer.__setitem__("opening", "00" * 32),
+)
+WHY = Why("asked to by the person", "custodian-1")
+Open = Callable[[], Store]
+
+
+@pytest.fixture
+def world(tmp_path: Path, open_store: Open) -> World:
+    return World(tmp_path, open_store=open_store)
+
+
+def asked(world: World) -> QueryRow:
+    with world.store.transaction() as tx:
+        row = world.ledger.charge(tx, world.asked(), world.scopes(), price("0.01"), texts={"sql": "SELECT 1"})
+    return world.answer(row.id, told=told_text(NUMBERS))
+
+
+def answered(world: World, row: QueryRow) -> dict[str, Any]:
+    with world.store.reading() as view:
+        opening = world.log.opening(view, row.record)
+    copied = json.loads(json.dumps(NUMBERS))
+    return {"id": row.id, **copied, "receipt": world.log.receipt(row.record), "opening": opening}
+
+
+def numbers(row: QueryRow) -> dict[str, Any]:
+    return dict(json.loads(json.dumps(NUMBERS)))
+
+
+def proves(answer: dict[str, Any]) -> bool:
+    """What both verifiers say."""
+    record = answer["receipt"]["record"]
+    proven, problems = verify_numbers(answer, record)
+    assert proven is not bool(problems)
+    assert second_verifier.told(answer, record) is proven
+    return proven
+
+
+def test_an_answer_is_proven_by_its_receipt_and_no_other_numbers_are(world: World) -> None:
+    row = asked(world)
+    assert proves(answered(world, row))
+    for change in OTHER:
+        answer = answered(world, row)
+        change(answer)
+        assert not proves(answer)
+
+
+def test_a_verifier_that_looks_at_the_record_alone_takes_any_numbers(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, file = answered(world, asked(world)), tmp_path / "answer.json"
+    OTHER[0](answer)
+    file.write_text(json.dumps(answer), encoding="utf-8")
+    assert main([str(file), "--key", SIGNER.vkey]) == 1
+    monkeypatch.setattr(told, "require_told", lambda *_: True)
+    assert main([str(file), "--key", SIGNER.vkey]) == 0
+
+
+def test_a_stored_answer_has_a_commitment_and_a_salt_of_its_own(world: World) -> None:
+    first = asked(world)
+    with world.store.transaction() as tx:
+        second = world.ledger.reuse(tx, world.asked("beta"), Stored("rel_1", HASH), told=told_text(NUMBERS))
+    one, other = answered(world, first), answered(world, second)
+    assert proves(one)
+    assert proves(other)
+    assert one["opening"] != other["opening"]
+    assert not proves({**one, "opening": other["opening"]})
+
+
+def test_numbers_without_their_opening_or_with_anothers_receipt_are_not_proven(world: World) -> None:
+    answer = answered(world, asked(world))
+    record = answer["receipt"]["record"]
+    assert verify_numbers({**answer, "opening": None}, record) == (
+        False,
+        ["the numbers come without the opening that would prove them"],
+    )
+    assert verify_numbers({**answer, "id": "qry_0"}, record) == (False, ["the receipt is that of another query"])
+    assert verify_numbers({**answer, "rows": {1: 2}}, record)[0] is False
+    assert verify_numbers({**answer, "opening": "no hex"}, record) == (False, ["the answer is unreadable"])
+    old = {**record, "commitments": {"release": HASH}}
+    assert verify_numbers(answer, old) == (False, []), "of a version that committed to none"
+
+
+def test_the_evidence_holds_the_numbers_and_proves_them(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    row = asked(world)
+    bundle = evidence(world.log, world.store, "auditor", row.id, numbers)
+    assert verify_bundle(bundle, SIGNER.vkey, NO_WITNESSES) == []
+    file = tmp_path / "bundle.json"
+    file.write_text(json.dumps(bundle), encoding="utf-8")
+    assert main([str(file), "--key", SIGNER.vkey]) == 0
+    assert "the numbers are those that it commits to" in capsys.readouterr().out
+    assert "answer" not in evidence(world.log, world.store, "auditor", row.id)
+    for change in OTHER:
+        copy = json.loads(json.dumps(bundle))
+        change(copy["answer"])
+        (found,) = verify_bundle(copy, SIGNER.vkey, NO_WITNESSES)
+        assert found == "the numbers are not those that the record commits to"
+    without = {**bundle, "records": [each for each in bundle["records"] if each["record"]["kind"] != "release"]}
+    assert verify_bundle(without, SIGNER.vkey, NO_WITNESSES) == [
+        "it holds numbers that no record of the query commits to"
+    ]
+    OTHER[0](bundle["answer"])
+    monkeypatch.setattr(bundles, "require_told", lambda *_: True)
+    assert verify_bundle(bundle, SIGNER.vkey, NO_WITNESSES) == [], "the planted verifier looks at no numbers"
+
+
+@pytest.mark.parametrize("wanted", ["query", "decision", "actor"])
+def test_what_was_erased_opens_for_nobody_who_kept_no_copy(world: World, wanted: str) -> None:
+    row = asked(world)
+    kept = answered(world, row)
+    world.clock.moment += timedelta(days=FLOOR_DAYS + 1)
+    decision = next(each["seq"] for each in world.records() if each["decision"] == "run")
+    chosen = {
+        "query": Wanted(query_id=row.id),
+        "decision": Wanted(record=decision),
+        "actor": Wanted(actor="acme"),
+    }[wanted]
+    with world.store.transaction() as tx:
+        erase(world.log, tx, chosen, WHY, world.clock())
+    gone = answered(world, row)
+    assert gone["opening"] is None
+    assert verify_numbers(gone, gone["receipt"]["record"])[0] is False
+    assert "answer" not in evidence(world.log, world.store, "auditor", row.id, numbers)
+    assert proves({**kept, "receipt": gone["receipt"]}), "whoever kept a copy can still show it"
+
+
+def test_the_store_keeps_the_salt_and_never_the_numbers(world: World) -> None:
+    row = asked(world)
+    with world.store.reading() as view:
+        (kept,) = view.all("SELECT text FROM secret WHERE name = 'answer'")
+        assert kept[0] == ""
+        assert world.log.opened(view, row.record) == {}
+
+
+def test_evidence_of_an_answer_that_nobody_can_tell_any_more_has_no_numbers(world: World) -> None:
+    def lost(row: QueryRow) -> dict[str, Any]:
+        raise Refusal("not_found", "its place was lost at a restore")
+
+    assert "answer" not in evidence(world.log, world.store, "auditor", asked(world).id, lost)
+
+
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**53) + 1, 2**53 - 1), st.floats(allow_nan=False, allow_infinity=False),
+    st.text(st.characters(exclude_categories=["Cs"])),
+)  # fmt: skip
+
+
+@given(st.lists(st.lists(VALUES)))
+def test_the_text_is_that_of_rfc_8785(rows: list[list[Any]]) -> None:
+    answer = {**NUMBERS, "rows": rows}
+    assert told_text(answer).encode() == rfc8785.dumps(answer)
+    assert told_text(json.loads(json.dumps(answer))) == told_text(answer), "as it comes over the wire"
+
+
+@pytest.mark.parametrize("number", [2**53, -(2**64), 10**30])
+def test_whole_numbers_of_any_size_keep_their_digits(number: int) -> None:
+    assert f"[[{number}]]" in told_text({**NUMBERS, "rows": [[number]]})
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_what_is_no_number_has_no_text(number: float) -> None:
+    with pytest.raises(ValueError, match="number"):
+        told_text({**NUMBERS, "rows": [[number]]})
