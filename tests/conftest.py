@@ -20,8 +20,11 @@ from tests.postgres_server import Server
 MEMORY = Path("/dev/shm")
 settings.register_profile("patient", deadline=None)  # how long one example takes says how busy the machine is
 settings.register_profile("mutants", deadline=None, max_examples=25, derandomize=True)
-settings.load_profile(os.environ.get("BPK_EXAMPLES", "patient"))
+EXAMPLES = os.environ.get("BPK_EXAMPLES", "patient")
+settings.load_profile(EXAMPLES)
 STORES = ("sqlite", pytest.param("postgresql", marks=postgres_server.needed))
+if EXAMPLES == "mutants":
+    STORES = STORES[:1]  # no store is mutated, and a server would be started for every mutant
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import base64
 import hashlib
 import json
 import os
 import random
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +14,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.audit import replay
-from gateway.audit import verify as verify_module
 from gateway.audit.checkpoint import Signer
 from gateway.audit.offline import main
 from gateway.audit.older import canonical
@@ -354,36 +351,6 @@ def test_a_receipt_proves_its_record_and_no_other(world: World, lines: list[byte
         ):
             assert verify_receipt({**receipt, **change}, SIGNER.vkey), change
         assert verify_receipt(receipt, THIEF.vkey)
-
-
-def test_the_verifier_shares_nothing_with_the_writer() -> None:
-    own = (
-        "offline",
-        "verify",
-        "older",
-        "climbing",
-        "keys",
-        "stamps",
-        "suites",
-        "tiled",
-        "report",
-        "replay",
-        "replay_caps",
-        "replay_rights",
-        "shapes",
-        "broken",
-        "bundles",
-        "told",
-        "note",
-    )
-    libraries = ("cryptography", "rfc3161_client", *sys.stdlib_module_names)
-    allowed = {*(f"gateway.audit.{module}" for module in own), *libraries}
-    for module in own:
-        source = Path(verify_module.__file__).with_name(f"{module}.py").read_text(encoding="utf-8")
-        for node in ast.walk(ast.parse(source)):
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            assert all(name in allowed or name.split(".")[0] in allowed for name in names), names
 
 
 def test_a_log_of_the_first_release_stays_sound() -> None:

@@ -88,6 +88,36 @@ def test_the_gateway_does_not_even_load_engine_or_noise() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
+def test_the_verifier_shares_nothing_with_the_writer() -> None:
+    own = (
+        "offline",
+        "verify",
+        "older",
+        "climbing",
+        "keys",
+        "stamps",
+        "suites",
+        "tiled",
+        "report",
+        "replay",
+        "replay_caps",
+        "replay_rights",
+        "shapes",
+        "broken",
+        "bundles",
+        "told",
+        "note",
+    )
+    libraries = ("cryptography", "rfc3161_client", *sys.stdlib_module_names)
+    allowed = {*(f"gateway.audit.{module}" for module in own), *libraries}
+    for module in own:
+        source = (ROOT / "gateway" / "audit" / f"{module}.py").read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(source)):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert all(name in allowed or name.split(".")[0] in allowed for name in names), names
+
+
 def test_imports_run_one_way() -> None:
     command = shutil.which("lint-imports", path=str(Path(sys.executable).parent))
     assert command is not None, "import-linter is part of the [test] extra"
