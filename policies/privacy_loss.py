@@ -37,8 +37,7 @@ def units_up(value: Decimal, unit: int) -> int:
 def text(amount: int, unit: int) -> str:
     """The exact decimal of `amount` steps of 1/`unit`, shortest form: `0.5`, `0`, `0.000000000001`."""
     with localcontext(_EXACT):
-        plain = format(Decimal(amount) / unit, "f")
-    return plain.rstrip("0").rstrip(".") if "." in plain else plain
+        return format(Decimal(amount) / unit, "f")
 
 
 def rho_for(epsilon: int, delta: int) -> int:

@@ -33,7 +33,7 @@ from tests.measured import AREAS, ROOT, Area
 STATE: Final = ROOT / ".mutation"
 SCORE_MIN: Final = 85
 CHILDREN: Final = 2
-BATCH: Final = 200
+BATCH: Final = 1000
 SOURCES: Final = ("gateway", "policies", "sandbox", "bench", "tests")
 NO_VERDICT: Final = frozenset({None, 2, 34})
 """What mutmut writes of a mutant that it has not judged."""
@@ -47,6 +47,8 @@ only_mutate = {modules}
 pytest_add_cli_args = ["-p", "no:cacheprovider", "-p", "no:xdist"]
 pytest_add_cli_args_test_selection = {tests}
 process_isolation = "forkserver"
+timeout_constant = 3.0
+timeout_multiplier = 5.0
 use_git_change_detection = false
 """
 

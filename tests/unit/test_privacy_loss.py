@@ -76,6 +76,22 @@ def test_an_epsilon_that_is_left_is_the_largest_that_costs_no_more(rho: int, del
     assert privacy_loss._holds(rho + 1, left + 3 + (left >> 36), delta)
 
 
+@pytest.mark.parametrize("delta", [1, HALF, DELTA_UNIT // 10**6])
+@pytest.mark.parametrize("rho", [1, 2, 3, 5, 7, 10**3, 10**6 + 1, 123_456_789_012, RHO_UNIT])
+def test_both_ways_end_at_the_very_last_step(rho: int, delta: int) -> None:
+    left = epsilon_left(rho, delta)
+    assert left == 0 or not privacy_loss._holds(rho + 1, left, delta)
+    assert privacy_loss._holds(rho + 1, left + 1, delta)
+    bought = rho_for(left + 1, delta)
+    assert privacy_loss._holds(bought, left + 1, delta)
+    assert not privacy_loss._holds(bought + 1, left + 1, delta)
+
+
+def test_a_loss_so_small_that_delta_alone_pays_for_it_is_worth_no_epsilon() -> None:
+    assert privacy_loss._holds(6, 0, DELTA_UNIT // 2)
+    assert epsilon_left(5, DELTA_UNIT // 2) == 0
+
+
 @given(st.floats(1e-6, 30), st.floats(1e-6, 40), st.sampled_from([1e-6, 1e-9, 1e-12]))
 def test_the_bound_is_that_of_the_paper_and_its_order_the_best_of_many(
     rho: float, epsilon: float, delta: float
@@ -158,7 +174,8 @@ def test_a_caller_s_own_precision_changes_nothing() -> None:
     epsilon, delta = units_down(Decimal("0.123456789012"), EPSILON_UNIT), HALF
     rho = privacy_loss._largest_rho(epsilon, delta)
     with localcontext(Context(prec=4)):
-        assert (units_down(Decimal("0.123456789012"), EPSILON_UNIT), units_up(Decimal("7.1"), 1)) == (epsilon, 8)
+        assert units_down(Decimal("0.123456789012"), EPSILON_UNIT) == epsilon
+        assert units_up(Decimal("0.123456789012"), EPSILON_UNIT) == epsilon
         assert text(epsilon, EPSILON_UNIT) == "0.123456789012"
         assert privacy_loss._holds(rho, epsilon, delta)
         assert not privacy_loss._holds(rho + 3 + (rho >> 40), epsilon, delta)
