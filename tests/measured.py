@@ -46,6 +46,7 @@ LEDGER: Final = Area(
         "unit/test_ledger_recovery.py",
         "unit/test_purposes.py",
         "unit/test_ledger_store.py",
+        "unit/test_audit_decisions.py",
         "unit/test_caps.py",
         "unit/test_charges_in_doubt.py",
         "unit/test_cells.py",
