@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -138,7 +139,7 @@ def test_however_it_is_asked_the_sum_stays_under_the_ceiling(
 
 def test_a_dataset_is_accounted_for_in_one_way_for_life(store: Store) -> None:
     accepted(store)
-    with pytest.raises(TicketRefused, match="accounted for in another way") as refused:
+    with pytest.raises(TicketRefused, match="^this dataset was accounted for in another way before$") as refused:
         store.accept(ticket(), 1, replace(CEILING, accountant="pure"))
     assert refused.value.code == "policy_changed"
     assert store.accept(ticket(dataset="other"), 1, replace(CEILING, accountant="pure")) == "fresh"
@@ -152,6 +153,12 @@ def test_a_ticket_without_a_ceiling_spends_nothing(store: Store) -> None:
     assert column(store, "SELECT accountant FROM ticket ORDER BY rowid") == [NO_ACCOUNTANT, "zcdp"]
     assert column(store, "SELECT loss FROM ticket ORDER BY rowid") == [1, 1]
     assert column(store, "SELECT delta FROM ticket ORDER BY rowid") == [3, 3]
+
+
+def test_a_ticket_keeps_when_it_was_booked_in_milliseconds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: 1_764_201_600_123_999_999)
+    accepted(store)
+    assert column(store, "SELECT accepted_ms FROM ticket") == [1_764_201_600_123]
 
 
 def test_the_part_of_a_price_that_counts_is_the_accountant_s() -> None:
@@ -175,7 +182,7 @@ def test_a_release_that_was_changed_is_not_told(store: Store) -> None:
     kept = store.seal(accepted(store), released(question()))
     with store._transaction() as tx:
         tx.execute("UPDATE release SET salt = zeroblob(32)")
-    with pytest.raises(RuntimeError, match="does not match its hash"):
+    with pytest.raises(RuntimeError, match="^a stored release does not match its hash$"):
         store.load(kept.id)
 
 
@@ -259,6 +266,10 @@ def test_releases_over_the_same_rows_are_found_newest_first_and_not_without_end(
     kept = [store.seal(accepted(store, ceiling), released(question(measure="count_units"))) for _ in range(52)]
     assert CANDIDATES_MAX == 50
     assert store.with_source(question(), "s") == tuple(kept[:1:-1])
+    mine = accepted(store, ceiling)
+    with store.held(mine):
+        store.seal(mine, released(question(measure="count_units")))
+        assert store.with_source(question(), "s") == tuple(kept[:1:-1]), "one that is held takes no other's place"
     assert store.with_source(replace(question(), policy_digest="e"), "s") == ()
 
 
@@ -282,7 +293,7 @@ def test_a_store_that_is_moved_away_takes_nothing_more(tmp_path: Path, store: St
     assert not store.writable()
     (tmp_path / "moved.sqlite").rename(tmp_path / "domain.sqlite")
     assert store.writable()
-    assert not store.failing
+    assert store.failing is False
     accepted(store)
 
 
