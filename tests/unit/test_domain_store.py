@@ -309,6 +309,17 @@ def test_a_store_that_an_older_copy_overwrote_takes_nothing_more(tmp_path: Path,
     assert tally.read(path.with_suffix(".tally")) == tally.Tally({("clinic", "zcdp"): (1, 3)}, {})
 
 
+def test_a_store_whose_rows_say_less_than_they_did_takes_nothing_more(tmp_path: Path, store: Store) -> None:
+    accepted(store)
+    with contextlib.closing(sqlite3.connect(tmp_path / "domain.sqlite")) as other:
+        other.execute("UPDATE spent SET loss = 0")
+        other.commit()
+    with pytest.raises(StoreUnusable, match=r"overwritten by an older copy while it was in use; restart the service$"):
+        store.accept(ticket(), 1, CEILING)
+    assert store.failing
+    assert tally.read(tmp_path / "domain.tally") == tally.Tally({("clinic", "zcdp"): (1, 3)}, {})
+
+
 def test_room_is_shown_by_writing_once_something_did_not_fit(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     assert store.writable()
     with monkeypatch.context() as full:

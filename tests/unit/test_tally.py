@@ -109,7 +109,7 @@ def test_a_store_whose_tally_is_gone_needs_the_custodians_word(disk: Disk) -> No
     store.accept(ticket(), 10, CEILING)
     store.close()
     disk.tally.unlink()
-    with pytest.raises(StoreUnusable, match="--trust-store"):
+    with pytest.raises(StoreUnusable, match=r"; put the tally back, or say .*: `bpk sandbox tally --trust-store`$"):
         disk.open()
     store = disk.open(trusted=True)
     assert store.spent("clinic", "zcdp") == (10, 0)
