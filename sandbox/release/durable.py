@@ -31,12 +31,12 @@ log = logs.logger("bpk.domain")
 class Durable:
     """Thread-safe. Every transaction is durable when its block ends, and so is the tally of what it spent.
 
-    `tally_path` is the file of `tally.py`, by default beside the store; better where the store's backups do not lie.
+    `tally_path` is the file of `tally.py`, None beside the store; better where the store's backups do not lie.
     `trusted` is the custodian's word that this store is the newest, where its tally is lost. Raises StoreUnusable at
     its making, for a file that is none of ours, cannot be written, is in use by another process, or lost its tally.
     """
 
-    def __init__(self, path: Path, tally_path: Path | None = None, *, trusted: bool = False) -> None:
+    def __init__(self, path: Path, tally_path: Path | None, *, trusted: bool) -> None:
         self._path = path
         self._tally_path = tally_path or path.with_suffix(".tally")
         self._lock = threading.Lock()

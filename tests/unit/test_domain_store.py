@@ -6,9 +6,11 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from sandbox.relational.nodes import Measure, Output, Scan, find_release
 from sandbox.relational.nodes import Release as Asked
 from sandbox.release import durable, tally
 from sandbox.release.durable import StoreUnusable
-from sandbox.release.layouts import WrittenByNewer
+from sandbox.release.layouts import LAYOUTS, WrittenByNewer
 from sandbox.release.opened import OpenRelease
 from sandbox.release.protected import ProtectedRelease
 from sandbox.release.released import Release
@@ -373,6 +375,27 @@ def test_a_second_service_waits_for_the_first_to_end_and_no_longer(
     Store(tmp_path / "domain.sqlite").close()
 
 
+def test_a_start_waits_for_the_end_of_an_earlier_service(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        store.close()
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    Store(tmp_path / "domain.sqlite").close()
+    assert waited == [0.05]
+
+
+def test_threads_share_the_store(store: Store) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        assert len(set(pool.map(lambda _: accepted(store), range(4)))) == 4
+        assert pool.submit(lambda: store.spent("clinic", "zcdp")).result() == (4, 12)
+    assert store.failing is False
+
+
 def test_a_place_that_is_no_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "domain.sqlite").mkdir()
     with pytest.raises(StoreUnusable, match=r"cannot be used as the data domain's store \("):
@@ -431,6 +454,12 @@ def test_a_tally_is_read_up_to_its_limit(tmp_path: Path) -> None:
 def test_what_a_newer_release_wrote_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "domain.sqlite"
     Store(path).close()
+    with contextlib.closing(sqlite3.connect(path)) as later:
+        later.execute("PRAGMA user_version = 99")
+    with pytest.raises(WrittenByNewer, match=f"^{re.escape(str(path))}: "):
+        Store(path)
+    with contextlib.closing(sqlite3.connect(path)) as today:
+        today.execute(f"PRAGMA user_version = {len(LAYOUTS)}")
     newer = json.dumps({"format": tally.FORMAT + 1})
     path.with_suffix(".tally").write_text(newer)
     for _ in range(2):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.audit.verify import verify
 from gateway.budget import queries, seats
 from gateway.budget.ledger import Ledger
-from gateway.budget.recovery import keep_seat, recover
+from gateway.budget.recovery import Kept, keep_seat, recover
 from gateway.budget.seats import BEAT_S, LEASE_S, Watch
 from gateway.errors import Fault, NotReady
 from gateway.store import Reading, Store
@@ -132,6 +132,24 @@ def test_without_a_look_at_its_seat_a_late_gateway_charges_for_what_it_can_never
     row = paused.world.charge()
     assert other.state(row.id) == "running"
     assert other.beat() == (row.id,)
+
+
+def test_a_beat_says_whose_seat_was_lost_and_what_failed_with_it(pair: tuple[Replica, Replica]) -> None:
+    paused, other = pair
+    row, lost = paused.world.charge(), paused.world.ledger.seat
+
+    def beat(replica: Replica) -> Kept:
+        replica.now += BEAT_S
+        return keep_seat(replica.world.store, replica.world.ledger, replica.watch, replica.now)
+
+    with other.world.store.transaction() as tx:
+        seats.lose(tx, seats.NOBODY)
+    assert [beat(other) for _ in range(LEASE_IN_BEATS - 1)] == [Kept(False, (), ())] * (LEASE_IN_BEATS - 1)  # noqa: FBT003
+    assert beat(other) == Kept(False, (lost,), (row.id,))  # noqa: FBT003
+    assert beat(other) == Kept(False, (), ())  # noqa: FBT003
+    assert beat(paused) == Kept(True, (), ())  # noqa: FBT003
+    assert beat(paused) == Kept(False, (), ())  # noqa: FBT003
+    assert paused.world.ledger.seat not in (None, lost)
 
 
 def test_a_seat_is_never_given_back(pair: tuple[Replica, Replica]) -> None:

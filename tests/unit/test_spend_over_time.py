@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -24,6 +25,7 @@ from gateway.cli.command import app
 from gateway.cli.over_time import WIDTH, bar
 from gateway.http import spending
 from gateway.store import Store
+from policies.privacy_loss import EPSILON_UNIT, rho_for
 from tests.gateway_world import COUNT, GatewayWorld, gateway_world
 from tests.ledger_world import HASH, World, dp, price
 
@@ -86,6 +88,10 @@ def test_periods_add_up_to_what_the_budget_says(world: World, by: By) -> None:
     assert found["dataset:clinic"]["answers_left"] == budget.answers_left
     assert found["operator:acme/clinic"]["answers_left"] == mine.answers_left
     assert found["operator:acme/clinic"]["answer_epsilon"] == "0.5"
+
+
+def test_a_day_is_counted_from_1970_on_however_late() -> None:
+    assert [sums._date(day) for day in (0, 1, 100_000)] == [date(1970, 1, 1), date(1970, 1, 2), date(2243, 10, 17)]
 
 
 def test_the_dataset_is_all_operators_together(world: World) -> None:
@@ -159,6 +165,7 @@ def test_a_policy_that_adds_up_something_else_by_now_names_no_usual_price(world:
     assert {scope.usual for scope in scopes} == {None}
     assert usual_price(dp(accountant="pure")) == price("0.5", accountant="pure")
     assert usual_price(dp()) == EACH
+    assert usual_price(replace(dp(), delta=Decimal("3e-24"))).rho == rho_for(EPSILON_UNIT // 2, 1)
 
 
 def test_a_purpose_with_a_share_has_its_charges_and_not_what_cost_nothing(tmp_path: Path) -> None:
