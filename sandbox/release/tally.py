@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from sandbox.synced import sync
+
 MARK: Final = "tallied"
 """A table that is there once the store has had a tally at its side: from then on it is missed."""
 FORMAT: Final = 1
@@ -113,11 +115,7 @@ def write(path: Path, tally: Tally) -> None:
         out.flush()
         os.fsync(out.fileno())
     beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync(path.parent)
 
 
 def _less(one: tuple[int, int], other: tuple[int, int]) -> bool:

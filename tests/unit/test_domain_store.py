@@ -407,6 +407,7 @@ def test_a_tally_says_where_a_store_says_less() -> None:
     assert whole.beyond(whole) == ()
     assert whole.beyond(tally.NOTHING) == ("a", "b", "c")
     assert tally.NOTHING.beyond(whole) == ()
+    assert tally.Tally({("a", "zcdp"): (0, 1)}, {"c": 1}).beyond(tally.NOTHING) == ("a", "c")
     assert whole.beyond(replace(whole, spent={**whole.spent, ("a", "zcdp"): (6, 4)})) == ("a",)
     assert whole.beyond(replace(whole, spent={**whole.spent, ("a", "zcdp"): (4, 6)})) == ("a",)
     assert whole.beyond(replace(whole, exact={"c": 3})) == ()

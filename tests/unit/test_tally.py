@@ -154,6 +154,12 @@ def test_a_tally_comes_back_as_it_was_written(disk: Disk) -> None:
     assert tally.read(disk.tally) == tally.Tally(spent, {"诊所": 7})
 
 
+def test_what_a_start_that_died_left_half_written_is_written_over(disk: Disk) -> None:
+    disk.tally.with_name("spent.tally.new").write_bytes(b"x" * 1000)
+    tally.write(disk.tally, tally.Tally({}, {"clinic": 7}))
+    assert tally.read(disk.tally) == tally.Tally({}, {"clinic": 7})
+
+
 def test_two_services_do_not_keep_one_store(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sandbox.release.durable.ALONE_WAIT_S", 0.1)
     store = disk.open()
