@@ -25,6 +25,7 @@ settings.register_profile("patient", deadline=None)  # how long one example take
 settings.register_profile("mutants", deadline=None, max_examples=25, derandomize=True)
 EXAMPLES = os.environ.get("BPK_EXAMPLES", "patient")
 settings.load_profile(EXAMPLES)
+SLOW_S = 0.2
 STORES = ("sqlite", pytest.param("postgresql", marks=postgres_server.needed))
 if EXAMPLES == "mutants":
     STORES = STORES[:1]  # no store is mutated, and a server would be started for every mutant
@@ -71,13 +72,19 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A mutant is judged by what is cheapest first: most end there."""
+    """A mutant is judged by what is cheapest first: most end there. The tests of a file stay together, for what they
+    share is made once; but for the slow ones, which come last of all."""
     seconds = _seconds() if EXAMPLES == "mutants" else {}
+    files: dict[Path, float] = defaultdict(float)
+    for item in items:
+        files[item.path] += seconds.get(item.nodeid, 0.0)
+
+    def place(item: pytest.Item) -> tuple[bool, float, Path, float]:
+        found = seconds.get(item.nodeid, 0.0)
+        return found > SLOW_S, files[item.path], item.path, found
+
     if seconds:
-        files: dict[Path, float] = defaultdict(float)
-        for item in items:
-            files[item.path] += seconds.get(item.nodeid, 0.0)
-        items.sort(key=lambda item: (files[item.path], item.path, seconds.get(item.nodeid, 0.0)))
+        items.sort(key=place)
 
 
 @functools.cache
