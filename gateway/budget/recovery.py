@@ -59,8 +59,11 @@ class _Fold:
     datasets: dict[str, str] = field(default_factory=dict)
     cells: dict[str, tuple[str, str, str]] = field(default_factory=dict)
     """Query -> operator, dataset, and what it was shown."""
-    charged: int = 0
     wrong: dict[str, str] = field(default_factory=dict)
+    """Dataset -> what differs first."""
+
+    def differ(self, dataset: str, what: str) -> None:
+        self.wrong.setdefault(dataset, what)
 
 
 def recover(store: Store, ledger: Ledger, log: Records) -> Recovered:
@@ -138,9 +141,8 @@ def _fold_charge(view: Reading, fold: _Fold, record: Mapping[str, Any]) -> None:
         expected[scope] = (each.rho, each.epsilon, each.delta)
         fold.spent[scope] = fold.spent.get(scope, Loss()) + each
     rows = view.all("SELECT scope, rho, epsilon, delta FROM charge WHERE query = ?", (record["query_id"],))
-    fold.charged += len(rows)
     if {row[0]: tuple(row[1:]) for row in rows} != expected:
-        fold.wrong[record["dataset"]] = f"the charge of {record['query_id']} differs from its record"
+        fold.differ(record["dataset"], f"the charge of {record['query_id']} differs from its record")
 
 
 def _compare_scopes(view: Reading, fold: _Fold) -> None:
@@ -151,11 +153,11 @@ def _compare_scopes(view: Reading, fold: _Fold) -> None:
     ):
         seen.add(scope)
         if fold.caps.get(scope) != (accountant, tuple(limits[:3])):
-            fold.wrong[dataset] = f"the cap of {scope} differs from the log"
+            fold.differ(dataset, f"the cap of {scope} differs from the log")
         if fold.spent.get(scope, Loss()) != Loss(*limits[3:]):
-            fold.wrong[dataset] = f"what {scope} has spent differs from the log"
+            fold.differ(dataset, f"what {scope} has spent differs from the log")
     for scope in fold.caps.keys() - seen:
-        fold.wrong[fold.datasets[scope]] = f"{scope} is in the log and not in the ledger"
+        fold.differ(fold.datasets[scope], f"{scope} is in the log and not in the ledger")
 
 
 def _compare_queries(view: Reading, fold: _Fold) -> None:
@@ -173,13 +175,13 @@ def _compare_queries(view: Reading, fold: _Fold) -> None:
         " WHERE c.kind = 'charge' AND q.id IS NULL"
     )
     for dataset, query_id in odd:
-        fold.wrong[dataset] = f"the way of {query_id} differs from the log"
+        fold.differ(dataset, f"the way of {query_id} differs from the log")
     unrecorded = view.all(
         "SELECT DISTINCT s.dataset FROM charge g JOIN scope s ON s.id = g.scope"
         " LEFT JOIN record c ON c.query = g.query AND c.kind = 'charge' WHERE c.seq IS NULL"
     )
     for (dataset,) in unrecorded:
-        fold.wrong[dataset] = "a charge has no record"
+        fold.differ(dataset, "a charge has no record")
 
 
 def _compare_cells(view: Reading, fold: _Fold) -> None:
@@ -188,4 +190,4 @@ def _compare_cells(view: Reading, fold: _Fold) -> None:
     for query in kept.keys() | fold.cells.keys():
         if kept.get(query) != fold.cells.get(query):
             dataset = (fold.cells.get(query) or kept[query])[1]
-            fold.wrong[dataset] = f"the cells of {query} differ from the log"
+            fold.differ(dataset, f"the cells of {query} differ from the log")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -77,6 +78,34 @@ def test_a_dataset_whose_tables_differ_from_the_log_is_frozen(tmp_path: Path, op
     assert refused.value.code == "dataset_frozen"
 
 
+WHY = {
+    "a refund": r"what dataset:clinic has spent differs from the log",
+    "a refund of delta": r"what (dataset|operator):[a-z/]+ has spent differs from the log",
+    "a raised cap": r"the cap of operator:acme/clinic differs from the log",
+    "a charge is gone": r"the charge of qry_[0-9a-f]{32} differs from its record",
+    "a smaller charge": r"the charge of qry_[0-9a-f]{32} differs from its record",
+    "a scope is gone": r"operator:beta/clinic is in the log and not in the ledger",
+    "a failed query answered": r"the way of qry_[0-9a-f]{32} differs from the log",
+    "a query runs again": r"the way of qry_[0-9a-f]{32} differs from the log",
+    "a query is gone": r"the way of qry_[0-9a-f]{32} differs from the log",
+    "cells are forgotten": r"the cells of qry_[0-9a-f]{32} differ from the log",
+    "fewer cells were shown": r"the cells of qry_[0-9a-f]{32} differ from the log",
+    "cells are somebody else's": r"the cells of qry_[0-9a-f]{32} differ from the log",
+    "cells that no answer showed": r"the cells of qry_[0-9a-f]{32} differ from the log",
+    "a charged query is called reused": r"the way of qry_[0-9a-f]{32} differs from the log",
+    "a charge that nobody recorded": r"a charge has no record",
+}
+UNRECORDED = "INSERT INTO charge SELECT id, 'dataset:clinic', 1, 0, 0 FROM query WHERE reused = 1 LIMIT 1"
+
+
+@pytest.mark.parametrize("name", WHY)
+def test_what_differs_first_is_named(tmp_path: Path, name: str) -> None:
+    world = a_busy_world(tmp_path)
+    assert tamper(world, {**TAMPERINGS, "a charge that nobody recorded": UNRECORDED}[name]) > 0
+    (found,) = start(world).frozen.items()
+    assert re.fullmatch(WHY[name], found[1]), found
+
+
 def test_other_datasets_stay_open(tmp_path: Path) -> None:
     world, other = a_busy_world(tmp_path), World(tmp_path, "income")
     other.charge()
@@ -105,7 +134,8 @@ def test_a_damaged_log_serves_nothing(tmp_path: Path, open_store: Open, statemen
     world = a_busy_world(tmp_path, open_store)
     world.log.checkpoint()
     assert tamper(world, statement) > 0
-    start(world)
+    recovered = start(world)
+    assert (recovered.frozen, recovered.failed) == ({}, ())
     assert_frozen(world)
 
 
