@@ -60,7 +60,7 @@ def test_its_own_file_that_is_empty_lost_power_and_a_witness_s_that_is_empty_los
     anchors.own.touch()
     assert sizes(anchors) == []
     file = witnessed(anchors, "one", "")
-    with pytest.raises(Misconfigured, match=r"one: is no signed checkpoint$"):
+    with pytest.raises(Misconfigured, match=r"/one: is no signed checkpoint$"):
         sizes(anchors)
     file.unlink()
     assert sizes(anchors) == []
@@ -68,19 +68,19 @@ def test_its_own_file_that_is_empty_lost_power_and_a_witness_s_that_is_empty_los
 
 def test_a_longer_file_than_any_checkpoint_is_not_read(anchors: Anchors) -> None:
     file = witnessed(anchors, "one", "a" * NOTE_BYTES_MAX)
-    with pytest.raises(Misconfigured, match=r"one: is no signed checkpoint$"):
+    with pytest.raises(Misconfigured, match=r"/one: is no signed checkpoint$"):
         sizes(anchors)
     file.write_text("a" * (NOTE_BYTES_MAX + 1), encoding="utf-8")
-    with pytest.raises(Misconfigured, match=r"one: cannot be read as a checkpoint$"):
+    with pytest.raises(Misconfigured, match=r"/one: cannot be read as a checkpoint$"):
         sizes(anchors)
     file.write_bytes(b"\xff")
-    with pytest.raises(Misconfigured, match=r"one: cannot be read as a checkpoint$"):
+    with pytest.raises(Misconfigured, match=r"/one: cannot be read as a checkpoint$"):
         sizes(anchors)
 
 
 def test_a_checkpoint_of_another_key_stops_the_start(anchors: Anchors) -> None:
     witnessed(anchors, "one", note(3, THIEF))
-    with pytest.raises(Misconfigured, match=r"one: is no checkpoint that a key of this log has signed$"):
+    with pytest.raises(Misconfigured, match=r"/one: is no checkpoint that a key of this log has signed$"):
         sizes(anchors)
 
 
@@ -92,8 +92,11 @@ def test_only_a_newer_checkpoint_is_adopted(anchors: Anchors) -> None:
         file.write_text(note(size), encoding="utf-8")
         anchors.adopt(file, {SIGNER.vkey})
         assert anchors.own.read_text("utf-8") == note(kept)
+    file.write_text(SIGNER.sign(6, bytes(32)), encoding="utf-8")
+    anchors.adopt(file, {SIGNER.vkey})
+    assert anchors.own.read_text("utf-8") == note(6), "as large is not newer, whatever it says"
     file.write_text(note(9, THIEF), encoding="utf-8")
-    with pytest.raises(Misconfigured, match=r"one: is no checkpoint that a key of this log has signed$"):
+    with pytest.raises(Misconfigured, match=r"/one: is no checkpoint that a key of this log has signed$"):
         anchors.adopt(file, {SIGNER.vkey})
     assert anchors.own.read_text("utf-8") == note(6)
 

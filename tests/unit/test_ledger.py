@@ -10,7 +10,7 @@ import pytest
 
 from gateway.budget import queries
 from gateway.budget.account import Account, Scope, Shortfall, advance, dataset_scopes, scopes_of, shortfall_words
-from gateway.budget.loss import Cap, Loss, answers, as_epsilon, cap, counted, left, words
+from gateway.budget.loss import AMOUNT_MAX, Cap, Loss, answers, as_epsilon, cap, counted, left, words
 from gateway.budget.queries import Repeated, Stored
 from gateway.errors import Fault, Misconfigured, Refusal
 from gateway.store import Store
@@ -65,6 +65,14 @@ def test_a_price_that_buys_nothing_or_is_none_is_no_price(bad: Price, world: Wor
     with pytest.raises(Fault):
         world.charge(bad)
     assert len(world.records()) == 1
+
+
+def test_the_largest_amount_is_still_one() -> None:
+    assert counted("zcdp", Price(0, AMOUNT_MAX, AMOUNT_MAX)) == Loss(rho=AMOUNT_MAX, delta=AMOUNT_MAX)
+    with pytest.raises(ValueError, match=r"^a price outside its range$"):
+        counted("zcdp", Price(0, 0, AMOUNT_MAX + 1))
+    with pytest.raises(ValueError, match=r"^a price of nothing$"):
+        counted("pure", Price(0, 0, 1))
 
 
 def test_what_is_left_is_never_negative() -> None:
@@ -205,7 +213,7 @@ def test_a_charge_names_the_dataset_and_the_operator_and_nobody_else(world: Worl
     for scopes in (mine[:1], mine[1:], mine[::-1], (mine[0], others[1]), (*mine, others[1])):
         with pytest.raises(Fault):
             world.charge(EACH, scopes)
-    with pytest.raises(Fault, match="without a scope"), world.store.transaction() as tx:
+    with pytest.raises(Fault, match=r"^a dp question without a scope$"), world.store.transaction() as tx:
         world.ledger.charge(tx, world.asked(), (), EACH)
 
 
