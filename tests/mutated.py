@@ -17,6 +17,7 @@ import argparse
 import difflib
 import hashlib
 import json
+import math
 import os
 import random
 import shutil
@@ -35,10 +36,12 @@ SCORE_MIN: Final = 85
 CHILDREN: Final = 2
 BATCH: Final = 1000
 SOURCES: Final = ("gateway", "policies", "sandbox", "bench", "tests")
-NO_VERDICT: Final = frozenset({None, 2, 34})
-"""What mutmut writes of a mutant that it has not judged."""
+NO_VERDICT: Final = frozenset({None, 2, 34, 255})
+"""What mutmut writes of a mutant that it has not judged, or could not."""
 LIVED: Final = frozenset({0, 5, 33, 35})
 """Of one that no test ended; all else is a test that failed, or the clock."""
+CLOCK: Final = frozenset({24, -24, 36, 152})
+Z_95: Final = 1.96
 SETTINGS: Final = """
 [tool.mutmut]
 source_paths = ["gateway", "policies", "sandbox"]
@@ -68,6 +71,10 @@ class Mutant:
     @property
     def lived(self) -> bool:
         return self.verdict in LIVED
+
+    @property
+    def hung(self) -> bool:
+        return self.verdict in CLOCK
 
     def diff(self) -> str:
         both = (self.before.splitlines(), self.after.splitlines())
@@ -157,16 +164,24 @@ def _wanted(names: list[str]) -> dict[str, frozenset[str]]:
 
 def table(mutants: list[Mutant]) -> tuple[list[str], bool]:
     """Lines for each module and for all, and whether all that was judged reaches the score."""
-    rows = [("module", "mutants", "judged", "killed", "score")]
+    rows = [("module", "mutants", "judged", "noticed", "by clock", "score")]
     for module in [*dict.fromkeys(mutant.module for mutant in mutants), "all"]:
-        judged = [m for m in mutants if m.judged and module in (m.module, "all")]
-        total = sum(module in (m.module, "all") for m in mutants)
-        killed = sum(not mutant.lived for mutant in judged)
+        mine = [mutant for mutant in mutants if module in (mutant.module, "all")]
+        judged = [mutant for mutant in mine if mutant.judged]
+        killed, hung = sum(not mutant.lived for mutant in judged), sum(mutant.hung for mutant in judged)
         score = f"{100 * killed / len(judged):.1f} %" if judged else "-"
-        rows.append((module, str(total), str(len(judged)), str(killed), score))
+        rows.append((module, *map(str, (len(mine), len(judged), killed, hung)), score))
     judged = [mutant for mutant in mutants if mutant.judged]
     enough = 100 * sum(not mutant.lived for mutant in judged) >= SCORE_MIN * len(judged)
     return [f"{name:<34}" + "".join(f"{cell:>10}" for cell in cells) for name, *cells in rows], enough
+
+
+def interval(noticed: int, judged: int) -> tuple[float, float]:
+    """Wilson's, at 95 %: where the score of all lies, in percent, of which `judged` were drawn."""
+    share, squared = noticed / judged, Z_95**2
+    middle = (share + squared / (2 * judged)) / (1 + squared / judged)
+    half = Z_95 / (1 + squared / judged) * math.sqrt(share * (1 - share) / judged + squared / (4 * judged**2))
+    return 100 * (middle - half), 100 * (middle + half)
 
 
 def main(arguments: list[str]) -> int:
@@ -193,6 +208,10 @@ def main(arguments: list[str]) -> int:
             print(f"\nlived: {mutant.diff()}")
     lines, enough = table(judged)
     print("\n" + "\n".join(lines))
+    drawn = [mutant for mutant in judged if mutant.judged]
+    if chosen.sample is not None and drawn:
+        low, high = interval(sum(not mutant.lived for mutant in drawn), len(drawn))
+        print(f"\nof all that these were drawn from, {low:.1f} to {high:.1f} % are noticed (95 %)")
     if not enough:
         print(f"fewer than {SCORE_MIN} % of what was judged were noticed", file=sys.stderr)
     return 0 if enough else 1
