@@ -35,6 +35,11 @@ class Seen:
     counts: bool
     usual: Price | None
     """What a question costs whose caller names nothing."""
+    days: tuple[tuple[date, date], ...] | None = None
+    """First and last of the days that its reader is told of; None: all. What was spent on others is in sums alone."""
+
+    def told(self, day: date) -> bool:
+        return self.days is None or any(first <= day <= last for first, last in self.days)
 
     @property
     def whole(self) -> bool:
@@ -49,6 +54,9 @@ class Period:
 
     begin: date
     spent: Loss = field(default_factory=Loss)
+    untold: Loss = field(default_factory=Loss)
+    """What was spent on days that the reader is not told of."""
+    told: bool = False
     charges: int = 0
     answers: int = 0
     """Charged, and answered; the other charges failed, were cancelled, or still run."""
@@ -81,6 +89,11 @@ class _Days:
     def of(self, scope: str, begin: date) -> Period:
         return self.periods[scope].setdefault(begin, Period(begin))
 
+    def told(self, scope: str, begin: date) -> Period:
+        period = self.of(scope, begin)
+        period.told = True
+        return period
+
 
 def usual_price(dp: Dp) -> Price:
     epsilon = units_down(dp.epsilon_per_query, EPSILON_UNIT)
@@ -111,19 +124,25 @@ def _usual(dp: Dp | None, accountant: str) -> Price | None:
 
 def history(added: Added, scopes: Sequence[Seen], window: Window) -> list[dict[str, Any]]:
     """Each scope as it stands, with its periods."""
-    days = _Days()
+    days, seen = _Days(), {scope.id: scope for scope in scopes}
     for (scope_id, day), charged in added.charged.items():
+        if scope_id not in seen:
+            continue
         period = days.of(scope_id, window.begin(day))
+        if not seen[scope_id].told(day):
+            period.untold += charged.spent
+            continue
+        period.told = True
         period.spent += charged.spent
         period.charges += charged.charges
         period.answers += charged.answers
     told = [scope for scope in scopes if scope.counts and scope.whole]
     for (dataset, operator, day), count in added.reused.items():
         for scope in _about(told, dataset, operator):
-            days.of(scope.id, window.begin(day)).reused += count
+            days.told(scope.id, window.begin(day)).reused += count
     for (dataset, operator, day), count in added.refused.items():
         for scope in _about(told, dataset, operator):
-            days.of(scope.id, window.begin(day)).refusals += count
+            days.told(scope.id, window.begin(day)).refusals += count
     return [_told(scope, days.periods.get(scope.id, {}), window) for scope in scopes]
 
 
@@ -140,8 +159,8 @@ def _about(scopes: Sequence[Seen], dataset: str, operator: str) -> list[Seen]:
 def _told(scope: Seen, periods: Mapping[date, Period], window: Window) -> dict[str, Any]:
     total, lines = Loss(), []
     for begin, period in sorted(periods.items()):
-        total += period.spent
-        if window.holds(begin):
+        total = total + period.spent + period.untold
+        if period.told and window.holds(begin):
             lines.append(_line(scope, period, total))
     rest = left(scope.cap, scope.spent)
     usual = scope.usual

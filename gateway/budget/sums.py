@@ -44,12 +44,13 @@ class Added:
     def copy(self) -> Added:
         return Added(dict(self.charged), dict(self.reused), dict(self.refused))
 
-    def add_queries(self, view: Reading, after: int, until: int) -> None:
-        """Those of the places after+1..until."""
+    def add_queries(self, view: Reading, after: int, until: int, *, ended: bool = False) -> None:
+        """Those of the places after+1..until, or of these only the ones that have `ended`."""
+        which = "q.state <> 'running'" if ended else "1 = 1"
         for scope, day, rho, epsilon, delta, charges, answers in view.all(
             f"SELECT g.scope, q.created / {_DAY_MS}, sum(g.rho), sum(g.epsilon), sum(g.delta), count(*),"  # noqa: S608  # our own text
             " sum(CASE WHEN q.state = 'answered' THEN 1 ELSE 0 END) FROM query q JOIN charge g ON g.query = q.id"
-            f" WHERE q.place > ? AND q.place <= ? GROUP BY g.scope, q.created / {_DAY_MS}",
+            f" WHERE q.place > ? AND q.place <= ? AND {which} GROUP BY g.scope, q.created / {_DAY_MS}",
             (after, until),
         ):
             key = (scope, _date(day))
@@ -81,8 +82,10 @@ class Sums:
         self._page = page
         self._lock = Lock()
         self._ended = Added()
-        """Of the queries up to `_place`, all of which have ended, and of the records up to `_seq`."""
+        """Of the queries up to `_place` but for those in `_open`, and of the records up to `_seq`."""
         self._place = 0
+        self._open: frozenset[int] = frozenset()
+        """Places up to `_place` of queries that ran still: a frozen dataset's may do so for ever."""
         self._seq = -1
 
     @contextmanager
@@ -93,6 +96,8 @@ class Sums:
                 pass
             with self._store.reading() as view:
                 found = self._ended.copy()
+                for place in self._open:
+                    found.add_queries(view, place - 1, place)
                 found.add_queries(view, self._place, _top(view, "SELECT max(place) FROM query", 0))
                 found.add_refusals(view, self._seq, _top(view, "SELECT max(seq) FROM record", -1))
                 yield view, found
@@ -100,15 +105,19 @@ class Sums:
     def _behind(self) -> bool:
         """Takes a page of what is new in; whether there is more."""
         with self._store.reading() as view:
-            ended = _top(view, "SELECT max(place) FROM query", 0)
-            ended = _top(view, "SELECT min(place) - 1 FROM query WHERE state = 'running'", ended)
+            asked = _top(view, "SELECT max(place) FROM query", 0)
             written = _top(view, "SELECT max(seq) FROM record", -1)
-            place, seq = min(ended, self._place + self._page), min(written, self._seq + self._page)
-            place, more = max(place, self._place), self._ended.copy()
-            more.add_queries(view, self._place, place)
+            place, seq = min(asked, self._place + self._page), min(written, self._seq + self._page)
+            running = frozenset(int(row[0]) for row in view.all("SELECT place FROM query WHERE state = 'running'"))
+            more = self._ended.copy()
+            for late in self._open - running:
+                more.add_queries(view, late - 1, late)
+            more.add_queries(view, self._place, place, ended=True)
             more.add_refusals(view, self._seq, seq)
-            self._ended, self._place, self._seq = more, place, seq  # all of a page, or none where reading it broke
-        return place < ended or seq < written
+            still = frozenset(each for each in running if each <= place)
+            # all of a page, or none where reading it broke
+            self._ended, self._place, self._open, self._seq = more, place, still, seq
+        return place < asked or seq < written
 
 
 def _top(view: Reading, sql: str, default: int) -> int:

@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from gateway.budget.account import scopes_of
 from gateway.budget.history import BYS, Seen, Window, every, history, usual_price
 from gateway.budget.scopes import opened
+from gateway.catalog import Catalog
 from gateway.errors import Refusal
 from gateway.http.entry import admit, caller_of, service_of
 from gateway.http.request import parameters
@@ -64,8 +65,15 @@ def _own(service: Service, caller: Caller, view: Reading, dataset: str | None) -
             account = service.ledger.account(view, scope)
             mine = scope.operator is not None
             usual = usual_price(policy.release.dp)
-            found.append(Seen(scope.id, name, scope.operator, account.scope.cap, account.spent, mine, usual))
+            days = None if mine or policy.supply == "open" else _licensed(service.catalog, caller.subject, name)
+            found.append(Seen(scope.id, name, scope.operator, account.scope.cap, account.spent, mine, usual, days))
     return found
+
+
+def _licensed(catalog: Catalog, operator: str, dataset: str) -> tuple[tuple[date, date], ...]:
+    """The days on which the operator might ask: what others spent on other days is none of its business."""
+    held = (each for each in catalog.licences if each.operator == operator and dataset in each.datasets)
+    return tuple((each.valid_from, each.valid_until) for each in held)
 
 
 def _window(wanted: dict[str, str]) -> Window:

@@ -19,12 +19,14 @@ from typer.testing import CliRunner
 from gateway.budget import queries, sums
 from gateway.budget.history import BYS, By, Window, every, history, usual_price
 from gateway.budget.queries import Stored
-from gateway.budget.sums import PAGE, Sums
+from gateway.budget.sums import PAGE, Added, Sums
+from gateway.catalog import Catalog
 from gateway.cli.client import Reply
 from gateway.cli.command import app
 from gateway.cli.over_time import WIDTH, bar
 from gateway.http import spending
-from gateway.store import Store
+from gateway.http.service import Service
+from gateway.store import Reading, Store
 from policies.privacy_loss import EPSILON_UNIT, rho_for
 from tests.gateway_world import COUNT, GatewayWorld, gateway_world
 from tests.ledger_world import HASH, World, dp, price
@@ -145,12 +147,42 @@ def test_what_is_kept_and_what_is_new_are_together_what_a_fresh_look_finds(tmp_p
 def test_planted_sums_that_are_kept_of_what_still_runs_are_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told_top = sums._top
-    monkeypatch.setattr(
-        sums, "_top", lambda view, sql, default: default if "running" in sql else told_top(view, sql, default)
-    )
+    add = Added.add_queries
+    monkeypatch.setattr(Added, "add_queries", lambda *given, **_: add(*given))
     with pytest.raises(AssertionError):
         test_what_is_kept_and_what_is_new_are_together_what_a_fresh_look_finds(tmp_path, PAGE)
+
+
+class _Counted:
+    """A store that counts the places that are read again and again."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.places = 0
+        add = Added.add_queries
+
+        def counted(added: Added, view: Reading, after: int, until: int, *, ended: bool = False) -> None:
+            self.places += until - after
+            add(added, view, after, until, ended=ended)
+
+        monkeypatch.setattr(Added, "add_queries", counted)
+
+
+def test_a_query_that_never_ends_does_not_make_each_look_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one of a frozen dataset does not."""
+    world, counted = World(tmp_path), _Counted(monkeypatch)
+    sums_ = Sums(world.store)
+    small = price("0.01")
+    world.charge(small)
+    for _ in range(20):
+        world.answer(world.charge(small).id)
+    with sums_.reading():
+        pass
+    counted.places = 0
+    with sums_.reading() as (_, added):
+        assert sum(each.charges for each in added.charged.values()) == 2 * 21
+    assert counted.places == 1, "the one that runs still"
 
 
 def test_one_operator_or_dataset_alone(world: World) -> None:
@@ -221,6 +253,48 @@ def test_an_operator_is_told_its_own_and_the_sums_of_its_datasets(served: Gatewa
     assert ask(served, "?operator=op-b").status_code == 404
     assert ask(served, "?dataset=other").json()["code"] == "not_found"
     assert ask(served, "?dataset=clinic&operator=op-a&by=week").json()["by"] == "week"
+
+
+def licensed_from_tomorrow(served: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tomorrow, and `op-a` has a licence since then alone."""
+    service = served.service
+    now = service.today() + timedelta(days=1)
+    licences = tuple(
+        replace(each, valid_from=now) if each.operator == "op-a" else each for each in service.catalog.licences
+    )
+    monkeypatch.setattr(Catalog, "licences", licences)
+    monkeypatch.setattr(Service, "today", lambda _: now)
+
+
+def test_days_before_a_licence_are_in_the_datasets_sum_alone(
+    served: GatewayWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = ask(served).json()["scopes"]
+    licensed_from_tomorrow(served, monkeypatch)
+    whole, mine = ask(served).json()["scopes"]
+    assert before[0]["periods"]
+    assert whole["periods"] == []
+    assert whole["spent"] == before[0]["spent"]
+    assert mine["periods"] == before[1]["periods"], "its own it is told always"
+
+
+def test_planted_a_dataset_that_tells_of_every_day_is_noticed(
+    served: GatewayWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spending, "_licensed", lambda *_: None)
+    with pytest.raises(AssertionError):
+        test_days_before_a_licence_are_in_the_datasets_sum_alone(served, monkeypatch)
+
+
+def test_a_period_that_is_told_in_part_adds_up_with_what_is_not(world: World) -> None:
+    with Sums(world.store).reading() as (view, added):
+        (whole,) = every(view, {"clinic": dp()}, "clinic", None)[:1]
+        part = replace(whole, days=((DAYS[1], DAYS[2]),))
+        (all_days,), (some_days,) = history(added, [whole], Window("week")), history(added, [part], Window("week"))
+    assert [period["begin"] for period in some_days["periods"]] == ["2026-11-23", "2026-11-30"]
+    for told_all, told_some in zip(all_days["periods"], some_days["periods"], strict=True):
+        assert 2 * Fraction(told_some["spent"]["rho"]) == Fraction(told_all["spent"]["rho"])
+        assert told_some["spent_by_then"] == told_all["spent_by_then"]
 
 
 def test_planted_an_operator_who_is_told_of_others_is_noticed(
