@@ -196,9 +196,8 @@ def build(home: Home, domain: Domain) -> Gateway:
         stop=stop,
     )
     opening.start()
-    keeper = Keeper(store, ledger, outcomes.settle)
-    if not recovered.alone:
-        keeper.start()
+    keeper = Keeper(store, ledger, outcomes.settle, alone=recovered.alone)
+    keeper.start()
     if issuer is not None:
         issuer.start()
     if log.closed is None:

@@ -18,7 +18,7 @@ from gateway.budget.queries import History, QueryRow, Stored
 from gateway.budget.scopes import opened
 from gateway.catalog import Catalog
 from gateway.domain import Domain
-from gateway.errors import NotReady, Refusal
+from gateway.errors import Fault, NotReady, Refusal
 from gateway.identity.roles import Caller
 from gateway.reuse import released_again
 from gateway.running import Running
@@ -67,14 +67,22 @@ class Outcomes:
         self._unsettled.add(query_id)
         return answer.failed(query_id)
 
-    def settle(self) -> None:
-        """Records what could not be recorded when it was told. Raises what the store raises."""
+    def settle(self) -> dict[str, str]:
+        """Records what could not be recorded when it was told, each by itself; what waits on, and for what."""
+        waiting = {}
         for query_id in tuple(self._unsettled):
-            with self.store.transaction() as tx:  # after whatever session is still about it
-                charged = queries.find(tx, query_id) is not None
-            if charged:
-                self.record(query_id, None)
-            self._unsettled.discard(query_id)
+            try:
+                self._settle(query_id)
+            except Exception as error:  # the next one may go through all the same
+                waiting[query_id] = str(error) if isinstance(error, Fault) else type(error).__name__
+        return waiting
+
+    def _settle(self, query_id: str) -> None:
+        with self.store.transaction() as tx:  # after whatever session is still about it
+            charged = queries.find(tx, query_id) is not None
+        if charged:
+            self.record(query_id, None)
+        self._unsettled.discard(query_id)
 
     def answered(self, row: QueryRow, released: Released) -> dict[str, Any]:
         """The whole answer, with what is left and the receipt."""

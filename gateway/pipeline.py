@@ -159,12 +159,19 @@ class Pipeline:
             return self._start(charged)
         except InDoubt as doubt:  # what is not durable does not run; no record may say that it was refused
             _log.error("a charge is in doubt", reason=str(doubt))
-            self.running.withdraw(asked.id)
-            self.outcomes.leave(asked.id)
+            self._give_up(asked.id)
             raise NotAnswered(_unknown(), asked.id, trail.policy) from doubt
         except BaseException:
-            self.running.withdraw(asked.id)
+            if trail.decided:
+                self._give_up(asked.id)
+            else:
+                self.running.withdraw(asked.id, answer.failed(asked.id))
             raise
+
+    def _give_up(self, query_id: str) -> None:
+        """What was charged, or may have been, and does not run. It has failed before it is known to run no more: else
+        who asks for it in between is told that it runs."""
+        self.running.withdraw(query_id, self.outcomes.leave(query_id))
 
     def check(self, ask: Ask) -> dict[str, Any]:
         """Verdict, plan and price of the same question: free, and no data is read. Raises NotAnswered."""

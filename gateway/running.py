@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
-from gateway.errors import Fault, Refusal
+from gateway.errors import Refusal
 from gateway.turns import Turn
 
 Outcome = dict[str, Any]
@@ -55,11 +55,12 @@ class Running:
         self._pool.submit(copy_context().run, _keep, outcome, work)
         return outcome
 
-    def withdraw(self, query_id: str) -> None:
-        """Ends a promise that nobody will keep, if there is one: the query was not charged, or not started."""
+    def withdraw(self, query_id: str, outcome: Outcome) -> None:
+        """Ends a promise that nobody will keep, if there is one: the query was not charged, or not started. Whoever has
+        seen the charge meanwhile is told `outcome`."""
         live = self.find(query_id)
         if live is not None:
-            live.outcome.set_exception(Fault(f"{query_id}: was not started"))
+            live.outcome.set_result(outcome)
 
     def find(self, query_id: str) -> Live | None:
         return self._live.get(query_id)

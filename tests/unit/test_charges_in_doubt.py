@@ -10,12 +10,19 @@ from typing import Any
 
 import pytest
 
+from gateway import keeper
+from gateway.answer import failed
 from gateway.ask import NotAnswered
+from gateway.budget.queries import QueryRow
+from gateway.errors import Fault
+from gateway.outcomes import Outcomes
 from gateway.pipeline import Pipeline
+from gateway.running import Running
 from gateway.store import InDoubt
 from gateway.stores.sqlite import SqliteStore
 from sandbox.protocol import Prepared, Question, Released, Ticket
 from tests.gateway_world import COUNT, GatewayWorld, ScriptedDomain, gateway_world
+from tests.waiting import eventually
 
 CHARGE = 1_000_000
 
@@ -31,7 +38,9 @@ class Counting(ScriptedDomain):
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[GatewayWorld]:
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GatewayWorld]:
+    """Nothing is recorded later but on demand."""
+    monkeypatch.setattr(keeper, "BEAT_S", 3600.0)
     with gateway_world(tmp_path, kind=Counting) as made:
         yield made
 
@@ -152,6 +161,91 @@ def test_a_charge_in_doubt_is_settled_though_nobody_asks(
     assert kinds.count("charge") == kinds.count("failure") == holds
     with world.pipeline.store.reading() as view:
         assert view.all("SELECT 1 FROM query WHERE state = 'running'") == []
+
+
+def told_at_the_end(world: GatewayWorld, patch: pytest.MonkeyPatch) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A charge in doubt, which holds: what those are told who wait for its promise, and who ask as that ends."""
+    doubt(patch, holds=True)
+    withdraw, promised, asking = Running.withdraw, [], []
+
+    def looked(running: Running, query_id: str, outcome: dict[str, Any]) -> None:
+        live = running.find(query_id)
+        assert live is not None
+        promised.append(live.outcome)
+        withdraw(running, query_id, outcome)
+        asking.append(world.outcomes.latest(query_id))
+
+    patch.setattr(Running, "withdraw", looked)
+    with pytest.raises(NotAnswered):
+        world.pipeline.ask(world.asking(key="k"))
+    return promised[0].result(0), asking
+
+
+def test_whoever_asks_for_a_charge_in_doubt_is_never_told_that_it_runs(
+    world: GatewayWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promised, (asking,) = told_at_the_end(world, monkeypatch)
+    assert promised == asking
+    assert (asking["status"], asking["code"]) == ("failed", "query_failed")
+
+
+def test_planted_a_promise_that_ends_before_the_failure_is_noticed(
+    world: GatewayWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(pipeline: Pipeline, query_id: str) -> None:
+        pipeline.running.withdraw(query_id, failed(query_id))
+        pipeline.outcomes.leave(query_id)
+
+    monkeypatch.setattr(Pipeline, "_give_up", late)
+    _, (asking,) = told_at_the_end(world, monkeypatch)
+    assert asking["status"] == "running"
+
+
+def broken_records(world: GatewayWorld, patch: pytest.MonkeyPatch, broken: str) -> tuple[str, str]:
+    """Two charges whose failure could not be recorded; of `broken` (`both`, `first`) it still cannot."""
+    record, ids = Outcomes.record, []
+
+    def _record(outcomes: Outcomes, query_id: str, released: Released | None) -> QueryRow:
+        if query_id not in ids:
+            ids.append(query_id)
+            raise Fault("the disk is full")
+        if broken == "both" or query_id == min(ids):
+            raise Fault("the disk is full")
+        return record(outcomes, query_id, released)
+
+    patch.setattr(Outcomes, "record", _record)
+    for _ in range(2):
+        begun = world.pipeline.ask(world.asking())
+        assert not isinstance(begun.result, dict)
+        assert begun.result.result(10)["status"] == "failed"
+    first, second = sorted(ids)
+    return first, second
+
+
+def running(world: GatewayWorld) -> set[str]:
+    with world.pipeline.store.reading() as view:
+        return {row[0] for row in view.all("SELECT id FROM query WHERE state = 'running'")}
+
+
+def test_an_outcome_that_cannot_be_recorded_holds_up_no_other(
+    world: GatewayWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = broken_records(world, monkeypatch, "first")
+    assert running(world) == {first, second}
+    assert world.outcomes.settle() == {first: "the disk is full"}
+    assert running(world) == {first}
+
+
+def test_a_gateway_that_serves_alone_records_what_it_could_not_without_being_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "BEAT_S", 0.01)
+    with monkeypatch.context() as patched, gateway_world(tmp_path, kind=Counting) as world:
+        ids = broken_records(world, patched, "both")
+        assert running(world) == set(ids)
+        patched.undo()
+        assert eventually(lambda: not running(world), 60)
+        assert [record["kind"] for record in world.records()].count("failure") == 2
 
 
 @pytest.mark.parametrize("holds", [True, False])
