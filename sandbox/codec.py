@@ -13,10 +13,11 @@ import json
 import math
 import types
 import typing
+from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 DEPTH_MAX = 400
 DIGITS_MAX = 60
@@ -31,25 +32,47 @@ class CodecError(ValueError):
 
 def encode(value: object, *, positions: bool = True) -> Any:
     """`value` as plain JSON data. Without `positions`, fields called `at` are left out (for digests)."""
-    if value is None or isinstance(value, bool | str | int):
-        return value
-    if isinstance(value, Decimal):
-        return {"@": "decimal", "v": str(value)}
-    if isinstance(value, datetime):
-        return {"@": "datetime", "v": value.isoformat()}
-    if isinstance(value, date):
-        return {"@": "date", "v": value.isoformat()}
-    if isinstance(value, float):
-        return {"@": "float", "v": value.hex()}
-    if isinstance(value, tuple):
-        return [encode(item, positions=positions) for item in value]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        plain: dict[str, Any] = {"@": type(value).__name__}
-        for name in _field_names(type(value)):
-            if positions or name != "at":
-                plain[name] = encode(getattr(value, name), positions=positions)
+    kind: Any = type(value)
+    return value if kind in _PLAIN else _writer(kind)(value, positions)
+
+
+Writer = Callable[[Any, bool], Any]
+_PLAIN: Final = frozenset({str, int, bool, type(None)})
+
+
+@cache
+def _writer(kind: type) -> Writer:
+    """How values of a type are written: found once for each, for everything that is asked goes through here."""
+    if issubclass(kind, str | int):
+        return lambda value, _: value
+    if issubclass(kind, Decimal):
+        return lambda value, _: {"@": "decimal", "v": str(value)}
+    if issubclass(kind, datetime):
+        return lambda value, _: {"@": "datetime", "v": value.isoformat()}
+    if issubclass(kind, date):
+        return lambda value, _: {"@": "date", "v": value.isoformat()}
+    if issubclass(kind, float):
+        return lambda value, _: {"@": "float", "v": value.hex()}
+    if issubclass(kind, tuple):
+        return lambda value, positions: [encode(item, positions=positions) for item in value]
+    if dataclasses.is_dataclass(kind):
+        return _record_writer(kind)
+    raise TypeError(f"no encoding for {kind.__name__}")
+
+
+def _record_writer(record: type) -> Writer:
+    names = tuple(f.name for f in dataclasses.fields(record))
+    counting = tuple(name for name in names if name != "at")
+
+    def write(value: Any, positions: bool) -> Any:
+        plain: dict[str, Any] = {"@": record.__name__}
+        for name in names if positions else counting:
+            field = getattr(value, name)
+            kind: Any = type(field)
+            plain[name] = field if kind in _PLAIN else _writer(kind)(field, positions)
         return plain
-    raise TypeError(f"no encoding for {type(value).__name__}")
+
+    return write
 
 
 def dumps(value: object, *, positions: bool = True) -> bytes:
@@ -102,68 +125,129 @@ _FROM_JSON = json.JSONDecoder(object_pairs_hook=_names_once, parse_int=_integer,
 def decode(plain: object, expected: type[T]) -> T:
     """`plain` as `expected`, every field checked against its declared type. Raises CodecError."""
     try:
-        return typing.cast("T", _decode(plain, expected, expected.__name__, 0))
+        return typing.cast("T", _reader(typing.cast("Any", expected))(plain, 0))
+    except _Wrong as wrong:
+        raise CodecError(f"{expected.__name__}{''.join(reversed(wrong.place))}: {wrong.words}") from wrong
     except RecursionError as error:
         raise CodecError(f"{expected.__name__}: nested too deeply") from error
 
 
-def _decode(plain: object, expected: Any, place: str, depth: int) -> object:
-    if depth > DEPTH_MAX:
-        raise CodecError(f"{place}: nested too deeply")
-    origin = typing.get_origin(expected)
-    if origin in (typing.Union, types.UnionType):
-        return _decode_union(plain, typing.get_args(expected), place, depth)
-    if origin is typing.Literal:
-        if plain in typing.get_args(expected) and isinstance(plain, str):
-            return plain
-        raise CodecError(f"{place}: not one of the allowed words")
-    if origin is tuple:
-        return _decode_tuple(plain, typing.get_args(expected), place, depth)
-    if dataclasses.is_dataclass(expected):
-        return _decode_record(plain, expected, place, depth)
-    return _decode_atom(plain, expected, place)
+class _Wrong(Exception):
+    """What is wrong, and where: the inmost part of the place first."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(words)
+        self.words = words
+        self.place: list[str] = []
 
 
-def _decode_union(plain: object, options: tuple[Any, ...], place: str, depth: int) -> object:
-    if isinstance(plain, dict) and isinstance(tag := plain.get("@"), str):
-        for option in options:
-            if getattr(option, "__name__", None) == tag or _ATOM_TAGS.get(option) == tag:
-                return _decode(plain, option, place, depth)
-        raise CodecError(f"{place}: `{tag[:40]}` is not allowed here")
-    if plain is None and type(None) in options:
-        return None
-    for option in options:
-        if option in (bool, int, str):
-            if type(plain) is option:
-                return _decode_atom(plain, option, place)
-        elif option is not type(None) and not dataclasses.is_dataclass(option) and option not in _ATOM_TAGS:
-            return _decode(plain, option, place, depth)
-    raise CodecError(f"{place}: a value of another type")
-
-
-def _decode_tuple(plain: object, arguments: tuple[Any, ...], place: str, depth: int) -> tuple[object, ...]:
-    if not isinstance(plain, list):
-        raise CodecError(f"{place}: not a list")
-    if len(arguments) == 2 and arguments[1] is Ellipsis:
-        return tuple(_decode(item, arguments[0], f"{place}[]", depth + 1) for item in plain)
-    if len(plain) != len(arguments):
-        raise CodecError(f"{place}: a list of another length")
-    return tuple(_decode(item, kind, f"{place}[]", depth + 1) for item, kind in zip(plain, arguments, strict=True))
-
-
-def _decode_record(plain: object, expected: Any, place: str, depth: int) -> object:
-    if not isinstance(plain, dict) or plain.get("@") != expected.__name__:
-        raise CodecError(f"{place}: not a {expected.__name__}")
-    hints = field_types(expected)
-    if set(plain) - {"@"} != set(hints):
-        raise CodecError(f"{place}: {expected.__name__} with other fields")
-    inner = {name: _decode(plain[name], kind, f"{place}.{name}", depth + 1) for name, kind in hints.items()}
-    return expected(**inner)
+Reader = Callable[[object, int], object]
+"""Makes a value of plain data that lies so deep. Raises _Wrong."""
 
 
 @cache
-def _field_names(record: type) -> tuple[str, ...]:
-    return tuple(f.name for f in dataclasses.fields(record))
+def _reader(expected: Any) -> Reader:
+    """How a declared type is read: found once for each."""
+    origin = typing.get_origin(expected)
+    if origin in (typing.Union, types.UnionType):
+        return _union_reader(typing.get_args(expected))
+    if origin is typing.Literal:
+        return _word_reader(typing.get_args(expected))
+    if origin is tuple:
+        return _tuple_reader(typing.get_args(expected))
+    if dataclasses.is_dataclass(expected):
+        return _record_reader(expected)
+    return lambda plain, _: _read_atom(plain, expected)
+
+
+def _word_reader(words: tuple[Any, ...]) -> Reader:
+    def read(plain: object, _: int) -> object:
+        if isinstance(plain, str) and plain in words:
+            return plain
+        raise _Wrong("not one of the allowed words")
+
+    return read
+
+
+def _union_reader(options: tuple[Any, ...]) -> Reader:
+    tagged = {_ATOM_TAGS.get(each, getattr(each, "__name__", None)): each for each in reversed(options)}
+    bare = {type(None), bool, int, str, *_ATOM_TAGS}
+    at = next((at for at, each in enumerate(options) if each not in bare and not dataclasses.is_dataclass(each)), None)
+    plain_types = frozenset(options[:at]) & {bool, int, str}
+    readers: dict[str, Reader] = {}
+
+    def read(plain: object, depth: int) -> object:
+        if isinstance(plain, dict) and isinstance(tag := plain.get("@"), str):
+            if tag not in tagged:
+                raise _Wrong(f"`{tag[:40]}` is not allowed here")
+            if tag not in readers:
+                readers[tag] = _reader(tagged[tag])
+            return readers[tag](plain, depth)
+        if plain is None and type(None) in options:
+            return None
+        if type(plain) in plain_types:
+            return _read_atom(plain, type(plain))
+        if at is not None:
+            return _reader(options[at])(plain, depth)
+        raise _Wrong("a value of another type")
+
+    return read
+
+
+def _tuple_reader(arguments: tuple[Any, ...]) -> Reader:
+    endless = len(arguments) == 2 and arguments[1] is Ellipsis
+    readers: list[Reader] = []
+
+    def read(plain: object, depth: int) -> object:
+        _require_shallow(depth)
+        if not isinstance(plain, list):
+            raise _Wrong("not a list")
+        if not endless and len(plain) != len(arguments):
+            raise _Wrong("a list of another length")
+        if not readers:  # not before: records hold one another
+            readers[:] = [_reader(each) for each in arguments[: 1 if endless else None]]
+        try:
+            if endless:
+                (reader,) = readers
+                return tuple([reader(item, depth + 1) for item in plain])
+            return tuple([reader(item, depth + 1) for reader, item in zip(readers, plain, strict=True)])
+        except _Wrong as wrong:
+            wrong.place.append("[]")
+            raise
+
+    return read
+
+
+def _record_reader(expected: Any) -> Reader:
+    fields: dict[str, Reader] = {}
+
+    def read(plain: object, depth: int) -> object:
+        _require_shallow(depth)
+        if not isinstance(plain, dict) or plain.get("@") != expected.__name__:
+            raise _Wrong(f"not a {expected.__name__}")
+        if not fields:
+            fields.update({name: _reader(kind) for name, kind in field_types(expected).items()})
+        if plain.keys() - _TAG != fields.keys():
+            raise _Wrong(f"{expected.__name__} with other fields")
+        inner = {}
+        name = ""
+        try:
+            for name, reader in fields.items():
+                inner[name] = reader(plain[name], depth + 1)
+        except _Wrong as wrong:
+            wrong.place.append(f".{name}")
+            raise
+        return expected(**inner)
+
+    return read
+
+
+_TAG: Final = frozenset({"@"})
+
+
+def _require_shallow(depth: int) -> None:
+    if depth > DEPTH_MAX:
+        raise _Wrong("nested too deeply")
 
 
 @cache
@@ -176,10 +260,10 @@ def field_types(record: type) -> dict[str, Any]:
 _ATOM_TAGS: dict[Any, str] = {Decimal: "decimal", date: "date", datetime: "datetime", float: "float"}
 
 
-def _decode_atom(plain: object, expected: Any, place: str) -> object:
+def _read_atom(plain: object, expected: Any) -> object:
     if expected is str and type(plain) is str:
         if not plain.isascii() and not _encodable(plain):
-            raise CodecError(f"{place}: half of a character")
+            raise _Wrong("half of a character")
         return plain
     if expected in (bool, int) and type(plain) is expected:
         return plain
@@ -188,12 +272,12 @@ def _decode_atom(plain: object, expected: Any, place: str) -> object:
     if isinstance(plain, dict) and set(plain) == {"@", "v"} and plain["@"] == _ATOM_TAGS.get(expected):
         text = plain["v"]
         if not isinstance(text, str):
-            raise CodecError(f"{place}: not text")
+            raise _Wrong("not text")
         try:
             return _atom(text, expected)
         except (ValueError, ArithmeticError) as error:
-            raise CodecError(f"{place}: unreadable") from error
-    raise CodecError(f"{place}: not a {getattr(expected, '__name__', expected)}")
+            raise _Wrong("unreadable") from error
+    raise _Wrong(f"not a {getattr(expected, '__name__', expected)}")
 
 
 def _encodable(text: str) -> bool:
