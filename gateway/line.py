@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import httpcore
 
+from gateway import clocked
 from gateway.errors import Misconfigured
 from sandbox import logs
 from sandbox.tls import CertificateError, Files, Renewed
@@ -104,8 +105,10 @@ class Line:
             base = f"https://{host}:{self._place.port}"
             extensions["sni_hostname"] = self._place.server
         method, headers = ("GET" if content is None else "POST"), [("Content-Type", "application/json")]
-        _clock.until = until
-        with pool.stream(method, base + route, headers=headers, content=content, extensions=extensions) as reply:
+        with (
+            clocked.within(left),
+            pool.stream(method, base + route, headers=headers, content=content, extensions=extensions) as reply,
+        ):
             return reply.status, _bounded(reply)
 
     @contextmanager
@@ -150,7 +153,7 @@ def _pool(context: ssl.SSLContext | None, uds: str | None) -> httpcore.Connectio
         max_keepalive_connections=IDLE_MAX,
         keepalive_expiry=IDLE_S,
         uds=uds,
-        network_backend=_Backend(),
+        network_backend=clocked.Backend(),
         socket_options=[(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)],
     )
 
@@ -166,48 +169,3 @@ def _bounded(reply: httpcore.Response) -> bytes:
 
 def _words(error: Exception) -> str:
     return "it does not answer in time" if isinstance(error, httpcore.TimeoutException) else words(error)
-
-
-class _Clock(threading.local):
-    """Until when the exchange of this thread may last: the limits of a library are for each read, not for all."""
-
-    until: float = float("inf")
-
-
-_clock = _Clock()
-
-
-class _Stream(httpcore.NetworkStream):
-    def __init__(self, inner: httpcore.NetworkStream) -> None:
-        self._inner = inner
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        left = _clock.until - time.monotonic()
-        if left <= 0:
-            raise httpcore.ReadTimeout
-        return self._inner.read(max_bytes, left if timeout is None else min(left, timeout))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._inner.write(buffer, timeout)
-
-    def close(self) -> None:
-        self._inner.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
-        return _Stream(self._inner.start_tls(ssl_context, server_hostname, timeout))
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
-
-
-class _Backend(httpcore.NetworkBackend):
-    def __init__(self) -> None:
-        self._inner = httpcore.SyncBackend()
-
-    def connect_tcp(self, *args: Any, **kwargs: Any) -> httpcore.NetworkStream:
-        return _Stream(self._inner.connect_tcp(*args, **kwargs))
-
-    def connect_unix_socket(self, *args: Any, **kwargs: Any) -> httpcore.NetworkStream:
-        return _Stream(self._inner.connect_unix_socket(*args, **kwargs))

@@ -7,7 +7,6 @@ is watched, and asked again.
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Final
 import httpx
 from cryptography import x509
 
+from gateway import clocked
 from gateway.audit.log import Log
 from gateway.audit.note import parse_checkpoint, size_of
 from gateway.audit.stamps import MISSING, TOKEN_BYTES_MAX, Stamp, certificates, time_of
@@ -56,7 +56,7 @@ class Stamping:
         self._problem = ""
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
-        self._client = httpx.Client(timeout=self._authority.timeout_s, trust_env=False, follow_redirects=False)
+        self._client = clocked.client(self._authority.timeout_s)
 
     def start(self) -> None:
         if self._trusted:
@@ -122,18 +122,20 @@ class Stamping:
 
     def _ask(self, request: bytes) -> bytes:
         """Bounded in size and time; nothing is unpacked, and no redirect is followed."""
-        give_up = time.monotonic() + self._authority.timeout_s
         content = bytearray()
         try:
-            with self._client.stream("POST", self._authority.url, content=request, headers=_TYPES) as reply:
+            with (
+                clocked.within(self._authority.timeout_s),
+                self._client.stream("POST", self._authority.url, content=request, headers=_TYPES) as reply,
+            ):
                 if reply.status_code != 200:
                     raise NotStamped(f"answers {reply.status_code}")
                 for part in reply.iter_raw():
                     content += part
                     if len(content) > TOKEN_BYTES_MAX:
                         raise NotStamped("answers with too much")
-                    if time.monotonic() > give_up:
-                        raise NotStamped("takes too long")
+        except httpx.TimeoutException as error:
+            raise NotStamped("takes too long") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise NotStamped("does not answer") from error
         return bytes(content)

@@ -10,7 +10,6 @@ import base64
 import hashlib
 import json
 import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Final
 
 import httpx
 
+from gateway import clocked
 from gateway.audit import cosigned
 from gateway.audit.log import Log
 from gateway.audit.note import WITNESS_KEY, cosigned_by, parse_checkpoint, parse_key, size_of
@@ -30,7 +30,7 @@ from sandbox import logs
 TIMEOUT_S: Final = 5.0
 REPLY_BYTES_MAX: Final = 65_536
 REPLY_S_MAX: Final = 15.0
-"""For all of a reply: the other limit is for each wait."""
+"""For all of an exchange: the other limit is for each wait."""
 _log = logs.logger("bpk.witnessing")
 
 
@@ -64,7 +64,7 @@ class Witnessing:
         self._told: dict[str, str] = {}
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
-        self._client = httpx.Client(timeout=TIMEOUT_S, trust_env=False, follow_redirects=False)
+        self._client = clocked.client(TIMEOUT_S)
 
     def start(self) -> None:
         if self._remotes:
@@ -203,17 +203,16 @@ class Witnessing:
         return self._call("POST", f"{remote.url.rstrip('/')}/add-checkpoint", "\n".join(lines).encode())
 
     def _call(self, method: str, url: str, body: bytes) -> httpx.Response:
-        give_up = time.monotonic() + REPLY_S_MAX
         try:
-            with self._client.stream(method, url, content=body or None) as reply:
+            with clocked.within(REPLY_S_MAX), self._client.stream(method, url, content=body or None) as reply:
                 content = b""
                 for part in reply.iter_bytes():
                     content += part
                     if len(content) > REPLY_BYTES_MAX:
                         raise NoCosignature("answers with too much")
-                    if time.monotonic() > give_up:
-                        raise NoCosignature("takes too long")
                 return httpx.Response(reply.status_code, content=content)
+        except httpx.TimeoutException as error:
+            raise NoCosignature("takes too long") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise NoCosignature("does not answer") from error
 

@@ -247,12 +247,6 @@ def test_the_thread_stands_a_fault_of_the_log_and_ends_when_it_is_told(
     assert tries == [0, 1, 2]
 
 
-def test_a_witness_whose_reply_never_ends_is_given_up(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "REPLY_S_MAX", -1.0)
-    assert scripted.once(signed) == 0
-    assert scripted.told == "takes too long"
-
-
 def test_without_a_witness_there_is_no_thread(scripted: Scripted) -> None:
     none = Witnessing(scripted.world.log, scripted.world.store, [], every_s=0.01)
     none.start()
