@@ -151,6 +151,7 @@ def test_amounts_are_written_as_short_as_can_be() -> None:
 
 def test_nothing_left_is_nothing() -> None:
     assert epsilon_left(0, HALF) == epsilon_left(5, 0) == rho_for(0, HALF) == rho_for(5, 0) == 0
+    assert rho_for(0, DELTA_UNIT // 2) == 0
 
 
 def test_an_absurd_epsilon_is_an_error() -> None:
