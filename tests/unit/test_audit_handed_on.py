@@ -322,6 +322,11 @@ def test_evidence_and_reports_are_judged_under_a_key(world: World, bundle: dict[
         assert offline.run(file) == (2, "", "it is judged under the log's key: name it with --key\n")
     code, out, _ = offline.run(offline.file({**bundle, "records": []}), "--key", SIGNER.vkey, "--json")
     assert (code, json.loads(out)) == (1, {"ok": False, "problems": ["the evidence is unreadable"]})
+    spoilt = {**bundle, "records": [{**each, "index": each["index"] + 1} for each in bundle["records"]]}
+    problems = verify_bundle(spoilt, SIGNER.vkey, NO_WITNESSES)
+    code, out, _ = offline.run(offline.file(spoilt), "--key", SIGNER.vkey)
+    assert (code, out.splitlines()) == (1, [f"NOT SOUND: {words}" for words in problems])
+    assert len(problems) == records
     code, out, _ = offline.run(offline.file({**told, "report": {}}), "--key", SIGNER.vkey)
     assert (code, out) == (1, "NOT SOUND: the receipt's record names another report\n")
 

@@ -18,6 +18,7 @@ from gateway.audit.older import canonical
 from gateway.audit.record import Entry
 from gateway.audit.replay import Replay
 from gateway.audit.report import Report
+from gateway.audit.shapes import check_fields
 from gateway.audit.suites import sha256
 from gateway.audit.tiled import _path, lines_of
 from gateway.audit.verify import verify
@@ -450,7 +451,41 @@ def test_a_report_tells_people_all_that_it_counts() -> None:
         "4 older checkpoints and receipts checked",
     ]
     assert Report().text().splitlines() == ["log : sound", "0 records ()", "root "]
-    assert set(report.as_json()) >= {"ok", "records", "scopes", "cells", "degraded", "problems_total", "problems"}
+    report.stamped.append((7, "2026-11-23T12:00:00Z"))
+    assert "7 records were there at 2026-11-23T12:00:00Z, by 1 time stamps of the authority" in report.text()
+    report.add("fork", None, "it is another one")
+    assert report.text().splitlines()[0] == "log x: NOT SOUND: 1 problem(s)"
+    assert report.as_json() == {
+        "ok": False,
+        "records": 9,
+        "root": "ab",
+        "ledger": "x",
+        "key": "k",
+        "keys": [{"key": "j", "from": 0}, {"key": "k", "from": 4}],
+        "counts": {"read": 2, "charge": 7},
+        "scopes": report.scopes,
+        "cells": report.cells,
+        "approvers": {"quorum": 2, "names": ["ann", "bo"]},
+        "degraded": {"seccomp": 5},
+        "unsettled": 1,
+        "without_budget": 2,
+        "reused_from_elsewhere": 3,
+        "consistent_with": 4,
+        "witnessed": 8,
+        "witnesses": {"w2": 1, "w1": 2},
+        "stamped": [{"records": 7, "time": "2026-11-23T12:00:00Z"}],
+        "problems_total": 1,
+        "problems": [{"code": "fork", "record": None, "detail": "it is another one"}],
+    }
+
+
+@pytest.mark.parametrize("layers", [[], ["seccomp", "landlock"], ["seccomp", "seccomp"], ["A"], [1], "seccomp", None])
+def test_layers_that_are_done_without_are_named_in_one_way(busy: World, layers: object) -> None:
+    record = busy.records()[0]
+    check_fields({**record, "degraded": ["landlock", "seccomp"]})
+    with pytest.raises(Broken) as broken:
+        check_fields({**record, "degraded": layers})
+    assert (broken.value.code, broken.value.words) == ("fields", "`degraded` is no list of layers")
 
 
 def test_a_whole_export_adds_up_to_what_the_ledger_says(busy: World) -> None:

@@ -74,6 +74,7 @@ def test_tables_say_what_records_do_and_no_cell_is_a_formula(world: World) -> No
     refuse(world, "SELECT 1", "=cmd|' /C calc'!A0")
     records = found(world)
     rows = list(csv.DictReader(io.StringIO(as_csv(records))))
+    assert as_csv([]) == "seq,time,kind,decision,code,actor,dataset,mode,licence,query_id,rho,epsilon,delta\n"
     assert [row["seq"] for row in rows] == [str(record["seq"]) for record in records]
     assert next(row for row in rows if row["kind"] == "charge")["epsilon"] == "0.01"
     assert rows[-1]["actor"].startswith("'=")

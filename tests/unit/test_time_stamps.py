@@ -16,11 +16,12 @@ from pydantic import ValidationError
 
 pytest.importorskip("rfc3161_client", reason="time stamps need `pip install baopingkou[timestamps]`")
 
+from gateway.audit import stamping as stamping_module
 from gateway.audit import stamps
 from gateway.audit.note import parse_checkpoint, size_of
 from gateway.audit.offline import main
 from gateway.audit.stamping import Authority, Stamping, kept
-from gateway.errors import Misconfigured
+from gateway.errors import Fault, Misconfigured
 from gateway.settings import Timestamps
 from tests.gateway_world import gateway_world
 from tests.ledger_world import SIGNER, World
@@ -172,6 +173,68 @@ def test_an_authority_that_is_wrong_slow_or_away_stops_nothing_and_is_told_of(
         assert not away.once()
         assert away.state == "does not answer"
     world.answer(world.charge().id)
+
+
+class Told:
+    """What the gateway's own log was told."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str, dict[str, str]]] = []
+
+    def warning(self, event: str, **about: str) -> None:
+        self.lines.append(("warning", event, about))
+
+    def error(self, event: str, **about: str) -> None:
+        self.lines.append(("error", event, about))
+
+
+def test_an_authority_that_is_away_is_told_of_once(
+    world: World, tsa: TimeAuthority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told()
+    monkeypatch.setattr(stamping_module, "_log", told)
+    with asking(world, TimeAuthority(tmp_path, "http://127.0.0.1:1/"), tsa.root) as away:
+        assert (away.once(), away.once()) == (False, False)
+        assert away.gauges["bpk_stamp_failures"] == 2
+    about = {"authority": "http://127.0.0.1:1/", "reason": "does not answer"}
+    assert told.lines == [("warning", "no time stamp", about)]
+
+
+@pytest.mark.parametrize(("every_s", "waits"), [(3600, [60, 60, 60, 3600]), (5, [5, 5, 5, 5])])
+def test_after_a_failure_it_is_asked_again_soon_and_else_now_and_then(
+    world: World, tsa: TimeAuthority, monkeypatch: pytest.MonkeyPatch, every_s: float, waits: list[float]
+) -> None:
+    told, waited, outcomes = Told(), [], iter((Fault("the disk is full"), False, True))
+
+    class Stops:
+        def wait(self, seconds: float) -> bool:
+            waited.append(seconds)
+            return len(waited) == len(waits)
+
+        def set(self) -> None: ...
+
+    def once() -> bool:
+        outcome = next(outcomes)
+        if isinstance(outcome, Fault):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(stamping_module, "_log", told)
+    found = Stamping(world.log, world.store, Authority(tsa.url, tsa.root, every_s, 1))
+    monkeypatch.setattr(found, "_stopped", Stops())
+    monkeypatch.setattr(found, "once", once)
+    found._run()
+    found.stop()
+    assert waited == waits
+    assert told.lines == [("error", "nothing was stamped", {"reason": "the disk is full"})]
+
+
+def test_it_is_asked_beside_the_gateway_and_keeps_it_from_no_end(world: World, tsa: TimeAuthority) -> None:
+    with asking(world, tsa) as stamping:
+        stamping.start()
+        assert stamping._thread is not None
+        assert (stamping._thread.name, stamping._thread.daemon) == ("stamping", True)
+    assert not stamping._thread.is_alive()
 
 
 def test_a_stamp_by_a_certificate_that_had_ended_is_not_taken(world: World, tsa: TimeAuthority) -> None:
