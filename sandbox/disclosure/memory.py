@@ -42,8 +42,11 @@ class Memories:
         self._lock = threading.Lock()
 
     def size(self, dataset: str, units_about: int) -> int:
-        """How many cells are remembered."""
-        return len(self._past(dataset, units_about).all)
+        """How many cells are remembered of answers that were given: with those whose deadline is to come, a check
+        would tell that they are ready."""
+        cells = tuple(self._past(dataset, units_about).all)
+        hidden = self._store.hidden()  # after the cells: a release is hidden before its transaction ends
+        return sum(cell.release not in hidden for cell in cells) if hidden else len(cells)
 
     def require_room(self, dataset: str, units_about: int) -> None:
         """Raises Refuse where no more cells can be remembered."""

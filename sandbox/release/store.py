@@ -128,6 +128,11 @@ class Store(Durable):
             with self._lock:
                 del self._held[ticket_id]
 
+    def hidden(self) -> frozenset[str]:
+        """The releases that nobody sees yet."""
+        with self._lock:
+            return frozenset(release for release in self._held.values() if release is not None)
+
     def seal(self, ticket_id: str, release: AnyRelease, also: Also | None = None) -> Stored:
         """Keeps a release and ties it to its ticket, before it leaves; `also` writes in the same transaction.
 

@@ -249,12 +249,14 @@ def test_a_release_that_is_held_shows_to_nobody(store: Store) -> None:
     assert store.accept(mine, 10, CEILING) == "fresh"
     with store.held(mine.id):
         kept = store.seal(mine.id, released(question()))
+        assert store.hidden() == {kept.id}
         assert store.find(question(), "s") is None
         assert store.find(question(epsilon=4), "s") == (older.id, older.hash)
         assert store.with_source(question(epsilon=4), "s") == (older,)
         assert store.accept(mine, 10, CEILING) == "failed"
         other = store.seal(accepted(store), released(question()))  # somebody else's, whose time has come
         assert store.find(question(), "s") == (other.id, other.hash)
+    assert store.hidden() == frozenset()
     assert store.find(question(), "s") == (kept.id, kept.hash)
     assert store.with_source(question(epsilon=4), "s") == (other, kept, older)
     assert store.accept(mine, 10, CEILING) == kept.id

@@ -62,3 +62,30 @@ def test_what_was_said_stays_said(path: Path) -> None:
         with pytest.raises(sqlite3.IntegrityError, match="what was said stays said"), store._transaction() as tx:
             tx.execute(statement)
     store.close()
+
+
+def checked(store: Store) -> tuple[int, int]:
+    """How much a check says is remembered: while an answer is kept and its deadline is to come, and afterwards."""
+    memories = Memories(store)
+    keep(store, memories, FIRST)
+    store._held = {"tkt_1": None, "tkt_2": None}
+    keep(store, memories, LAST)
+    store._held["tkt_2"] = f"rel_{len(LAST)}"  # as `seal` does
+    before = memories.size("clinic", 1000)
+    store._held.clear()
+    return before, memories.size("clinic", 1000)
+
+
+def test_what_is_remembered_grows_for_a_check_when_an_answer_is_given_and_not_when_it_is_ready(path: Path) -> None:
+    store = Store(path)
+    assert checked(store) == (1, 2)
+    store.close()
+
+
+def test_planted_a_memory_that_tells_of_answers_on_their_way_is_noticed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Store, "hidden", lambda _: frozenset())
+    store = Store(path)
+    assert checked(store) == (2, 2)
+    store.close()
