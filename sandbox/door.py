@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from sandbox import deadlines, logs
@@ -34,6 +35,7 @@ from sandbox.relational.facts import Refuse
 from sandbox.relational.size import require_small
 from sandbox.release.store import Store, Stored, StoreUnusable, TicketRefused, loss_of
 from sandbox.runs import Planned, Runs
+from sandbox.soon import soon
 from sandbox.tickets import TicketVerifier
 
 log = logs.logger("bpk.domain")
@@ -41,7 +43,9 @@ CANNOT_KEEP: Final = "the data domain cannot keep what is released, and so answe
 LOOK_S: Final = 1.0
 PLACE_WAIT_S: Final = 2.0
 """How long a question waits for a free worker before it is refused as `busy`, uncharged."""
-
+ALONG_S: Final = 3.0
+"""A stored answer that takes longer to write does not come along with its price: a gateway that waits for a price would
+lose it, and has more time for an answer."""
 
 TICKET_ID_MAX: Final = 100
 Asked = TypeVar("Asked")
@@ -117,7 +121,7 @@ class Door:
             regime.require_left(job, served)
         released = None
         if stored is not None and answered and request.fetch and request.accuracy is None:
-            released = self._fetch(Fetch(stored[0], request.question))
+            released = soon(partial(self._fetch, Fetch(stored[0], request.question)), ALONG_S)
         reservation = None
         if request.reserve and not answered:
             reservation = self._pool.reserve(request.question.dataset, PLACE_WAIT_S)

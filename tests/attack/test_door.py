@@ -7,6 +7,7 @@ import dataclasses
 import os
 import signal
 import sqlite3
+import threading
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -18,11 +19,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateway.budget.account import Account, Scope, Shortfall, shortfall_words
 from gateway.budget.loss import Loss, cap
 from policies.privacy_loss import EPSILON_UNIT
-from sandbox import codec, datasets
+from sandbox import codec, datasets, door
 from sandbox.domain import Ceiling as CustodiansCap
 from sandbox.protocol import Accuracy, Failed, Fetch, Prepare, Prepared, Price, Question, Refused, Released, Run
 from sandbox.relational.expressions import Column
 from sandbox.relational.nodes import Join, Limit, Measure, Output, Public, Relation, Release, Scan, find_release
+from sandbox.release.store import Stored
+from sandbox.soon import soon
 from tests import ledger_world
 from tests.builders import policy_text
 from tests.domain_world import PEOPLE, DomainWorld, domain_world
@@ -156,6 +159,41 @@ def test_a_stored_release_comes_along_only_where_it_is_asked_for_and_answers_eve
     kept = world.door.prepare(Prepare(question, reserve=False, fetch=True))
     assert isinstance(kept, Prepared)
     assert kept.released is None
+
+
+def test_a_stored_answer_that_is_slow_to_write_does_not_hold_up_its_price(
+    world: DomainWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a gateway would give up on what it may have for nothing."""
+    question = world.question(Measure("count_units", None), keys=(Column("0.active"),))
+    made = world.run(question)
+    assert isinstance(made, Released)
+    answer, go_on = world.door._answer, threading.Event()
+
+    def slow(stored: Stored, asked: Question) -> Released:
+        go_on.wait(60)
+        return answer(stored, asked)
+
+    monkeypatch.setattr(world.door, "_answer", slow)
+    monkeypatch.setattr(door, "ALONG_S", 0.05)
+    found = world.door.prepare(Prepare(question, reserve=False, fetch=True))
+    assert not go_on.is_set()
+    assert isinstance(found, Prepared)
+    assert (found.release, found.released) == (made.release, None)
+    go_on.set()
+    assert world.door.fetch(Fetch(made.release, question)) == made
+    monkeypatch.setattr(door, "ALONG_S", 60.0)
+    along = world.door.prepare(Prepare(question, reserve=False, fetch=True))
+    assert isinstance(along, Prepared)
+    assert along.released == made
+
+
+def test_what_goes_wrong_in_time_is_raised_by_who_waits() -> None:
+    def broken() -> None:
+        raise LookupError("no")
+
+    with pytest.raises(LookupError, match="no"):
+        soon(broken, 60)
 
 
 def test_a_fetch_gives_a_release_only_to_the_question_that_it_answers(world: DomainWorld) -> None:
