@@ -17,7 +17,7 @@ from hypothesis import settings
 
 from gateway.store import Store
 from gateway.stores.sqlite import SqliteStore
-from tests import figures, postgres_server
+from tests import figures, order, postgres_server
 from tests.postgres_server import Server
 
 MEMORY = Path("/dev/shm")
@@ -71,9 +71,12 @@ def pytest_xdist_auto_num_workers() -> int:
     return max(1, (os.cpu_count() or 1) * 3 // 2)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A mutant is judged by what is cheapest first: most end there. The tests of a file stay together, for what they
-    share is made once; but for the slow ones, which come last of all."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Several processes begin with what is slow. A mutant is judged by what is cheapest first: most end there. The
+    tests of a file stay together, for what they share is made once; but for the slow ones, which come last of all."""
+    processes = int(getattr(config, "workerinput", {}).get("workercount", 1))
+    if processes > 1:
+        items[:] = order.for_several(items, processes)
     seconds = _seconds() if EXAMPLES == "mutants" else {}
     files: dict[Path, float] = defaultdict(float)
     for item in items:

@@ -1,6 +1,6 @@
 """Removing one unit moves the exact vectors by no more than the plan declares: the property all privacy here rests on.
 
-`BPK_PAIRS` sets the number of neighbouring pairs of all parts together (default 24,000), `BPK_SEED` the seed.
+`BPK_PAIRS` sets the number of neighbouring pairs of all parts together (default 10,000), `BPK_SEED` the seed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.composite_world import make_shops, shops_text
 from tests.questions import plain_release, random_release
 from tests.sensitivity import looks
 
-PAIRS = int(os.environ.get("BPK_PAIRS", "24000"))
+PAIRS = int(os.environ.get("BPK_PAIRS", "10000"))
 PARTS = 6
 """So that no single test keeps the others waiting."""
 SEED = int(os.environ.get("BPK_SEED", "20261123"))

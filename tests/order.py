@@ -1,0 +1,48 @@
+"""In which order several processes take the tests: what takes long comes first, so that none is left over at the end.
+
+xdist gives each process an equal share of the list, and who has done his takes from the end of another's. So the slow
+files are dealt to the heads of the shares, one after the other, as are the others behind them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain, islice
+
+import pytest
+
+SLOW = (
+    "e2e/test_kills.py",
+    "e2e/test_two_gateways_killed.py",
+    "attack/test_ledger_race.py",
+    "property/test_sql_means_what_it_says.py",
+    "e2e/test_runbook.py",
+    "property/test_record_replay.py",
+    "attack/test_aggregate_series.py",
+    "property/test_neighbours.py",
+)
+"""The slowest first. A file that is missing here costs no more than some waiting at the end."""
+
+
+def for_several(items: list[pytest.Item], processes: int) -> list[pytest.Item]:
+    """`items` in another order, those of a file together wherever a share does not end among them."""
+    files: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.nodeid.partition("::")[0].removeprefix("tests/"), []).append(item)
+    slow = _dealt([files.pop(name) for name in SLOW if name in files], processes)
+    others = chain.from_iterable(_dealt(list(files.values()), processes))
+    found: list[pytest.Item] = []
+    for head, size in zip(slow, _shares(len(items), processes), strict=True):
+        found += [*head, *islice(others, max(0, size - len(head)))]
+    return found + list(others)
+
+
+def _dealt(files: list[list[pytest.Item]], hands: int) -> list[list[pytest.Item]]:
+    return [list(chain.from_iterable(files[hand::hands])) for hand in range(hands)]
+
+
+def _shares(items: int, processes: int) -> Iterator[int]:
+    """As xdist divides them."""
+    for left in range(processes, 0, -1):
+        yield items // left
+        items -= items // left
