@@ -16,24 +16,25 @@ from gateway.audit.log import Log
 from gateway.audit.note import parse_key
 from gateway.audit.soundness import size_of
 from gateway.errors import Misconfigured
-from gateway.home import Home, read_private_key
+from gateway.home import Home
+from gateway.log_key import signer_at
 from gateway.store import Store
 from gateway.stores import sqlite
 from gateway.stores.sqlite import SqliteStore
 
 
 def anchors_of(home: Home) -> tuple[Anchors, Held]:
-    """The checkpoints that are kept outside of the store, and what the home holds of the log's keys."""
-    origin, suite = home.settings.audit.origin, home.settings.audit.suite
-
-    def signer(file: Path) -> Signer:
-        return Signer(origin, read_private_key(file), suite)
+    """The checkpoints that are kept outside of the store, and what the home holds of the log's keys. Raises
+    Misconfigured."""
 
     def now() -> list[Signer]:
-        return [signer(file) for file in (home.next_log_key, home.log_key) if file.exists()]
+        found = (signer_at(home, file) for file in (home.next_log_key, home.log_key))
+        return [signer for signer in found if signer is not None]
 
-    held = Held(signer(home.log_key), now, _retired(home))
-    return Anchors(*home.anchors), held
+    signer = signer_at(home, home.log_key)
+    if signer is None:
+        raise Misconfigured(f"{home.log_key}: is not there")
+    return Anchors(*home.anchors), Held(signer, now, _retired(home))
 
 
 def _retired(home: Home) -> tuple[str, ...]:
@@ -61,6 +62,10 @@ def open_log(home: Home, degraded: Callable[[], tuple[str, ...] | None] = lambda
     """The home's store and its log; `degraded` as in Log. Raises Misconfigured, NotReady."""
     anchors, held = anchors_of(home)
     store = open_store(home)
+    wanted, suite = home.settings.audit.suite, held.signer.suite
+    if wanted != suite and not _records(store):
+        file = home.root / "gateway.toml"
+        raise Misconfigured(f"{file}: a new log of the suite `{wanted}` cannot have a key of `{suite}`")
     return store, Log(store, held, anchors, degraded=degraded)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Final
 from uuid import uuid4
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -24,6 +27,10 @@ from gateway.errors import Misconfigured
 from gateway.settings import Settings, Suite
 
 KEY_BYTES_MAX = 10_000
+_SIGNER: Final = """\
+# [audit.signer]                   # the log's key is outside: checkpoint_key's public half (.pub) names it, this signs
+# command = ["/usr/local/bin/openssl-signer", "/etc/baopingkou/log-keys"]   # gets what is to be signed; no shell
+# timeout_s = 5"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,8 @@ class Home:
 
     @property
     def log_key(self) -> Path:
-        """What the log's checkpoints are signed with."""
+        """What the log's checkpoints are signed with; where there is no such file, the signer has the key whose public
+        half is in the file beside it."""
         return self.path(self.settings.audit.checkpoint_key)
 
     @property
@@ -88,7 +96,7 @@ def open_home(root: Path) -> Home:
     needed = [
         root / "domain.toml",
         home.policies,
-        home.log_key,
+        _log_key_of(home),
         home.path(read.domain.ticket_key),
         *(home.path(key.file) for key in read.tokens.keys),
         *(home.path(approver.file) for approver in read.caps.approvers),
@@ -110,11 +118,24 @@ def open_home(root: Path) -> Home:
     return home
 
 
-def init(root: Path, suite: Suite = "sha256-ed25519") -> Home:
+def _log_key_of(home: Home) -> Path:
+    outside = home.settings.audit.signer is not None and not home.log_key.exists()
+    return home.log_key.with_suffix(".pub") if outside else home.log_key
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """A new log's key that lies outside of the home: its public half (PEM), and the command that signs with it."""
+
+    public: Path
+    command: Sequence[str]
+
+
+def init(root: Path, suite: Suite = "sha256-ed25519", outside: Outside | None = None) -> Home:
     """A new home at `root`: built beside it and moved there in one step, so nothing is ever half-written.
 
     Raises Misconfigured where something is in the way. An existing complete home is left as it is.
-    `suite` is that of its log.
+    `suite` is that of its log, and `outside` its key, where the home is not to make one.
     """
     root = root.expanduser().absolute()
     if root.exists() and not root.is_dir():
@@ -129,7 +150,7 @@ def init(root: Path, suite: Suite = "sha256-ed25519") -> Home:
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
-        _write(beside, suite)
+        _write(beside, suite, outside)
         if root.is_symlink():
             root = root.resolve()
         os.rename(beside, root)  # replaces an empty folder, and only an empty one
@@ -141,7 +162,7 @@ def init(root: Path, suite: Suite = "sha256-ed25519") -> Home:
     return open_home(root)
 
 
-def _write(root: Path, suite: Suite) -> None:
+def _write(root: Path, suite: Suite, outside: Outside | None) -> None:
     root.chmod(0o700)
     for folder in ("keys", "state", "state/gateway", "state/domain"):
         (root / folder).mkdir(mode=0o700)
@@ -149,6 +170,7 @@ def _write(root: Path, suite: Suite) -> None:
         (root / folder).mkdir(mode=0o755)
     name = uuid4().hex[:12]
     fill = {"@ISSUER@": f"urn:baopingkou:home:{name}", "@ORIGIN@": f"baopingkou/{name}", "@SUITE@": suite}
+    fill["@SIGNER@"] = _SIGNER if outside is None else _signer(outside)
     for source, target in (
         ("gateway.toml", "gateway.toml"),
         ("domain.toml", "domain.toml"),
@@ -158,8 +180,15 @@ def _write(root: Path, suite: Suite) -> None:
         for mark, value in fill.items():
             text = text.replace(mark, value)
         (root / target).write_text(text, encoding="utf-8")
-    for key in ("token", "ticket", "log"):
+    for key in ("token", "ticket", *(("log",) if outside is None else ())):
         write_key_pair(root / "keys", key)
+    if outside is not None:
+        shutil.copyfile(outside.public, root / "keys" / "log.pub")
+
+
+def _signer(outside: Outside) -> str:
+    """A string of JSON without control characters is one of TOML."""
+    return f"[audit.signer]\ncommand = {json.dumps(list(outside.command), ensure_ascii=False)}"
 
 
 def write_key_pair(folder: Path, name: str) -> None:

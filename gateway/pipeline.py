@@ -104,6 +104,8 @@ class Pipeline:
             raise self.refused(ask.caller, refusal, ask.texts, trail) from refusal
         except NotReady as cause:
             _log.warning("not ready", reason=str(cause))
+            if trail.decided:  # on record already, and a query is decided once
+                raise NotAnswered(_unsigned(), trail.id, trail.policy) from cause
             raise self.refused(ask.caller, _not_ready(), ask.texts, trail) from cause
         except Exception:
             if not trail.decided:  # a fault of ours before the charge is on record too
@@ -233,6 +235,7 @@ class Pipeline:
     def _admit(self, ask: Ask, trail: _Trail) -> AdmittedQuery:
         """Who asks, in which words, of what, at which price."""
         self.ledger.require_thawed()
+        self.ledger.require_signed()
         operator = ask.caller.subject
         licences = tuple(licence for licence in self.catalog.licences if licence.operator == operator)
         policies = askable(self.catalog.policies, licences)
@@ -357,6 +360,11 @@ def _require_page(ask: Ask, admitted: AdmittedQuery, prepared: Prepared) -> None
 
 def _not_ready() -> Refusal:
     return Refusal("not_ready", "the data domain is not ready", hint="nothing was charged; ask again in a moment")
+
+
+def _unsigned() -> Refusal:
+    hint = "it costs nothing; ask for this `query_id` again in a moment"
+    return Refusal("not_ready", "the answer is there, and the log cannot be signed now", hint=hint)
 
 
 def _unknown() -> Refusal:

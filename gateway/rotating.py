@@ -15,7 +15,8 @@ from gateway.audit.keys import Keys
 from gateway.audit.log import Log
 from gateway.audit.note import parse_key
 from gateway.errors import Misconfigured
-from gateway.home import Home, read_private_key, write_key_pair
+from gateway.home import Home, write_key_pair
+from gateway.log_key import own_signer, signer_at
 from gateway.store import Store
 from gateway.synced import sync
 
@@ -32,14 +33,19 @@ class Rotated:
 def prepare(home: Home) -> Signer:
     """The key that will follow; a new one where none is prepared. Durable when this returns. Raises Misconfigured."""
     file = home.next_log_key
-    if not file.exists():
-        try:
-            write_key_pair(file.parent, file.stem)
-            for each in (file, file.with_suffix(".pub"), file.parent):
-                sync(each)
-        except OSError as error:
-            raise Misconfigured(f"{file}: cannot be written ({error.strerror})") from error
-    return Signer(home.settings.audit.origin, read_private_key(file), home.settings.audit.suite)
+    signer = signer_at(home, file)
+    if signer is not None:
+        return signer
+    if home.settings.audit.signer is not None:
+        way_out = "let the signer make a key, and put its public half there"
+        raise Misconfigured(f"{file.with_suffix('.pub')}: is not there; {way_out}")
+    try:
+        write_key_pair(file.parent, file.stem)
+        for each in (file, file.with_suffix(".pub"), file.parent):
+            sync(each)
+    except OSError as error:
+        raise Misconfigured(f"{file}: cannot be written ({error.strerror})") from error
+    return own_signer(home, file)
 
 
 def rotate(home: Home, store: Store, log: Log) -> Rotated:
@@ -58,17 +64,30 @@ def rotate(home: Home, store: Store, log: Log) -> Rotated:
 
 
 def _change_places(home: Home, keys: Keys) -> Path:
+    """As long as the new key is in its first place, the next try knows that this one was not done."""
     file, following = home.log_key, home.next_log_key
+    public, own = file.with_suffix(".pub"), following.exists()
     _write(home.old_log_keys, "".join(f"{vkey}\n" for vkey in keys.vkeys[:-1]))
-    kept = file.with_name(f"{file.stem}-{parse_key(keys.vkeys[-2]).id.hex()}{file.suffix}")
-    if not kept.exists():
-        os.link(file, kept)
-    public = following.with_suffix(".pub")
-    if public.exists():
-        public.replace(file.with_suffix(".pub"))
-    following.replace(file)  # last: as long as it is there, the next try knows that this one was not done
+    kept = _keep(file, public, parse_key(keys.vkeys[-2]).id.hex())
+    if not own:  # the new key is the signer's
+        file.unlink(missing_ok=True)
+    if following.with_suffix(".pub").exists():
+        following.with_suffix(".pub").replace(public)
+    if own:
+        following.replace(file)
     sync(file.parent)
     return kept
+
+
+def _keep(file: Path, public: Path, key_id: str) -> Path:
+    """The old key under a name of its own: its private half, or the public half of one of the signer's."""
+    kept = [each.with_name(f"{each.stem}-{key_id}{each.suffix}") for each in (file, public)]
+    for each in kept:
+        if each.exists():
+            return each
+    source, target = (file, kept[0]) if file.exists() else (public, kept[1])
+    os.link(source, target)
+    return target
 
 
 def _write(file: Path, text: str) -> None:

@@ -185,7 +185,17 @@ class Witness(_Section):
     key: Annotated[str, Field(max_length=400)]
 
 
-Suite = Literal["sha256-ed25519", "sm3-ed25519"]
+Suite = Literal["sha256-ed25519", "sm3-ed25519", "sm3-sm2"]
+Word = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,1000}$")]
+
+
+class LogSigner(_Section):
+    """A command that signs with the log's key where that lies outside of the home. It is given what is to be signed,
+    and told the algorithm and the key."""
+
+    command: Annotated[list[Word], Field(min_length=1, max_length=16)]
+    """The program, a path as any other, and its first arguments. No shell reads them."""
+    timeout_s: Annotated[int, Field(ge=1, le=60)] = 5
 
 
 class Timestamps(_Section):
@@ -207,10 +217,12 @@ class Timestamps(_Section):
 
 class Audit(_Section):
     checkpoint_key: RelativePath = "keys/log.key"
+    """Its private half; where there is no such file, the signer has it, and the public half is beside it (`.pub`)."""
+    signer: LogSigner | None = None
     origin: Annotated[str, Field(pattern=r"^[\x21-\x2a\x2c-\x7e]{1,200}$")] = "baopingkou/home"
     """The name in the checkpoint's first line and of its signer."""
     suite: Suite = "sha256-ed25519"
-    """What the log is hashed with. It keeps what it was begun with."""
+    """What the log is hashed with, which it keeps, and what its first key is."""
     retention_days: Annotated[int, Field(ge=180, le=36_500)] = 1095
     """How long the texts behind records are kept, SQL and parameters; records stay for ever."""
     witnesses: Annotated[list[Witness], Field(max_length=16)] = []
@@ -219,6 +231,12 @@ class Audit(_Section):
     witnessed: RelativePath | None = None
     """A signed checkpoint that is kept elsewhere, or a folder of them: the log must extend each."""
     timestamps: Timestamps | None = None
+
+    @model_validator(mode="after")
+    def _somebody_signs(self) -> Audit:
+        if self.suite == "sm3-sm2" and self.signer is None:
+            raise ValueError("the suite `sm3-sm2` needs `[audit.signer]`: the gateway itself does not sign with SM2")
+        return self
 
 
 class Approver(_Section):

@@ -18,8 +18,14 @@ import rfc8785
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from tests import second_sm2
+
 QUERY = {"actor", "query_id", "dataset", "policy_digest", "snapshot"}
-PREFIXES = {"sha256-ed25519": b"\1", "sm3-ed25519": b"\xffsm3-ed25519"}  # of a log's verifier key, before its 32 bytes
+SUITES = {  # what stands in a log's verifier key before the bytes of the key alone, and how many these are
+    "sha256-ed25519": (b"\1", 32),
+    "sm3-ed25519": (b"\xffsm3-ed25519", 32),
+    "sm3-sm2": (b"\xffsm3-sm2", 65),
+}
 PRESENT = {  # kind or decision -> fields that are not null beyond v, ledger, seq, time, kind; None: not fixed
     "genesis": {"commitments"},
     "run": None,
@@ -91,10 +97,13 @@ def _sound(lines: list[bytes]) -> None:
     need(set(end) - {"cosigned", "consistency", "handovers"} == {"key", "checkpoint"})
     need(("cosigned" in end) == ("consistency" in end))
     suite = records[0].get("suite", "sha256-ed25519")
-    need(suite in PREFIXES)
+    need(suite in SUITES)
     leaves = [_leaf(line, suite) for line in lines[:-1]]
     keys = _keys(records, end["key"])
-    need(all(_key(vkey)[1].startswith(PREFIXES[suite]) for _, vkey in keys))
+    named = [record.get("suite", "sha256-ed25519") for record in records]
+    for (start, vkey), until in zip(keys, [*(size for size, _ in keys[1:]), len(records)], strict=True):
+        need({*named[start:until]} <= {_suite(_key(vkey)[1])})
+        need(_suite(_key(vkey)[1]).split("-")[0] == suite.split("-")[0])
     name, key = _key(keys[0][1])
     need(keys[-1][1] == end["key"] and len(end.get("handovers", ())) == len(keys) - 1 and end.get("handovers") != [])
     for note, (_, old_key), (size, new_key) in zip(end.get("handovers", ()), keys[:-1], keys[1:], strict=True):
@@ -142,12 +151,15 @@ def _canonical(value: object) -> bytes:
 def _key(vkey: str) -> tuple[str, bytes]:
     name, key_hex, key_text = vkey.split("+", 2)
     key = base64.b64decode(key_text, validate=True)
-    need(
-        base64.b64encode(key).decode() == key_text
-        and any(key.startswith(kind) and len(key) == len(kind) + 32 for kind in PREFIXES.values())
-    )
+    need(base64.b64encode(key).decode() == key_text and _suite(key))
     need(hashlib.sha256(name.encode() + b"\n" + key).hexdigest()[:8] == key_hex)
     return name, key
+
+
+def _suite(key: bytes) -> str:
+    (found,) = [name for name, (kind, size) in SUITES.items() if key.startswith(kind) and len(key) == len(kind) + size]
+    need(found != "sm3-sm2" or second_sm2.is_point(key[-65:]))
+    return found
 
 
 def _keys(records: list[dict], last: str) -> list[tuple[int, str]]:
@@ -193,8 +205,12 @@ def _signed(note: str, name: str, key: bytes) -> tuple[int, bytes]:
         if who == name and blob[:4] == hashlib.sha256(f"{name}\n".encode() + key).digest()[:4]
     ]
     need(own)
+    text = f"{origin}\n{size}\n{top}\n".encode()
     for blob in own:
-        Ed25519PublicKey.from_public_bytes(key[-32:]).verify(blob[4:], f"{origin}\n{size}\n{top}\n".encode())
+        if _suite(key) == "sm3-sm2":
+            need(second_sm2.good(key[-65:], blob[4:], text))
+        else:
+            Ed25519PublicKey.from_public_bytes(key[-32:]).verify(blob[4:], text)
     found = base64.b64decode(top, validate=True)
     need(base64.b64encode(found).decode() == top and len(found) == 32)
     return int(size), found
@@ -233,7 +249,6 @@ def _records(records: list[dict]) -> None:
         shape = _in_force(record, policies, licences)
         need(record["seq"] == seq and record["ledger"] == records[0]["ledger"])
         need(record["v"] >= (records[seq - 1]["v"] if seq else 1))
-        need(record.get("suite", "sha256-ed25519") == records[0].get("suite", "sha256-ed25519"))
         need((kind == "genesis") == (seq == 0) and (seq == 0 or records[seq - 1]["time"] <= record["time"]))
         about = tuple(record[field] for field in sorted(QUERY))
         before = records[seq - 1] if seq else record

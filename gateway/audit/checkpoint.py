@@ -1,4 +1,4 @@
-"""Signed checkpoints: C2SP signed notes over tlog-checkpoint bodies, Ed25519.
+"""Signed checkpoints: C2SP signed notes over tlog-checkpoint bodies, with Ed25519 or SM2.
 
 <origin>\\n<number of records>\\n<base64 of the root>\\n\\n— <origin> <base64 of key id and signature>\\n
 """
@@ -9,7 +9,7 @@ import base64
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -20,12 +20,26 @@ from gateway.errors import Misconfigured
 _ORIGIN: Final = re.compile(r"[!-*,-~]{1,200}")
 
 
+class Plugged(Protocol):
+    """A key whose private half is somewhere else."""
+
+    @property
+    def public(self) -> bytes:
+        """The bytes of the key alone, as a verifier key ends with them."""
+
+    def sign(self, content: bytes) -> bytes:
+        """Raises NotReady."""
+
+    def unready(self, content: bytes) -> str | None:
+        """Why it does not sign, as far as is known; `content` is what it may sign to find out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Signer:
     """The log's name and key. Raises Misconfigured for an origin with spaces, `+` or anything but plain ASCII."""
 
     origin: str
-    key: Ed25519PrivateKey
+    key: Ed25519PrivateKey | Plugged
     suite: str = SHA256
 
     def __post_init__(self) -> None:
@@ -37,8 +51,10 @@ class Signer:
 
     @property
     def public(self) -> bytes:
-        """The type, which names the suite, and the 32 bytes of the key."""
-        return KEY_TYPES[self.suite] + self.key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        """The type, which names the suite, and the bytes of the key."""
+        if isinstance(self.key, Ed25519PrivateKey):
+            return KEY_TYPES[self.suite] + self.key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        return KEY_TYPES[self.suite] + self.key.public
 
     @property
     def vkey(self) -> str:
@@ -51,14 +67,24 @@ class Signer:
         return DIGESTS[self.suite](self.public).hex()
 
     def sign(self, size: int, root: bytes) -> str:
-        """The note for the first `size` records. Ed25519 is deterministic: the same tree gives the same note."""
-        text = f"{self.origin}\n{size}\n{base64.b64encode(root).decode()}\n"
+        """The note for the first `size` records. Raises NotReady where a plugged key does not sign."""
+        text = self._text(size, root)
         return f"{text}\n{self._line(text)}"
 
     def sign_too(self, note: str) -> str:
         """The note with this signature under the others."""
         text, _, _ = note.partition("\n\n")
         return note + self._line(f"{text}\n")
+
+    def unready(self) -> str | None:
+        """Why it could not sign now. A plugged key is tried now and then, on the checkpoint of no records, which
+        every log extends."""
+        if isinstance(self.key, Ed25519PrivateKey):
+            return None
+        return self.key.unready(self._text(0, DIGESTS[self.suite](b"")).encode())
+
+    def _text(self, size: int, root: bytes) -> str:
+        return f"{self.origin}\n{size}\n{base64.b64encode(root).decode()}\n"
 
     def _line(self, text: str) -> str:
         signature = self._key_id() + self.key.sign(text.encode())

@@ -24,8 +24,8 @@ _CHANGES: Final = f"SELECT body FROM record WHERE code = '{SHAPE}' ORDER BY seq"
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a home holds of the log's keys: the one that it was opened with, those that lie there now (one is prepared,
-    or has taken the first one's place), and the public halves of those that were."""
+    """What a home holds of the log's keys, or has a signer for: the one that it was opened with, those that are there
+    now (one is prepared, or has taken the first one's place), and the public halves of those that were."""
 
     signer: Signer
     now: Callable[[], list[Signer]] = list
@@ -50,6 +50,8 @@ class Ring:
 
     def __init__(self, held: Held) -> None:
         self.held = held
+        self.last = held.signer
+        """The one that was asked for last."""
         self._found = {held.signer.key_hash: held.signer}
         self._begun_with: str | None = None
 
@@ -60,7 +62,8 @@ class Ring:
             self._found.update({each.key_hash: each for each in self.held.all()})
         if hashed not in self._found:
             raise KeyMissing
-        return self._found[hashed]
+        self.last = self._found[hashed]
+        return self.last
 
     def keys(self, view: Reading) -> Keys:
         """All that the log had."""

@@ -13,7 +13,7 @@ from gateway.audit.broken import Broken
 from gateway.audit.climbing import climb, leaf_hash
 from gateway.audit.note import LOG_KEY, Checkpoint, key_hash, parse_checkpoint, parse_key, signed_by
 from gateway.audit.shapes import canonical, check_fields, check_shape, shape_of
-from gateway.audit.suites import DIGESTS, Digest
+from gateway.audit.suites import DIGESTS, Digest, digest_name
 
 SHAPE: Final = "log_key"
 """Of the records that hand a log over: also their `code`."""
@@ -44,7 +44,7 @@ class Keys:
 
     @property
     def suite(self) -> str:
-        """Of the log: a key names it, and no change of the key changes it."""
+        """Of the log's newest key, which names it. No change of the key changes the digest."""
         return parse_key(self.newest).suite
 
     @property
@@ -75,8 +75,8 @@ class Keys:
             raise Broken("log_key", "hands the log over more often than any log is")
         if old != self.newest or size <= self.chain[-1][0]:
             raise Broken("log_key", "hands over a key that is not the log's")
-        if parse_key(new).suite != self.suite:
-            raise Broken("log_key", "hands the log over to a key of other algorithms")
+        if digest_name(parse_key(new).suite) != digest_name(self.suite):
+            raise Broken("log_key", "hands the log over to a key for another digest")
         if any(key_hash(new) == key_hash(vkey) for vkey in self.vkeys):
             raise Broken("log_key", "goes back to a key that the log had before")
         return Keys((*self.chain, (size, new)))

@@ -23,7 +23,7 @@ from gateway.audit.keys import CHANGES_MAX, SHAPE, Keys
 from gateway.audit.note import Checkpoint, key_hash, signed_by, size_of
 from gateway.audit.record import Decision, Entry, Kind, Secret
 from gateway.audit.search import PAGE_MAX
-from gateway.audit.suites import DIGESTS, Digest, suite_of
+from gateway.audit.suites import DIGESTS, Digest, digest_name, suite_of
 from gateway.audit.told import COMMITMENT
 from gateway.decided import Approvers, Decided
 from gateway.errors import Fault, Misconfigured, Refusal, Unsound
@@ -56,13 +56,15 @@ class Log:
     ) -> None:
         self._store = store
         self._ring = Ring(signer if isinstance(signer, Held) else Held(signer))
-        self._suite = self._ring.held.signer.suite
-        self._digest = DIGESTS[self._suite]
+        self._digest = DIGESTS[self._ring.held.signer.suite]
         self._anchors = anchors
         self._clock = clock
         self._degraded = degraded
         self._signed: tuple[int, bytes, bytes | None] = (0, self._digest(b""), None)
         """Size, root and last leaf of what was signed; replaced as one, for other threads look at it."""
+        self._newest: str | None = None
+        """The note over that: SM2 would sign the same tree in another way each time, and a signer outside takes its
+        time."""
         self._signing = threading.Lock()
         self._closed: str | None = None
         self._sessions = store.sessions
@@ -86,12 +88,16 @@ class Log:
         """Why this process could not sign what is added now, in words for whoever runs it."""
         try:
             with self._store.reading() as view:
-                self._ring.signer(view)
+                signer = self._ring.signer(view)
         except KeyMissing as error:
             return str(error)
         except Fault:
             return "cannot be read: the log of the gateway says why"
-        return None
+        return signer.unready()
+
+    def unsigned(self) -> str | None:
+        """Why the key of now does not sign, as far as is known: an answer could not be given out. Reads nothing."""
+        return self._ring.last.unready()
 
     def close(self, why: str) -> None:
         """Takes no more records and signs nothing: what would be added now would contradict what was signed."""
@@ -191,9 +197,8 @@ class Log:
         return self._store.reading()
 
     def checkpoint(self) -> str:
-        """A signed note over every record that is durable now."""
-        with self._signing, self._store.reading() as view:
-            return self._sign(view, self.size(view))
+        """A signed note over every record that is durable now. Raises NotReady where its key does not sign."""
+        return self._covering(self._durable())
 
     def published(self) -> str:
         """The newest checkpoint that witnesses have cosigned; without any, one that is signed now."""
@@ -208,14 +213,13 @@ class Log:
     def receipt(self, index: int) -> dict[str, Any]:
         """`{index, record, leaf_hash, proof, checkpoint}`: proves a durable record offline. Hashes are hex.
 
-        Raises Fault when there is no such record.
+        Raises Fault when there is no such record, NotReady where the log's key does not sign.
         """
-        with self._signing, self._store.reading() as view:
-            size = self.size(view)
-            row = view.one("SELECT body FROM record WHERE seq = ?", (index,))
+        note = self._covering(self._durable())
+        with self._store.reading() as view:
+            row, size = view.one("SELECT body FROM record WHERE seq = ?", (index,)), size_of(note)
             if row is None:
                 raise Fault("a receipt for a record that is not durable")
-            note = self._sign(view, size)
             witnessed = cosigned.newest(view)
             if witnessed is not None and size_of(witnessed) > index:  # says more than our own word
                 note, size = witnessed, size_of(witnessed)
@@ -345,7 +349,7 @@ class Log:
         genesis = records.read(self.bodies(0, 1)[0])
         if genesis["ledger"] != self.origin:
             raise Misconfigured(f"the log in {self._store.name} is that of `{genesis['ledger']}`, not `{self.origin}`")
-        if suite_of(genesis) != self._suite:
+        if digest_name(suite_of(genesis)) != digest_name(self._ring.held.signer.suite):
             raise Misconfigured(f"the log in {self._store.name} was begun with the suite `{genesis['suite']}`")
         if self._closed is None:
             with self._store.reading() as view:
@@ -367,8 +371,8 @@ class Log:
             raise Misconfigured("the log's next key has to be a new one")
         if len(keys.vkeys) > CHANGES_MAX:
             raise Misconfigured(f"a log changes its key {CHANGES_MAX} times at most; begin another one")
-        if successor.suite != self._suite:
-            raise Misconfigured(f"the log's next key has to be of its own suite, `{self._suite}`")
+        if digest_name(successor.suite) != digest_name(old.suite):
+            raise Misconfigured(f"the log's next key has to be of a suite with its own digest, as `{old.suite}` is")
         terms = {"from": old.vkey, "to": successor.vkey}
         size = self._write(tx, Entry(kind="admin", code=SHAPE, terms=terms)) + 1
         handover.keep(tx, successor.sign_too(old.sign(size, soundness.root_of(tx, size, self._digest))))
@@ -394,8 +398,7 @@ class Log:
     def _write(self, tx: Transaction, entry: Entry, right: Right | None = None) -> int:
         last = tx.one("SELECT seq, time, body FROM record ORDER BY seq DESC LIMIT 1")
         seq, time = (0, "") if last is None else (last[0] + 1, last[1])
-        if seq:
-            self._ring.signer(tx)  # nothing is added that could not be signed
+        signer = self._ring.signer(tx) if seq else self._ring.held.signer  # nothing is added without a key to sign it
         degraded = self._degraded()
         if degraded is None:
             degraded = () if last is None else tuple(records.read(last[2]).get(records.DEGRADED, ()))
@@ -403,7 +406,7 @@ class Log:
         time = max(time, records.stamp(self._clock()))  # a clock that was set back does not turn the order of records
         if right is not None:
             right.require_valid(time)
-        content = records.body(entry, ledger=self.origin, seq=seq, time=time, suite=self._suite)
+        content = records.body(entry, ledger=self.origin, seq=seq, time=time, suite=signer.suite)
         about = (time, entry.kind, entry.actor, entry.query_id, entry.dataset, entry.decision, entry.code)
         self._insert(tx, seq, about, content)
         for secret in entry.secrets:
@@ -418,22 +421,33 @@ class Log:
         ):
             tx.write("INSERT INTO node VALUES (?, ?, ?)", (level, place, value))
 
-    def _sign(self, view: Reading, size: int) -> str:
-        """Signs the tree of `size`, but never one that does not extend what this process signed before.
+    def _durable(self) -> int:
+        """How many records there are as somebody asks for a signature over them."""
+        with self._store.reading() as view:
+            return self.size(view)
 
-        Under `_signing`, taken before the view was opened, so that views come in order.
+    def _covering(self, wanted: int) -> str:
+        """A note over at least `wanted` records, but never one that does not extend what this process signed before.
+
+        Whoever waits for a turn is served by what was signed meanwhile, if that covers it. Nothing is read from the
+        store while a signer outside takes its time.
         """
-        node = partial(soundness.node, view)
-        self._require_open()
-        signed_size, signed_root, _ = self._signed
-        if size < signed_size or (signed_size and tree.root(signed_size, node, self._digest) != signed_root):
-            self._lose_trust("the log no longer extends what was signed before")
-        root = tree.root(size, node, self._digest)
-        note = handover.note_at(view, size) or self._ring.signer(view).sign(size, root)
-        if size > signed_size:
-            self._anchors.keep(note)
-            self._signed = (size, root, soundness.leaf(view, size - 1))
-        return note
+        with self._signing:
+            with self._store.reading() as view:
+                node, size = partial(soundness.node, view), self.size(view)
+                self._require_open()
+                signed_size, signed_root, _ = self._signed
+                if size < signed_size or (signed_size and tree.root(signed_size, node, self._digest) != signed_root):
+                    self._lose_trust("the log no longer extends what was signed before")
+                if self._newest is not None and wanted <= signed_size:
+                    return self._newest
+                root, last = tree.root(size, node, self._digest), soundness.leaf(view, size - 1)
+                signer, note = self._ring.signer(view), handover.note_at(view, size)
+            note = note or signer.sign(size, root)
+            if size > signed_size:
+                self._anchors.keep(note)
+                self._signed, self._newest = (size, root, last), note
+            return note
 
     @contextmanager
     def _proving(self, size: int) -> Iterator[tree.Node]:

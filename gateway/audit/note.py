@@ -1,4 +1,5 @@
-"""Signed checkpoints, read. Part of the offline verifier: standard library and `cryptography` only."""
+"""Signed checkpoints, read, with keys of Ed25519 and SM2. Part of the offline verifier: standard library and
+`cryptography` only."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from gateway.audit.suites import DIGESTS, KEY_TYPES, SHA256, Digest
+from gateway.audit import sm2
+from gateway.audit.suites import DIGESTS, KEY_TYPES, PUBLIC_BYTES, SHA256, SM3_SM2, Digest
 
 LOG_KEY: Final = 0x01
 WITNESS_KEY: Final = 0x04
@@ -33,8 +35,8 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A verifier key, read: its name, its id, its kind (LOG_KEY or WITNESS_KEY), the 32 bytes of the Ed25519 key, and
-    the suite of the log that it signs."""
+    """A verifier key, read: its name, its id, its kind (LOG_KEY or WITNESS_KEY), the bytes of the key alone, and the
+    suite of the log that it signs, which says of what algorithm it is. A witness's is Ed25519."""
 
     name: str
     id: bytes
@@ -73,18 +75,28 @@ def size_of(note: str) -> int:
 
 
 def parse_key(vkey: str) -> Key:
-    """Reads `name+hex id+base64` of an Ed25519 key, a log's or a witness's. Raises ValueError."""
+    """Reads `name+hex id+base64` of a key, a log's or a witness's. Raises ValueError."""
     name, _, rest = vkey.partition("+")
     shown, _, encoded = rest.partition("+")
     written = _base64(encoded)
-    kind, public = written[:-32], written[-32:]
-    suite = next((suite for suite, type_ in KEY_TYPES.items() if type_ == kind), None)
-    if not name or len(public) != 32 or (suite is None and kind != bytes([WITNESS_KEY])):
-        raise ValueError("not an Ed25519 verifier key")
+    kind, public, suite = _typed(written)
     key_id = hashlib.sha256(name.encode() + b"\n" + written).digest()[:4]
+    if not name:
+        raise ValueError("not a verifier key: it has no name")
     if shown != key_id.hex():
         raise ValueError("a verifier key whose id is not its own")
-    return Key(name, key_id, WITNESS_KEY if suite is None else LOG_KEY, public, suite or SHA256)
+    return Key(name, key_id, kind, public, suite)
+
+
+def _typed(written: bytes) -> tuple[int, bytes, str]:
+    """Kind, key and suite. Raises ValueError."""
+    types = [(type_, PUBLIC_BYTES[suite], LOG_KEY, suite) for suite, type_ in KEY_TYPES.items()]
+    for type_, size, kind, suite in [*types, (bytes([WITNESS_KEY]), PUBLIC_BYTES[SHA256], WITNESS_KEY, SHA256)]:
+        if written.startswith(type_) and len(written) == len(type_) + size:
+            if suite == SM3_SM2:
+                sm2.read_point(written[-size:])
+            return kind, written[-size:], suite
+    raise ValueError("not a verifier key of a log or a witness")
 
 
 def key_hash(vkey: str) -> str:
@@ -145,6 +157,8 @@ def _moment(key: Key, blob: bytes, text: bytes) -> int:
 
 
 def _holds(key: Key, signature: bytes, text: bytes) -> bool:
+    if key.suite == SM3_SM2:
+        return sm2.holds(key.public, signature, text)
     try:
         Ed25519PublicKey.from_public_bytes(key.public).verify(signature, text)
     except InvalidSignature:

@@ -14,7 +14,7 @@ from gateway.audit.keys import Keys
 from gateway.audit.note import Checkpoint, cosigned_by, parse_checkpoint, parse_key
 from gateway.audit.report import Report
 from gateway.audit.shapes import canonical
-from gateway.audit.suites import suite_of
+from gateway.audit.suites import DIGESTS, suite_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +124,14 @@ def check_receipt(report: Report, receipt: Mapping[str, Any], keys: Keys) -> Che
         proof = [bytes.fromhex(step) for step in receipt["proof"]]
         leaf = leaf_hash(canonical(receipt["record"]), keys.digest)
         index, shown, seq = receipt["index"], receipt["leaf_hash"], receipt["record"]["seq"]
+        hashed_alike = DIGESTS.get(suite_of(receipt["record"])) == keys.digest  # whose key it was under is not shown
         signed = keys.signed(checkpoint)
     except (KeyError, TypeError, ValueError, UnicodeError, RecursionError):
         report.add("receipt_unreadable", None, "a receipt is unreadable")
         return None
     if not signed:
         report.add("signature", None, "a receipt's checkpoint is not signed by this log")
-    elif type(index) is not int or seq != index or shown != leaf.hex() or suite_of(receipt["record"]) != keys.suite:
+    elif type(index) is not int or seq != index or shown != leaf.hex() or not hashed_alike:
         report.add("receipt_differs", None, "a receipt's record is not the one its hash names")
     elif climb(index, checkpoint.size, leaf, proof, keys.digest) != checkpoint.root:
         report.add("receipt_unproven", index, "a receipt's proof does not lead to its checkpoint")

@@ -86,6 +86,7 @@ class Replay:
         self.keys: Keys | None = None
         """Where the log names them: from its first change of key on."""
         self.suite: str | None = None
+        """That of the key that the log has."""
         self.rights = Rights()
         self.caps = Caps()
         self._version = 1
@@ -140,7 +141,7 @@ class Replay:
         suite = suite_of(record)
         self.suite = self.suite or suite
         if suite != self.suite or suite not in DIGESTS:
-            raise Broken("suite", "names other algorithms than the log was begun with, or unknown ones")
+            raise Broken("suite", "names other algorithms than the log is written in, or unknown ones")
         if (seq == 0) != (record["kind"] == "genesis"):
             raise Broken("genesis", "the first record, and only the first, is the genesis record")
         earlier, self._time = self._time, record["time"]
@@ -254,7 +255,10 @@ class Replay:
             if key_hash(first) != self.key_hash:
                 raise Broken("log_key", "hands over a key that the log was not begun with")
             self.keys = Keys.of(first)
+        if self.keys.suite != self.suite:
+            raise Broken("log_key", "hands over a key of other algorithms than the records")
         self.keys = self.keys.named(record)
+        self.suite = self.keys.suite
 
     def _admin(self, record: dict[str, Any]) -> None:
         """Anything the owner did that moves no budget."""

@@ -35,6 +35,10 @@ class Journal(Protocol):
         """Why it takes no more records, if it does not."""
         ...
 
+    def unsigned(self) -> str | None:
+        """Why its key does not sign, if it does not."""
+        ...
+
     def append(  # noqa: PLR0913  # the fields of a record
         self,
         tx: Transaction,
@@ -113,6 +117,12 @@ class Ledger:
             what = "every dataset" if dataset is None else f"`{dataset}`"
             hint = "nothing was charged; /readyz says when it is open again"
             raise Refusal("dataset_frozen", f"{what} is frozen until its custodian has put its ledger right", hint=hint)
+
+    def require_signed(self) -> None:
+        """Raises Refusal(not_ready) while the log's key does not sign: an answer could be charged and not given out."""
+        if self._journal.unsigned() is not None:
+            hint = "nothing was charged; ask again in a moment"
+            raise Refusal("not_ready", "the log cannot be signed now", hint=hint)
 
     def declare(self, tx: Transaction, scopes: Sequence[Scope], policy_digest: str) -> None:
         """Opens scopes and puts changed caps in force, each with an `admin` record. What is spent stays spent.

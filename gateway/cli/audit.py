@@ -236,7 +236,7 @@ def rotate_key(
         if as_json:
             print_json({"next": following})
         else:
-            typer.echo(f"{found.next_log_key} will follow: {following}")
+            typer.echo(f"{found.next_log_key.with_suffix('.pub')} will follow: {following}")
         return
     store, log = open_log(found)
     try:
@@ -247,9 +247,8 @@ def rotate_key(
         print_json({"key": rotated.key, "after": rotated.after, "kept": str(rotated.kept)})
     else:
         typer.echo(f"after {rotated.after} records the log's key is {rotated.key}")
-        typer.echo(
-            f"the old one signs nothing any more; destroy it when it is not needed for a restore: {rotated.kept}"
-        )
+        kept = f"it is the signer's {rotated.kept}" if rotated.kept.suffix == ".pub" else str(rotated.kept)
+        typer.echo(f"the old one signs nothing any more; destroy it when it is not needed for a restore: {kept}")
 
 
 @group.command()

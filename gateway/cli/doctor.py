@@ -109,7 +109,8 @@ def _home_checks(root: Path, domain: dict[str, Any]) -> list[dict[str, Any]]:
     settings = home.settings
     if not settings.domain.elsewhere:  # else its file may be on another machine
         found.append({"name": "domain", **domain})
-    private = (settings.audit.checkpoint_key, settings.domain.ticket_key)
+    own = home.log_key.exists()
+    private = (*((settings.audit.checkpoint_key,) if own else ()), settings.domain.ticket_key)
     if (place := elsewhere(home)) is not None:
         if isinstance(place, Remote):
             found.append(tried("certificates", lambda: _valid(place)))
@@ -126,7 +127,26 @@ def _home_checks(root: Path, domain: dict[str, Any]) -> list[dict[str, Any]]:
     found.append(
         tried("private keys", lambda: f"{len([read_private_key(home.path(key)) for key in private])} readable")
     )
+    if not own:
+        found.append(tried("log signer", lambda: _signs(home)))
     return found
+
+
+def _signs(home: Home) -> str:
+    """Asked for a signature now, over no records, which every log extends. Raises Misconfigured, NotReady."""
+    from gateway.audit.plugged import SignerFailed
+    from gateway.audit.suites import DIGESTS
+    from gateway.errors import NotReady
+    from gateway.log_key import signer_at
+
+    signer = signer_at(home, home.log_key)
+    if signer is None:
+        raise NotReady("the log has no key")
+    try:
+        signer.sign(0, DIGESTS[signer.suite](b""))
+    except SignerFailed as failed:
+        raise NotReady(f"{failed}{': ' * bool(failed.said)}{failed.said}") from failed
+    return f"signs as {signer.vkey}"
 
 
 def _caps(home: Home) -> str:

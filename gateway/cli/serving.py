@@ -9,11 +9,14 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from gateway.cli.options import HomeOption, JsonOption, home_of, print_json
+
+if TYPE_CHECKING:
+    from gateway.home import Outside
 
 PARENT_LOOK_S: Final = 0.5
 sandbox = typer.Typer(help="The data domain, on the machine that holds the data.", no_args_is_help=True)
@@ -28,8 +31,14 @@ def add(app: typer.Typer) -> None:
 def init(
     folder: Annotated[Path, typer.Argument(help="An empty folder, or one that does not exist yet.")],
     suite: Annotated[
-        str, typer.Option("--suite", help="What the new log is hashed with: sha256-ed25519, sm3-ed25519.")
+        str, typer.Option("--suite", help="Digest and signature of the new log: sha256-ed25519, sm3-ed25519, sm3-sm2.")
     ] = "sha256-ed25519",
+    log_key: Annotated[
+        Path | None, typer.Option("--log-key", help="Public half (PEM) of the log's key, which a signer outside has.")
+    ] = None,
+    signer: Annotated[
+        str | None, typer.Option("--signer", help="Command that signs with it; words in the manner of a shell.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a home: commented settings, keys, and room for policies. It serves at once, with zero datasets."""
@@ -41,11 +50,29 @@ def init(
     chosen = next((each for each in get_args(Suite) if each == suite), None)
     if chosen is None:
         raise typer.BadParameter(f"`{suite}` is none of {', '.join(get_args(Suite))}", param_hint="--suite")
-    home = make(folder, chosen)
+    home = make(folder, chosen, _outside(chosen, log_key, signer))
     if as_json:
         print_json({"home": str(home.root)})
         return
     typer.echo(f"a home is at {home.root}; serve it with: bpk serve --home {home.root}")
+
+
+def _outside(suite: str, log_key: Path | None, signer: str | None) -> Outside | None:
+    import shlex
+
+    from gateway.audit.public_key import read
+    from gateway.home import Outside
+
+    if log_key is None and signer is None:
+        if suite == "sm3-sm2":
+            raise typer.BadParameter("the gateway itself does not sign with SM2: name --log-key and --signer")
+        return None
+    if log_key is None or signer is None or not signer.strip():
+        raise typer.BadParameter("a log's key outside takes both --log-key and --signer")
+    if read(log_key).algorithm != suite.partition("-")[2]:
+        raise typer.BadParameter(f"{log_key}: is no key of the suite `{suite}`", param_hint="--log-key")
+    program, *more = shlex.split(signer)
+    return Outside(log_key, [str(Path(program).expanduser().absolute()), *more])
 
 
 def serve(

@@ -126,7 +126,7 @@ def test_records_key_and_tree_are_of_one_suite(world: World) -> None:
 
 
 def test_the_key_changes_within_the_suite_and_never_out_of_it(world: World) -> None:
-    with pytest.raises(Exception, match="its own suite"):
+    with pytest.raises(Exception, match="its own digest"):
         world.hand_over(Signer(SIGNER.origin, NEXT.key))
     world.hand_over(NEXT)
     world.charge()
