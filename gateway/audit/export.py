@@ -16,8 +16,12 @@ from gateway.errors import Fault
 
 
 def lines(log: Log) -> Iterator[bytes]:
-    """The records that are durable now, then their checkpoint. In short reads, so that nobody's commit waits for it."""
-    checkpoint = log.checkpoint()
+    """The records that are durable now, then their checkpoint, which is signed before this returns. In short reads, so
+    that nobody's commit waits for it. Raises NotReady."""
+    return _lines(log, log.checkpoint())
+
+
+def _lines(log: Log, checkpoint: str) -> Iterator[bytes]:
     size = size_of(checkpoint)
     start = 0
     while start < size:

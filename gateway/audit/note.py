@@ -12,7 +12,8 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from gateway.audit import sm2
+from gateway.audit.sm2 import holds as sm2_holds
+from gateway.audit.sm2 import read_point
 from gateway.audit.suites import DIGESTS, KEY_TYPES, PUBLIC_BYTES, SHA256, SM3_SM2, Digest
 
 LOG_KEY: Final = 0x01
@@ -94,7 +95,7 @@ def _typed(written: bytes) -> tuple[int, bytes, str]:
     for type_, size, kind, suite in [*types, (bytes([WITNESS_KEY]), PUBLIC_BYTES[SHA256], WITNESS_KEY, SHA256)]:
         if written.startswith(type_) and len(written) == len(type_) + size:
             if suite == SM3_SM2:
-                sm2.read_point(written[-size:])
+                read_point(written[-size:])
             return kind, written[-size:], suite
     raise ValueError("not a verifier key of a log or a witness")
 
@@ -158,7 +159,7 @@ def _moment(key: Key, blob: bytes, text: bytes) -> int:
 
 def _holds(key: Key, signature: bytes, text: bytes) -> bool:
     if key.suite == SM3_SM2:
-        return sm2.holds(key.public, signature, text)
+        return sm2_holds(key.public, signature, text)
     try:
         Ed25519PublicKey.from_public_bytes(key.public).verify(signature, text)
     except InvalidSignature:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import fields
 from functools import partial
 from typing import Any, Final, get_args
@@ -159,10 +159,10 @@ async def export(request: Request) -> Response:
     admit(request, caller)
     parameters(request)
 
-    def note() -> None:
+    def begin() -> Iterator[bytes]:
         with service.store.transaction() as tx:
             service.log.note_read(tx, caller.subject, "export")
+        return lines(service.log)
 
-    await run_in_threadpool(note)
-    body: AsyncIterator[bytes] = iterate_in_threadpool(lines(service.log))
+    body: AsyncIterator[bytes] = iterate_in_threadpool(await run_in_threadpool(begin))
     return StreamingResponse(body, media_type="application/x-ndjson")

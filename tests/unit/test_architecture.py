@@ -97,6 +97,7 @@ def test_the_verifier_shares_nothing_with_the_writer() -> None:
         "climbing",
         "keys",
         "stamps",
+        "sm2",
         "suites",
         "tiled",
         "report",

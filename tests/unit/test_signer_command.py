@@ -107,7 +107,7 @@ def test_one_that_takes_too_long_is_ended(name: str, tmp_path: Path) -> None:
 
 
 def outlived(tmp_path: Path, wait_s: float) -> bool:
-    """Whether a child of the program is there so long after its end. It holds a pipe open, which says when it is gone."""
+    """Whether a child of the program is there so long after its end. It holds a pipe open until it is gone."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)

@@ -7,7 +7,9 @@ import contextlib
 import hashlib
 import json
 import random
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from gateway.audit import tiles
 from gateway.audit.bundles import verify_bundle, verify_report
 from gateway.audit.checkpoint import Signer
 from gateway.audit.handover import Held
+from gateway.audit.log import Log
 from gateway.audit.note import key_hash, parse_checkpoint, parse_key, signed_by, size_of
 from gateway.audit.older import NO_WITNESSES
 from gateway.audit.record import canonical
@@ -34,6 +37,7 @@ from tests.second_verifier import _leaf as leaf
 from tests.second_verifier import root
 from tests.sm2_world import Inside, sm2_signer
 from tests.unit.test_log_keys import judged
+from tests.waiting import eventually
 from tests.witness_world import listening
 
 OURS, FOLLOWING, THIEF = sm2_signer(), sm2_signer(11**70), sm2_signer(13**60)
@@ -90,6 +94,44 @@ def test_one_tree_has_one_note_however_often_it_is_asked_for(world: World) -> No
     world.charge()
     assert size_of(world.log.checkpoint()) == len(world.records()) > size_of(note)
     assert len(key.asked) == asked + 1
+
+
+class Slow(Inside):
+    """Signs when the gate is open."""
+
+    gate = threading.Event()
+
+    def sign(self, content: bytes) -> bytes:
+        signature = super().sign(content)
+        assert self.gate.wait(60)
+        return signature
+
+
+def signatures_for_many(tmp_path: Path) -> int:
+    """How many there are for six who ask while one is being made, over records that it does not cover."""
+    key = Slow(7**80)
+    key.gate.clear()
+    world = World(tmp_path, held=Signer(SIGNER.origin, key, SM3_SM2))
+    world.charge()
+    with ThreadPoolExecutor(7) as pool:
+        first = pool.submit(world.log.checkpoint)
+        assert eventually(lambda: len(key.asked) == 1, 60)
+        index = world.charge().record
+        others = [pool.submit(world.log.receipt, index) for _ in range(6)]
+        key.gate.set()
+        assert size_of(first.result()) < len(world.records())
+        assert all(verify_receipt(each.result(), world.log.vkey) == [] for each in others)
+    return len(key.asked)
+
+
+def test_who_waits_for_a_signature_is_served_by_the_next_one(tmp_path: Path) -> None:
+    assert signatures_for_many(tmp_path) == 2
+
+
+def test_a_log_that_signs_for_each_who_asks_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Log._covering
+    monkeypatch.setattr(Log, "_covering", lambda log, _: real(log, 10**9))
+    assert signatures_for_many(tmp_path) > 2
 
 
 def test_receipts_reports_evidence_and_tiles_hold(world: World, tmp_path: Path) -> None:
@@ -267,7 +309,7 @@ def test_a_key_that_does_not_sign_leaves_nothing_to_show(tmp_path: Path) -> None
 
 
 def test_a_verifier_that_takes_any_sm2_signature_is_noticed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notes.sm2, "holds", lambda *_: True)
+    monkeypatch.setattr(notes, "sm2_holds", lambda *_: True)
     with pytest.raises(AssertionError):
         test_a_signature_of_anything_else_is_caught(world)
 

@@ -178,7 +178,7 @@ def test_a_home_is_begun_with_a_suite_and_keeps_it(tmp_path: Path) -> None:
         run("init", tmp_path / "other", "--suite", "md5-rsa")
 
 
-@pytest.mark.parametrize("name", ["changed-key", "sm3"])
+@pytest.mark.parametrize("name", ["changed-key", "sm3", "sm2"])
 def test_logs_of_this_release_stay_sound(name: str) -> None:
     """What a later verifier has to read: a log that changed its key, and one that is hashed with SM3 and did so too."""
     lines = (GOLDEN / f"audit-{name}.ndjson").read_bytes().splitlines(keepends=True)
