@@ -9,7 +9,7 @@ ARGS ?=
 SECONDS ?= 3600
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-long test-timing coverage mutation walls fuzz bench bench-accuracy bench-exact bench-audit bench-peers bench-saturation load soak lint format clean
+.PHONY: help demo serve test test-long test-timing coverage mutation walls fuzz bench bench-accuracy bench-exact bench-audit bench-peers bench-saturation bench-signing load soak lint format clean
 
 help: ## print this list
 	@echo "make demo           a gateway with real data: questions asked, answered, one refused, the log verified"
@@ -27,6 +27,7 @@ help: ## print this list
 	@echo "make bench-audit    measure: a log of 1,000,000 records verified offline, and 10,000 mutated exports caught"
 	@echo "make bench-peers    measure: the same questions put to other libraries, each in an environment of its own"
 	@echo "make bench-saturation  measure: questions a second when everybody asks at once, of one operator and of several"
+	@echo "make bench-signing  measure: what a signature of the log costs, by its own key and by a command outside"
 	@echo "make load           20 new questions and 200 stored answers a second, with the time of a charge (ARGS=--seconds=60)"
 	@echo "make soak           an hour of mixed work; fails where memory, descriptors or files pile up (SECONDS=600: ten minutes)"
 	@echo "make lint           ruff, mypy and the import rules alone"
@@ -77,6 +78,9 @@ bench-exact: $(VENV)/.ready-bench
 
 bench-saturation: $(VENV)/.ready-bench
 	@$(BIN)/python -m bench.saturation $(ARGS)
+
+bench-signing: $(VENV)/.ready-test
+	@$(BIN)/python -m bench.signing $(ARGS)
 
 load: $(VENV)/.ready-bench
 	@$(BIN)/python -m bench.rates $(ARGS)

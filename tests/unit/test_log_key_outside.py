@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -341,3 +345,35 @@ def test_a_signer_that_hangs_holds_up_one_request_and_is_ended(tmp_path: Path) -
     with gateway_world(home.root, home=open_home(home.root)) as world:
         assert world.call("GET", "/readyz").json()["log"] == "the log's signer takes too long"
         assert ask(world)[1]["code"] == "not_ready"
+
+
+# the guide
+
+ROOT = Path(__file__).parents[2]
+GUIDE = ROOT / "docs" / "how-to" / "log-key-outside.md"
+BLOCK = re.compile(r"<!-- run -->\n\n((?: {4}.*\n)+)")
+
+
+def test_the_guide_does_what_it_says(tmp_path: Path) -> None:
+    text = GUIDE.read_text("utf-8")
+    blocks = BLOCK.findall(text)
+    assert len(blocks) == text.count("<!-- run -->") == 3
+    (tmp_path / "bin").mkdir()
+    lines = "".join(blocks).replace("deploy/", f"{ROOT}/deploy/")
+    for name, place in (("BIN", "bin"), ("VAULT", "vault"), ("HOME", "home")):
+        lines = re.sub(rf"\b{name}\b", str(tmp_path / place), lines)
+    bpk = script(tmp_path / "bin", "bpk", f'exec "{sys.executable}" -m gateway "$@"')
+    path = f"{bpk.parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", "-ec", lines],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "NOT SOUND" not in done.stdout
+    assert "sound" in done.stdout
+    assert parse_key(json.loads((tmp_path / "log.ndjson").read_bytes().splitlines()[-1])["key"]).suite == SM3_SM2
+    assert not list((tmp_path / "home" / "keys").glob("log*.key"))
