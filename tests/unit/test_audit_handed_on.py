@@ -308,6 +308,27 @@ def test_a_receipt_is_judged_under_a_key(world: World, offline: Offline) -> None
     assert (code, json.loads(out)) == (1, {"ok": False, "index": 1, "numbers": False, "problems": [words]})
 
 
+HELP = {
+    "--key KEY": "the verifier key you expect",
+    "--since SINCE": "file of an older checkpoint",
+    "--receipt RECEIPT": "file of an old answer or receipt",
+    "--witness WITNESS": "verifier key of a witness you trust",
+    "--quorum QUORUM": "how many of them must have cosigned; all by default",
+    "--timestamps TIMESTAMPS": "file of time stamps over checkpoints of the log",
+    "--authority AUTHORITY": "certificates (PEM) by which they are judged",
+    "--json": "the report as JSON",
+}
+
+
+def test_what_each_option_is_for_is_said(offline: Offline) -> None:
+    with pytest.raises(SystemExit) as ended:
+        offline.run("--help")
+    told = " ".join(offline.capsys.readouterr().out.split())
+    assert ended.value.code == 0
+    assert "Verifies an exported audit log, a folder of tiles or a receipt, offline." in told
+    assert " ".join(f"{option} {words}" for option, words in HELP.items()) in told
+
+
 def test_evidence_and_reports_are_judged_under_a_key(world: World, bundle: dict[str, Any], offline: Offline) -> None:
     told = signed(world.log, world.store, "auditor", None, None)
     records = len(bundle["records"])

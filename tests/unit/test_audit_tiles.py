@@ -6,18 +6,22 @@ import hashlib
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.audit import tiled, tiles
+from gateway.audit.checkpoint import Signer
 from gateway.audit.climbing import climb, extends
 from gateway.audit.offline import main
+from gateway.audit.older import Witnesses
 from gateway.audit.tiles import Tile
-from gateway.audit.verify import verify_file
+from gateway.audit.verify import verify, verify_file
 from gateway.errors import Fault, Refusal
-from tests.ledger_world import World, a_busy_world
+from tests.ledger_world import SIGNER, World, a_busy_world
 from tests.second_verifier import root
 
 
@@ -61,8 +65,10 @@ tile/-1/000 tile/0/../000 tile/entries/x001 checkpoint/ tile/0/000/
 
 @pytest.mark.parametrize("path", ["", *NO_PATHS.split()])
 def test_what_is_no_path_of_a_tile_is_not_there(path: str) -> None:
-    with pytest.raises(Refusal):
+    with pytest.raises(Refusal) as refused:
         tiles.parse(path)
+    told = ("not_found", "there is no tile of this name", "tile/0/000, tile/entries/x001/234.p/17")
+    assert (refused.value.code, refused.value.message, refused.value.hint) == told
 
 
 def test_a_tree_of_70_000_has_the_tiles_that_the_standard_counts() -> None:
@@ -80,7 +86,7 @@ def test_every_tile_is_what_the_standard_defines(world: World) -> None:
             span = 256**tile.level
             starts = range(tile.place * 256 * span, (tile.place * 256 + tile.width) * span, span)
             assert found == b"".join(root(every[start : start + span]) for start in starts)
-    with pytest.raises(Refusal), world.store.reading() as view:
+    with pytest.raises(Refusal, match=r"^the log has not grown so far$"), world.store.reading() as view:
         tiles.content(view, Tile(0, 1, 256))
 
 
@@ -89,6 +95,21 @@ def test_a_folder_of_tiles_verifies_as_an_export_does(world: World, folder: Path
     assert report.ok, report.text()
     assert report.size == len(leaves(world))
     assert main([str(folder), "--key", world.log.vkey]) == 0
+
+
+def test_a_folder_is_held_against_all_that_an_export_is(world: World, folder: Path, tmp_path: Path) -> None:
+    thief = Signer(SIGNER.origin, Ed25519PrivateKey.from_private_bytes(b"t" * 32))
+    other = World(tmp_path / "other")
+    record = other.charge().record
+    wrong: tuple[dict[str, Any], ...] = (
+        {"key": thief.vkey},
+        {"since": [other.log.checkpoint()]},
+        {"receipts": [other.log.receipt(record)]},
+        {"witnesses": Witnesses((), 1)},
+    )
+    for wanted in wrong:
+        found, whole = verify_file(folder, **wanted), verify(world.export(), **wanted)
+        assert found.kinds == whole.kinds != {}, wanted
 
 
 def test_a_folder_grows_without_a_full_tile_being_written_again(tmp_path: Path) -> None:

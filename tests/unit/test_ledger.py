@@ -15,7 +15,7 @@ from gateway.budget.queries import Repeated, Stored
 from gateway.errors import Fault, Misconfigured, Refusal
 from gateway.store import Store
 from policies.model import BudgetShare
-from policies.privacy_loss import DELTA_UNIT, EPSILON_UNIT, rho_for
+from policies.privacy_loss import DELTA_UNIT, EPSILON_UNIT, rho_for, text
 from sandbox.protocol import Price
 from tests.ledger_world import DELTA, HASH, World, dp, price
 
@@ -227,9 +227,18 @@ def test_budgets_tell_cap_spent_and_left(world: World) -> None:
         dataset, operator = world.ledger.budgets(view, world.scopes(), EACH)
         (unpriced,) = world.ledger.budgets(view, world.scopes()[:1])
     shown = dataset.as_json()
-    assert shown["scope"] == "dataset:clinic"
-    assert shown["cap"] == {"rho": "0.711056042979", "epsilon": "8", "delta": "0.0000000005"}
-    assert shown["spent"] == words(EACH) | {"epsilon": shown["spent"]["epsilon"]}
+    assert shown == {
+        "scope": "dataset:clinic",
+        "dataset": "clinic",
+        "purpose": None,
+        "accountant": "zcdp",
+        "cap": {"rho": "0.711056042979", "epsilon": "8", "delta": "0.0000000005"},
+        "cap_waiting": None,
+        "spent": words(EACH) | {"epsilon": text(as_epsilon(dataset.scope.cap, Loss(EACH.rho)), EPSILON_UNIT)},
+        "left": words(dataset.left) | {"epsilon": text(dataset.epsilon_left, EPSILON_UNIT)},
+        "epsilon_left": text(dataset.epsilon_left, EPSILON_UNIT),
+        "answers_left": 186,
+    }
     assert Decimal(shown["left"]["rho"]) + Decimal(shown["spent"]["rho"]) == Decimal("0.711056042979")
     assert (dataset.answers_left, operator.answers_left, unpriced.answers_left) == (186, 13, None)
 
