@@ -28,6 +28,8 @@ PREFIX: Final = b"baopingkou caps decision v1\n"
 """Stands before what is signed, so that a signature is never one of something else."""
 APPROVERS_MAX: Final = 16
 LINES_MAX: Final = 50
+DECISION_BYTES_MAX: Final = 24_576
+"""In canonical form. The record that holds it has 32,768 bytes, also for its signatures and for its own fields."""
 REASON_MAX: Final = 1000
 FILE_BYTES_MAX: Final = 100_000
 DAYS: Final = 30
@@ -201,10 +203,11 @@ def loads(content: bytes) -> Decided:
             raise ValueError("no amounts")
         if found.act == "cap" and not 1 <= len({line.scope for line in found.lines}) == len(found.lines) <= LINES_MAX:
             raise ValueError("a scope twice")
-        to_sign(decision)
+        size = len(to_sign(decision))
         differs = decision["reason"] != _commitment(found.salt, found.reason)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, rfc8785.CanonicalizationError) as error:
         raise Misconfigured("this is no decision as `bpk caps propose` writes them") from error
+    _require_small(size)
     if differs:
         raise Misconfigured("the reason in the file is not the one that the decision commits to")
     return found
@@ -222,7 +225,15 @@ def _propose(about: Mapping[str, Any], draft: Draft) -> Decided:
         "until": _stamp(draft.now + timedelta(days=draft.days)),
         "nonce": secrets.token_hex(16),
     }
+    _require_small(len(to_sign(decision)))
     return Decided(decision, salt, reason)
+
+
+def _require_small(size: int) -> None:
+    """Before anybody signs: what does not fit into a record could never be put in force."""
+    if size - len(PREFIX) > DECISION_BYTES_MAX:
+        way_out = "draw up several, each on fewer scopes (--scope)"
+        raise Misconfigured(f"this decision is longer than the {DECISION_BYTES_MAX} bytes that go on record; {way_out}")
 
 
 def _are_amounts(told: Mapping[str, str]) -> bool:

@@ -16,15 +16,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway import decided
 from gateway.audit import replay_caps
 from gateway.audit.broken import Broken
+from gateway.audit.record import RECORD_BYTES_MAX, Entry, body
 from gateway.audit.verify import verify
 from gateway.budget.caps import meet
 from gateway.budget.loss import Cap, Loss, words
 from gateway.budget.queries import Stored
 from gateway.budget.recovery import recover
-from gateway.decided import Approvers, Decided, Draft, dumps, loads, propose_approvers
-from gateway.errors import Misconfigured, Refusal
+from gateway.decided import Approvers, Decided, Draft, Line, dumps, loads, propose_approvers, propose_caps
+from gateway.errors import Fault, Misconfigured, Refusal
 from gateway.store import Store
 from tests.ledger_world import EYES, HASH, SIGNER, World, dp, price, signed_by
 from tests.second_verifier import sound
@@ -487,3 +489,60 @@ def test_a_set_that_is_none_is_judged_so_by_the_verifier(spoilt: Any) -> None:
     record = {"terms": {"approvers": spoilt}, "commitments": None, "ledger": "l", "time": ""}
     with pytest.raises(Broken):
         replay_caps.Caps().name(record)
+
+
+def longest(count: int, letters: int) -> list[Line]:
+    """Lines of scopes whose names are so long, with amounts of every digit there is."""
+    most = {"rho": f"{9 * 10**18 - 1}.{'9' * 12}", "epsilon": f"{9 * 10**18 - 1}.{'9' * 12}", "delta": f"0.{'9' * 23}1"}
+    return [Line(f"operator:{number:0{letters}d}/clinic", most, most, most) for number in range(count)]
+
+
+def drawn_up(world: World, count: int, letters: int) -> Decided:
+    return propose_caps(SIGNER.origin, 1, longest(count, letters), Draft("long names", world.clock()))
+
+
+def test_a_decision_that_no_record_could_hold_is_refused_before_anybody_signs(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Misconfigured, match=r"longer than the 24576 bytes .* fewer scopes"):
+        drawn_up(world, 50, 200)
+    monkeypatch.setattr(decided, "DECISION_BYTES_MAX", 10**6)
+    file = dumps(drawn_up(world, 50, 200)).encode()
+    monkeypatch.undo()
+    with pytest.raises(Misconfigured, match=r"longer than the 24576 bytes .* fewer scopes"):
+        loads(file)
+
+
+def test_the_longest_decision_fits_into_its_record_with_all_signatures(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scope = f"purpose:{'p' * 900}/{'o' * 900}/{'d' * 64}"
+
+    def record(letters: int) -> bytes:
+        made = drawn_up(world, 40, letters)
+        signed = replace(made, signatures={f"{number:064d}": "s" * 88 for number in range(decided.APPROVERS_MAX)})
+        entry = Entry(
+            kind="admin",
+            code="cap_zcdp",
+            dataset="d" * 64,
+            policy_digest=HASH,
+            charges=({"scope": scope, **longest(1, 1)[0].after},),
+            hashes=(("reason", HASH),),
+            degraded=tuple(f"{number:032d}".replace("0", "a").replace("1", "b") for number in (0, 1, 10, 100)),
+            terms=signed.terms(),
+        )
+        return body(entry, ledger=SIGNER.origin, seq=10**9, time=made.decision["made"])
+
+    letters = next(n for n in range(400, 0, -1) if fits(world, n))
+    assert len(record(letters)) <= RECORD_BYTES_MAX
+    monkeypatch.setattr(decided, "DECISION_BYTES_MAX", 10**6)
+    with pytest.raises(Fault, match="beyond its limit"):
+        record(500)
+
+
+def fits(world: World, letters: int) -> bool:
+    try:
+        drawn_up(world, 40, letters)
+    except Misconfigured:
+        return False
+    return True
