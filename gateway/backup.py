@@ -22,7 +22,7 @@ from gateway.audit.note import size_of
 from gateway.audit.verify import verify_file
 from gateway.budget import rebuild
 from gateway.budget.recovery import differences
-from gateway.errors import Misconfigured
+from gateway.errors import Misconfigured, Unsound
 from gateway.store import Store, Transaction
 from gateway.synced import sync
 
@@ -90,7 +90,22 @@ def import_records(store: Store, log: Log, export: Path) -> Imported:
     if not log.is_of([vkey for _, vkey in report.keys]):
         raise Misconfigured(f"{export}: is no sound export of this log: it is signed with the keys of another one")
     with export.open("rb") as lines, store.transaction() as tx:
-        return _import(tx, log, export, lines)
+        found = _import(tx, log, export, lines)
+        if found.records:
+            _require_ours(tx, log, export, report.keys[-1][1])
+        return found
+
+
+def _require_ours(tx: Transaction, log: Log, export: Path, newest: str) -> None:
+    """A key that the log had once signs to this day for whoever stole it, and a copy from before its change knows no
+    other. Raises Misconfigured; then the transaction takes all back."""
+    if log.has_put_aside(newest):
+        way_out = "take one from after the change; nothing was imported"
+        raise Misconfigured(f"{export}: ends under a key that this home has changed since; {way_out}")
+    try:
+        log.require_no_fork(tx)
+    except Unsound as unsound:
+        raise Misconfigured(f"{export}: {unsound}, with these records; nothing was imported") from unsound
 
 
 def _import(tx: Transaction, log: Log, export: Path, lines: Iterator[bytes]) -> Imported:

@@ -131,6 +131,14 @@ class Log:
             return bool(keys) and key_hash(keys[0]) == begun_with
         return any(signer.vkey in keys for signer in self._ring.held.all())
 
+    def has_put_aside(self, vkey: str) -> bool:
+        """Whether this home has changed this key for another one: what it signs now may be the work of a thief."""
+        return vkey in self._ring.held.retired and vkey not in {each.vkey for each in self._ring.held.all()}
+
+    def require_no_fork(self, view: Reading) -> None:
+        """Raises Unsound where a checkpoint that is kept outside is one of another log, as far as the records go."""
+        soundness.check_forks(view, self._anchors.known(self._vkeys(view)), self._digest)
+
     def has_signed(self, checkpoint: Checkpoint) -> bool:
         """Whether it carries the signature of one of this log's keys, also of one that the store does not know of."""
         with self._store.reading() as view:

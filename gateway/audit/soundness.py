@@ -125,5 +125,12 @@ def check_extends(view: Reading, known: Mapping[Path, Checkpoint], digest: Diges
         if checkpoint.size > size:
             lost = f"records {size} to {checkpoint.size - 1} are missing"
             raise Unsound(f"{lost} that {file.name} was signed over; `bpk restore` puts them back from an export")
-        if root_of(view, checkpoint.size, digest) != checkpoint.root:
+    check_forks(view, known, digest)
+
+
+def check_forks(view: Reading, known: Mapping[Path, Checkpoint], digest: Digest) -> None:
+    """Of the checkpoints that are kept outside, those that the log is long enough for are its own. Raises Unsound."""
+    size = size_of(view)
+    for file, checkpoint in known.items():
+        if checkpoint.size <= size and root_of(view, checkpoint.size, digest) != checkpoint.root:
             raise Unsound(f"the log is another one than {file.name} was signed over")

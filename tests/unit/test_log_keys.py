@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from gateway import backup
 from gateway.audit import keys as keys_module
 from gateway.audit import log as log_module
 from gateway.audit import tiles
@@ -350,6 +352,56 @@ def test_a_copy_from_before_the_change_is_brought_up_to_date_by_a_home_that_hold
     assert standing(again.store, again.log).open
     again.answer(again.charge().id)
     assert judged(again.export(), SIGNER.vkey, [world.log.checkpoint()])
+
+
+def put_back(tmp_path: Path, retired: tuple[str, ...]) -> tuple[World, Path, Path]:
+    """A home that was put back to before its log's key was changed, an export that a thief of the old key has made up,
+    and the honest one. The checkpoint that is kept is the one of the change."""
+    world = World(tmp_path / "a", held=Held(SIGNER, lambda: [NEXT]))
+    world.answer(world.charge().id)
+    back_up(world.store, world.log, tmp_path / "copy")
+    size = world.hand_over() - 1
+    world.answer(world.charge().id)
+    lines = world.export()
+    whole, stolen = tmp_path / "whole", tmp_path / "stolen"
+    whole.write_bytes(b"".join(lines))
+    stolen.write_bytes(b"".join(ended(gone_on(lines, size), SIGNER, [])))
+    place = tmp_path / "b" / "gateway"
+    place.mkdir(parents=True)
+    shutil.copy(tmp_path / "copy", place / "ledger.sqlite")
+    (place / "ledger.checkpoint").write_text(json.loads(lines[-1])["handovers"][0], encoding="utf-8")
+    return World(tmp_path / "b", held=Held(NEXT, list, retired)), stolen, whole
+
+
+@pytest.mark.parametrize(
+    ("retired", "words"),
+    [
+        ((SIGNER.vkey,), "ends under a key that this home has changed since"),
+        ((), "the log is another one than ledger.checkpoint was signed over"),
+    ],
+    ids=["the old keys are known", "a checkpoint is kept"],
+)
+def test_a_copy_from_before_the_change_takes_nothing_that_a_thief_of_the_old_key_signed(
+    tmp_path: Path, retired: tuple[str, ...], words: str
+) -> None:
+    again, stolen, whole = put_back(tmp_path, retired)
+    with again.store.reading() as view:
+        before = again.log.size(view)
+    with pytest.raises(Misconfigured, match=re.escape(words)):
+        import_records(again.store, again.log, stolen)
+    with again.store.reading() as view:
+        assert again.log.size(view) == before
+    assert import_records(again.store, again.log, whole).records > 0
+    again.reopen()
+    assert standing(again.store, again.log).open
+
+
+def test_planted_an_import_that_does_not_ask_whose_key_it_was_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again, stolen, _ = put_back(tmp_path, (SIGNER.vkey,))
+    monkeypatch.setattr(backup, "_require_ours", lambda *_: None)
+    assert import_records(again.store, again.log, stolen).records == 1
 
 
 def test_records_of_a_log_with_other_keys_are_not_taken(world: World, tmp_path: Path) -> None:
