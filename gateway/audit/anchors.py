@@ -6,6 +6,7 @@ name, each a signed checkpoint of this log, whatever other signatures it carries
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -45,12 +46,16 @@ class Anchors:
 
     def keep(self, note: str) -> None:
         """`note` is this gateway's newest checkpoint."""
-        beside = self.own.with_suffix(f".{secrets.token_hex(4)}")
+        beside = f"{os.path.splitext(self.own)[0]}.{secrets.token_hex(4)}"  # written for each answer
         try:
-            beside.write_text(note, encoding="utf-8")
-            beside.replace(self.own)
+            handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            try:
+                os.write(handle, note.encode())
+            finally:
+                os.close(handle)
+            os.replace(beside, self.own)
         except OSError as error:
-            beside.unlink(missing_ok=True)
+            Path(beside).unlink(missing_ok=True)
             raise Fault(f"{self.own}: not written ({error.strerror})") from error
 
 

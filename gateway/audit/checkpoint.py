@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -41,25 +41,24 @@ class Signer:
     origin: str
     key: Ed25519PrivateKey | Plugged
     suite: str = SHA256
+    public: bytes = field(init=False, repr=False, compare=False)
+    """The type, which names the suite, and the bytes of the key."""
+    key_id: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not _ORIGIN.fullmatch(self.origin):
             raise Misconfigured("the log's origin must be plain ASCII without spaces or `+`")
+        public = KEY_TYPES[self.suite] + _public(self.key)
+        object.__setattr__(self, "public", public)
+        object.__setattr__(self, "key_id", hashlib.sha256(self.origin.encode() + b"\n" + public).digest()[:4])
 
     def __repr__(self) -> str:
         return f"Signer({self.origin})"
 
     @property
-    def public(self) -> bytes:
-        """The type, which names the suite, and the bytes of the key."""
-        if isinstance(self.key, Ed25519PrivateKey):
-            return KEY_TYPES[self.suite] + self.key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        return KEY_TYPES[self.suite] + self.key.public
-
-    @property
     def vkey(self) -> str:
         """The verifier key as C2SP writes it: `origin+key id+base64`."""
-        return f"{self.origin}+{self._key_id().hex()}+{base64.b64encode(self.public).decode()}"
+        return f"{self.origin}+{self.key_id.hex()}+{base64.b64encode(self.public).decode()}"
 
     @property
     def key_hash(self) -> str:
@@ -87,8 +86,11 @@ class Signer:
         return f"{self.origin}\n{size}\n{base64.b64encode(root).decode()}\n"
 
     def _line(self, text: str) -> str:
-        signature = self._key_id() + self.key.sign(text.encode())
+        signature = self.key_id + self.key.sign(text.encode())
         return f"— {self.origin} {base64.b64encode(signature).decode()}\n"
 
-    def _key_id(self) -> bytes:
-        return hashlib.sha256(self.origin.encode() + b"\n" + self.public).digest()[:4]
+
+def _public(key: Ed25519PrivateKey | Plugged) -> bytes:
+    if isinstance(key, Ed25519PrivateKey):
+        return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    return key.public

@@ -223,7 +223,7 @@ class Log:
 
         Raises Fault when there is no such record, NotReady where the log's key does not sign.
         """
-        note = self._covering(self._durable())
+        note = self._covering(index + 1)
         with self._store.reading() as view:
             row, size = view.one("SELECT body FROM record WHERE seq = ?", (index,)), size_of(note)
             if row is None:
@@ -231,7 +231,7 @@ class Log:
             witnessed = cosigned.newest(view)
             if witnessed is not None and size_of(witnessed) > index:  # says more than our own word
                 note, size = witnessed, size_of(witnessed)
-            path = tree.inclusion(index, size, partial(soundness.node, view), self._digest)
+            path = soundness.Subtrees(view, self._digest).inclusion(index, size)
             handed = handover.links(view, size, self._digest)
         return {
             "index": index,
@@ -442,14 +442,14 @@ class Log:
         """
         with self._signing:
             with self._store.reading() as view:
-                node, size = partial(soundness.node, view), self.size(view)
+                subtrees, size = soundness.Subtrees(view, self._digest), self.size(view)
                 self._require_open()
                 signed_size, signed_root, _ = self._signed
-                if size < signed_size or (signed_size and tree.root(signed_size, node, self._digest) != signed_root):
+                if size < signed_size or (signed_size and subtrees.root(signed_size) != signed_root):
                     self._lose_trust("the log no longer extends what was signed before")
                 if self._newest is not None and wanted <= signed_size:
                     return self._newest
-                root, last = tree.root(size, node, self._digest), soundness.leaf(view, size - 1)
+                root, last = subtrees.root(size), soundness.leaf(view, size - 1)
                 signer, note = self._ring.signer(view), handover.note_at(view, size)
             note = note or signer.sign(size, root)
             if size > signed_size:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +32,39 @@ def node(view: Reading, level: int, place: int) -> bytes:
     if row is None:
         raise Unsound("the log's tree has a hole")
     return bytes(row[0])
+
+
+class Subtrees:
+    """The tree as a view has it. What a root or a path is made of is read in one statement, and not again."""
+
+    def __init__(self, view: Reading, digest: Digest) -> None:
+        self._view = view
+        self._digest = digest
+        self._known: dict[tuple[int, int], bytes] = {}
+
+    def root(self, size: int) -> bytes:
+        """Raises Unsound."""
+        self._read(partial(tree.root, size))
+        return tree.root(size, self._node, self._digest)
+
+    def inclusion(self, index: int, size: int) -> list[bytes]:
+        """Raises Unsound, ValueError."""
+        self._read(partial(tree.inclusion, index, size))
+        return tree.inclusion(index, size, self._node, self._digest)
+
+    def _read(self, compute: Callable[[tree.Node, Digest], object]) -> None:
+        missing = sorted(tree.needed(compute) - self._known.keys())
+        if missing:
+            where = " OR ".join(["(level = ? AND place = ?)"] * len(missing))
+            sql = f"SELECT level, place, hash FROM node WHERE {where}"  # noqa: S608  # our own text
+            rows = self._view.all(sql, [number for each in missing for number in each])
+            self._known.update({(level, place): bytes(value) for level, place, value in rows})
+
+    def _node(self, level: int, place: int) -> bytes:
+        value = self._known.get((level, place))
+        if value is None:
+            raise Unsound("the log's tree has a hole")
+        return value
 
 
 def root_of(view: Reading, size: int, digest: Digest) -> bytes:

@@ -116,6 +116,18 @@ def consistency_holds(old: int, new: int, old_root: bytes, new_root: bytes, path
     return last == 0 and old_value == old_root and new_value == new_root
 
 
+def needed(compute: Callable[[Node, Digest], object]) -> set[tuple[int, int]]:
+    """Which subtrees (level, place) `compute` looks at: none of the functions here chooses them by their hashes."""
+    found: set[tuple[int, int]] = set()
+
+    def node(level: int, place: int) -> bytes:
+        found.add((level, place))
+        return b""
+
+    compute(node, lambda _: b"")
+    return found
+
+
 def _split(count: int) -> int:
     """The largest power of two below `count`."""
     return 1 << (count - 1).bit_length() - 1

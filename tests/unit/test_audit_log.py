@@ -175,16 +175,49 @@ def test_proofs_cover_every_earlier_checkpoint(tmp_path: Path) -> None:
             call()
 
 
-def test_nothing_is_signed_that_does_not_extend_what_was_signed(world: World) -> None:
-    append(world)
-    world.log.checkpoint()
+def another_first_record(world: World) -> None:
     with world.store.transaction() as tx:
         tx.write("DROP TRIGGER node_no_update")
         tx.write("UPDATE node SET hash = zeroblob(32) WHERE level = 0 AND place = 0")
         tx.write("UPDATE node SET hash = zeroblob(32) WHERE level = 1 AND place = 0")
+
+
+def test_nothing_is_signed_that_does_not_extend_what_was_signed(world: World) -> None:
+    append(world)
+    world.log.checkpoint()
+    another_first_record(world)
     with pytest.raises(Fault, match="no longer extends"):
         world.log.checkpoint()
     with pytest.raises(Fault, match="no longer extends"):
+        world.log.receipt(1)
+
+
+def test_records_that_became_durable_together_share_a_signature(world: World) -> None:
+    first, second = append(world), append(world)
+    later, earlier = world.log.receipt(second), world.log.receipt(first)
+    assert earlier["checkpoint"] == later["checkpoint"]
+    third = append(world)
+    assert world.log.receipt(first) == earlier
+    assert world.log.receipt(third)["checkpoint"] != later["checkpoint"]
+    for receipt in (earlier, later):
+        assert verify_receipt(json.loads(json.dumps(receipt)), world.log.vkey) == []
+
+
+def test_a_signature_is_not_shared_by_another_log_than_it_was_made_over(world: World) -> None:
+    append(world)
+    world.log.checkpoint()
+    another_first_record(world)
+    with pytest.raises(Fault, match="no longer extends"):
+        world.log.receipt(1)
+    assert world.log.closed is not None
+
+
+def test_nothing_is_proven_with_a_subtree_that_is_not_there(world: World) -> None:
+    append(world)
+    with world.store.transaction() as tx:
+        tx.write("DROP TRIGGER node_no_delete")
+        tx.write("DELETE FROM node WHERE level = 1")
+    with pytest.raises(Fault, match="hole"):
         world.log.receipt(1)
 
 
