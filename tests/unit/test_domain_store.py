@@ -117,7 +117,9 @@ def test_the_ceiling_is_reached_exactly_and_then_nothing_is_booked(store: Store)
             asked = ticket(replace(PRICE, delta=more_delta), dataset)
             if not over:
                 continue
-            with pytest.raises(TicketRefused, match="ceiling for this dataset is reached") as refused:
+            with pytest.raises(
+                TicketRefused, match=r"^the data domain's ceiling for this dataset is reached$"
+            ) as refused:
                 store.accept(asked, more, CEILING)
             assert refused.value.code == "budget_exhausted"
             assert store.spent(dataset, "zcdp") == (loss, delta)

@@ -88,9 +88,9 @@ def test_a_token_that_is_none_or_longer_than_any_is_refused() -> None:
     pytest.importorskip("rfc3161_client", reason="time stamps need `pip install baopingkou[timestamps]`")
     checkpoint = parse_checkpoint(NOTE)
     for token, why in (
-        (b"0" * (TOKEN_BYTES_MAX + 1), "longer than any"),
-        (b"0" * TOKEN_BYTES_MAX, "cannot be read"),
-        (b"", "cannot be read"),
+        (b"0" * (TOKEN_BYTES_MAX + 1), "a time stamp that is longer than any"),
+        (b"0" * TOKEN_BYTES_MAX, "the time stamp cannot be read"),
+        (b"", "the time stamp cannot be read"),
     ):
-        with pytest.raises(ValueError, match=why):
+        with pytest.raises(ValueError, match=f"^{why}$"):
             time_of(checkpoint, token, [])
