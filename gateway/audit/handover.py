@@ -92,6 +92,12 @@ def begun_with(view: Reading) -> str | None:
     return None if row is None else (json.loads(row[0])["commitments"] or {}).get("key")
 
 
+def last(view: Reading) -> int:
+    """The place of the record by which the log changed its key last; -1 where it never did."""
+    row = view.one(f"{_CHANGES} DESC LIMIT 1")
+    return -1 if row is None else int(json.loads(row[0])["seq"])
+
+
 def keep(tx: Transaction, note: str) -> None:
     tx.write("INSERT INTO handover (size, note) VALUES (?, ?)", (size_of(note), note))
 

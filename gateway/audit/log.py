@@ -209,14 +209,19 @@ class Log:
         return self._covering(self._durable())
 
     def published(self) -> str:
-        """The newest checkpoint that witnesses have cosigned; without any, one that is signed now."""
-        witnessed = self.cosigned()
-        return self.checkpoint() if witnessed is None else witnessed
+        """The newest checkpoint that witnesses have cosigned under the key of now; without any, one that is new."""
+        return self.cosigned_over(-1) or self.checkpoint()
 
     def cosigned(self) -> str | None:
         """The newest checkpoint that witnesses have cosigned."""
         with self._store.reading() as view:
             return cosigned.newest(view)
+
+    def cosigned_over(self, index: int) -> str | None:
+        """That checkpoint, where it holds the record, and the last change of the log's key: a reader may know the newer
+        key alone, and an older one may be stolen."""
+        with self._store.reading() as view:
+            return _over(view, index)
 
     def receipt(self, index: int) -> dict[str, Any]:
         """`{index, record, leaf_hash, proof, checkpoint}`: proves a durable record offline. Hashes are hex.
@@ -228,8 +233,8 @@ class Log:
             row, size = view.one("SELECT body FROM record WHERE seq = ?", (index,)), size_of(note)
             if row is None:
                 raise Fault("a receipt for a record that is not durable")
-            witnessed = cosigned.newest(view)
-            if witnessed is not None and size_of(witnessed) > index:  # says more than our own word
+            witnessed = _over(view, index)
+            if witnessed is not None:  # says more than our own word
                 note, size = witnessed, size_of(witnessed)
             path = soundness.Subtrees(view, self._digest).inclusion(index, size)
             handed = handover.links(view, size, self._digest)
@@ -466,6 +471,11 @@ class Log:
                 yield partial(soundness.node, view)
             except ValueError as error:
                 raise Refusal("not_found", str(error)) from error
+
+
+def _over(view: Reading, index: int) -> str | None:
+    note = cosigned.newest(view)
+    return note if note is not None and size_of(note) > max(index, handover.last(view)) else None
 
 
 def _reason(decided: Decided) -> tuple[Secret, ...]:

@@ -40,10 +40,7 @@ def evidence(
     with store.transaction() as tx:
         log.note_read(tx, actor, "bundle", {"query_id": query_id})
     answer = None if row is None or opening is None or numbers is None else _numbers(row, numbers)
-    note = log.checkpoint()
-    cosigned = log.cosigned()
-    if cosigned is not None and size_of(cosigned) > chosen[-1]:
-        note = cosigned
+    note = log.cosigned_over(chosen[-1]) or log.checkpoint()
     handed = log.handovers(size_of(note))
     return {
         "bundle": FORMAT,

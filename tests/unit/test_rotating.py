@@ -14,12 +14,16 @@ import httpx
 import pytest
 
 from gateway import rotating
+from gateway.audit import handover
+from gateway.audit.bundles import verify_bundle
 from gateway.audit.handover import Held
 from gateway.audit.note import cosigned_by, parse_checkpoint, signed_by
+from gateway.audit.older import NO_WITNESSES, Witnesses
 from gateway.audit.verify import verify_receipt
 from gateway.audit.witnessing import Remote, Witnessing
 from gateway.books import open_log
 from gateway.home import Home, open_home
+from gateway.oversight.bundle import evidence
 from gateway.witness import submission as submissions
 from gateway.witness.memory import Memory
 from gateway.witness.server import Witness
@@ -216,6 +220,36 @@ def test_a_witness_follows_a_log_to_its_new_key_and_to_the_one_after(tmp_path: P
     note = parse_checkpoint(world.log.cosigned() or "")
     assert (signed_by(note, THIEF.vkey), cosigned_by(note, remote.vkey) is None) == (True, False)
     assert judged(world.export(), SIGNER.vkey)
+
+
+def told_before_witnesses_cosign_anew(tmp_path: Path, remote: Remote) -> tuple[World, list[dict[str, Any]]]:
+    """A receipt and the evidence of an old answer, once the log has changed its key and no witness has followed."""
+    world = World(tmp_path / "log", held=Held(SIGNER, lambda: [NEXT]))
+    row = world.answer(world.charge().id)
+    assert once(world, remote) == 1
+    assert cosigned_by(parse_checkpoint(world.log.receipt(row.record)["checkpoint"]), remote.vkey)
+    world.hand_over()
+    told = [world.log.receipt(row.record), evidence(world.log, world.store, None, row.id)]
+    assert once(world, remote) == 1
+    return world, [*told, world.log.receipt(row.record)]
+
+
+def test_old_records_are_proven_under_the_new_key_from_its_first_day_on(tmp_path: Path, remote: Remote) -> None:
+    """Whoever is told the new key, because the old one was stolen, knows no other."""
+    world, (receipt, bundle, later) = told_before_witnesses_cosign_anew(tmp_path, remote)
+    for key in (SIGNER.vkey, NEXT.vkey):
+        assert verify_receipt(receipt, key) == []
+        assert verify_bundle(bundle, key, NO_WITNESSES) == []
+        assert verify_receipt(later, key, Witnesses((remote.vkey,), 1)) == []
+    assert world.log.published() == later["checkpoint"]
+
+
+def test_planted_a_receipt_under_the_older_key_is_noticed(
+    tmp_path: Path, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handover, "last", lambda _: -1)
+    with pytest.raises(AssertionError):
+        test_old_records_are_proven_under_the_new_key_from_its_first_day_on(tmp_path, remote)
 
 
 def test_a_witness_refuses_an_unannounced_key_and_the_old_one_once_it_was_handed_over(tmp_path: Path) -> None:
