@@ -6,10 +6,11 @@ who may ask it, by which licence and at which price is looked up each time.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from decimal import Decimal
 from typing import Final
 
@@ -18,7 +19,8 @@ from gateway.sql.read import Query, read
 from policies.model import Policy
 
 TEXTS_MAX: Final = 256
-BYTES_MAX: Final = 1 << 22
+BYTES_MAX: Final = 1 << 26
+"""Of memory, for texts and for what they read as, which takes dozens of times as much."""
 _ATOMS: Final = (str, int, bool, float, Decimal, type(None))
 
 
@@ -28,11 +30,11 @@ class _Entry:
     policies: tuple[Policy, ...]
     """Held, so that none of them can become another one under the same identity."""
     size: int
-    """Of the key, which holds the text."""
+    """Of all that is held of it, in bytes."""
 
 
 class Known:
-    """Bounded by number and by bytes of texts; what was used longest ago is forgotten first. Thread-safe."""
+    """Bounded by number and by bytes of memory; what was used longest ago is forgotten first. Thread-safe."""
 
     def __init__(self, limits: SqlLimits) -> None:
         self._limits = limits
@@ -51,7 +53,7 @@ class Known:
                 self._entries.move_to_end(key)
                 return found.query
         query = read(sql, parameters, policies, self._limits, mode)
-        self._remember(key, _Entry(query, tuple(policies.values()), len(repr(key))))
+        self._remember(key, _Entry(query, tuple(policies.values()), held_bytes((key, query))))
         return query
 
     def _remember(self, key: Hashable, entry: _Entry) -> None:
@@ -62,6 +64,25 @@ class Known:
             while len(self._entries) > TEXTS_MAX or self._size > BYTES_MAX:
                 _, gone = self._entries.popitem(last=False)
                 self._size -= gone.size
+
+
+def held_bytes(value: object) -> int:
+    """What records, tuples and mappings take in memory, each object once, but for policies, which are held anyhow."""
+    seen: set[int] = set()
+    waiting, total = [value], 0
+    while waiting:
+        each = waiting.pop()
+        if id(each) in seen or isinstance(each, type | Policy):
+            continue
+        seen.add(id(each))
+        total += sys.getsizeof(each)
+        if isinstance(each, tuple | list | frozenset | set):
+            waiting += each
+        elif isinstance(each, Mapping):
+            waiting += (*each.keys(), *each.values())
+        elif is_dataclass(each):
+            waiting += [getattr(each, field.name) for field in fields(each)]
+    return total
 
 
 def _key(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -126,6 +128,45 @@ def test_it_holds_so_many_texts_and_so_many_bytes(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(known, "BYTES_MAX", 1000)
     texts.read(f"SELECT COUNT(*) FROM people{' ' * 990}", {}, ONLY_CLINIC, None)
     assert (len(texts._entries), texts._size) == (0, 0)
+
+
+LONG: tuple[Callable[[int], str], ...] = (
+    lambda i: f"SELECT COUNT(*) FROM people WHERE age IN ({', '.join(str(i + k) for k in range(300))})",
+    lambda i: f"SELECT COUNT(*) FROM people WHERE {' AND '.join(f'age > {i + k}' for k in range(60))}",
+    lambda i: f"SELECT {', '.join(f'SUM(income) AS m{i}_{k}' for k in range(20))} FROM people",
+)
+
+
+def remembered(write: Callable[[int], str]) -> tuple[int, int]:
+    """What is counted of some texts that are alike, and what they really take."""
+    texts, count = Known(LIMITS), 10
+    texts.read(write(1000), {}, ONLY_CLINIC, None)  # what is made once and kept by others is there
+    before = texts._size
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for number in range(count):
+            texts.read(write(number), {}, ONLY_CLINIC, None)
+        gc.collect()
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    return texts._size - before, taken
+
+
+@pytest.mark.parametrize("write", LONG)
+def test_what_is_counted_of_a_text_is_what_it_takes(write: Callable[[int], str]) -> None:
+    counted, taken = remembered(write)
+    assert 0.8 * taken <= counted <= 2 * taken
+
+
+@pytest.mark.parametrize("write", LONG)
+def test_planted_a_count_of_the_letters_alone_is_noticed(
+    write: Callable[[int], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known, "held_bytes", lambda value: len(repr(value[0])))
+    counted, taken = remembered(write)
+    assert counted < 0.2 * taken
 
 
 def test_a_text_that_is_known_is_refused_to_whom_it_is_not_granted_any_more(tmp_path: Path) -> None:
