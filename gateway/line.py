@@ -6,29 +6,21 @@ One exchange has one limit of time, however the other side deals out its bytes, 
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import httpcore
-
-from gateway import clocked
+from gateway.connections import Broken, Connections, Dial, TooLong
 from gateway.errors import Misconfigured
 from sandbox import logs
 from sandbox.tls import CertificateError, Files, Renewed
 from sandbox.tls_words import words
 
 CONNECT_S: Final = 2.0
-IDLE_S: Final = 30.0
-"""How long a connection is kept for the next exchange: less than the data domain keeps it."""
-IDLE_MAX: Final = 64
-REPLY_BYTES_MAX: Final = 64 * 2**20
-_BROKEN: Final = (httpcore.RemoteProtocolError, httpcore.ReadError, httpcore.WriteError)
 _log = logs.logger("bpk.line")
 
 
@@ -76,43 +68,36 @@ class Line:
 
         With `again` it is tried twice where the connection broke: a service that was restarted leaves dead ones behind.
         """
-        until = time.monotonic() + seconds
+        until, request = time.monotonic() + seconds, self._request(route, content)
         with self._pool() as pool:
             try:
-                return self._once(pool, route, content, until)
-            except _BROKEN as error:
-                if not again:
-                    raise Cut(_words(error)) from error
-            except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError) as error:
-                raise Cut(_words(error)) from error
-            try:
-                return self._once(pool, route, content, until)
-            except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError) as error:
-                raise Cut(_words(error)) from error
+                try:
+                    return pool.exchange(request, until)
+                except Broken:
+                    if not again:
+                        raise
+                return pool.exchange(request, until)
+            except TooLong as error:
+                raise Cut("its reply is too long") from error
+            except (Broken, OSError) as error:
+                raise Cut(words(error)) from error
 
     def close(self) -> None:
         self._lease.pool.close()
 
-    def _once(
-        self, pool: httpcore.ConnectionPool, route: str, content: bytes | None, until: float
-    ) -> tuple[int, bytes]:
-        left = max(0.001, until - time.monotonic())
-        timeout = {"connect": min(CONNECT_S, left), "read": left, "write": left, "pool": left}
-        extensions: dict[str, Any] = {"timeout": timeout}
-        base = "http://domain"
-        if isinstance(self._place, Remote):
-            host = f"[{self._place.host}]" if ":" in self._place.host else self._place.host
-            base = f"https://{host}:{self._place.port}"
-            extensions["sni_hostname"] = self._place.server
-        method, headers = ("GET" if content is None else "POST"), [("Content-Type", "application/json")]
-        with (
-            clocked.within(left),
-            pool.stream(method, base + route, headers=headers, content=content, extensions=extensions) as reply,
-        ):
-            return reply.status, _bounded(reply)
+    def _request(self, route: str, content: bytes | None) -> bytes:
+        method, body = ("GET", b"") if content is None else ("POST", content)
+        head = f"{method} {route} HTTP/1.1\r\nHost: {self._host}\r\nContent-Type: application/json\r\n"
+        return f"{head}Content-Length: {len(body)}\r\n\r\n".encode("ascii") + body
+
+    @property
+    def _host(self) -> str:
+        if not isinstance(self._place, Remote):
+            return "domain"
+        return f"[{self._place.host}]" if ":" in self._place.host else self._place.host
 
     @contextmanager
-    def _pool(self) -> Iterator[httpcore.ConnectionPool]:
+    def _pool(self) -> Iterator[Connections]:
         with self._lock:
             if self._identity is not None and self._identity.look():
                 self._retire(self._lease)
@@ -133,39 +118,46 @@ class Line:
             lease.pool.close()
 
     def _connect(self) -> _Lease:
+        return _Lease(Connections(self._near if isinstance(self._place, Path) else self._far(self._place)))
+
+    def _near(self, until: float) -> socket.socket:
+        peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            peer.settimeout(_patience(until))
+            peer.connect(str(self._place))
+        except BaseException:
+            peer.close()
+            raise
+        return peer
+
+    def _far(self, place: Remote) -> Dial:
+        """Under the certificate of now."""
         context = None if self._identity is None else self._identity.context
-        uds = None if isinstance(self._place, Remote) else str(self._place)
-        return _Lease(_pool(context, uds))
+        if context is None:
+            raise AssertionError("another machine is reached with a certificate")
+
+        def dial(until: float) -> socket.socket:
+            plain = socket.create_connection((place.host, place.port), _patience(until))
+            try:
+                plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                plain.settimeout(_patience(until))
+                return context.wrap_socket(plain, server_hostname=place.server)
+            except BaseException:
+                plain.close()
+                raise
+
+        return dial
 
 
 @dataclass(slots=True)
 class _Lease:
     """Connections made under one certificate, and how many exchanges use them now."""
 
-    pool: httpcore.ConnectionPool
+    pool: Connections
     users: int = 0
 
 
-def _pool(context: ssl.SSLContext | None, uds: str | None) -> httpcore.ConnectionPool:
-    return httpcore.ConnectionPool(
-        ssl_context=context,
-        max_connections=None,
-        max_keepalive_connections=IDLE_MAX,
-        keepalive_expiry=IDLE_S,
-        uds=uds,
-        network_backend=clocked.Backend(),
-        socket_options=[(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)],
-    )
-
-
-def _bounded(reply: httpcore.Response) -> bytes:
-    body = bytearray()
-    for part in reply.iter_stream():
-        body += part
-        if len(body) > REPLY_BYTES_MAX:
-            raise Cut("its reply is too long")
-    return bytes(body)
-
-
-def _words(error: Exception) -> str:
-    return "it does not answer in time" if isinstance(error, httpcore.TimeoutException) else words(error)
+def _patience(until: float) -> float:
+    """How long to wait for a connection."""
+    return max(0.001, min(CONNECT_S, until - time.monotonic()))

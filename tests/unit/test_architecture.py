@@ -34,7 +34,7 @@ ALLOWED = {
         "gateway/identity/fetch.py",
     ),
     "rfc3161_client": ("gateway/audit/stamping.py", "gateway/audit/stamps.py"),
-    "httpcore": ("gateway/clocked.py", "gateway/line.py"),
+    "httpcore": ("gateway/clocked.py",),
 }
 """Library -> folders and files that may import it. duckdb in `worker.py`: a zygote imports it before it forks."""
 GATEWAY_MAY_SEE = re.compile(
