@@ -26,12 +26,15 @@ class Plugged(Protocol):
     @property
     def public(self) -> bytes:
         """The bytes of the key alone, as a verifier key ends with them."""
+        ...
 
     def sign(self, content: bytes) -> bytes:
         """Raises NotReady."""
+        ...
 
     def unready(self, content: bytes) -> str | None:
         """Why it does not sign, as far as is known; `content` is what it may sign to find out."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

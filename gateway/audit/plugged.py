@@ -39,6 +39,7 @@ class PluggedKey:
         self._key = key
         self._command = command
         self._trying = Lock()
+        self._asking = Lock()
         self._last: tuple[float, str | None] = (float("-inf"), None)
         """When it was asked last, and why it did not sign then."""
 
@@ -47,10 +48,14 @@ class PluggedKey:
         return self._key.raw
 
     def sign(self, content: bytes) -> bytes:
-        """Raises SignerFailed."""
-        when, why = self._last
-        if why is not None and time.monotonic() - when < RETRY_S:
-            raise SignerFailed(why)
+        """One at a time. Raises SignerFailed."""
+        with self._asking:
+            when, why = self._last
+            if why is not None and time.monotonic() - when < RETRY_S:
+                raise SignerFailed(why)
+            return self._signed(content)
+
+    def _signed(self, content: bytes) -> bytes:
         try:
             answer = self._command.run((self._key.algorithm, self._key.fingerprint), content)
             signature = self._held(answer, content)

@@ -127,21 +127,21 @@ def _home_checks(root: Path, domain: dict[str, Any]) -> list[dict[str, Any]]:
     found.append(
         tried("private keys", lambda: f"{len([read_private_key(home.path(key)) for key in private])} readable")
     )
-    if not own:
-        found.append(tried("log signer", lambda: _signs(home)))
+    if settings.audit.signer is not None:
+        found.append(tried("log signer", lambda: _signs(home, home.next_log_key if own else home.log_key)))
     return found
 
 
-def _signs(home: Home) -> str:
+def _signs(home: Home, file: Path) -> str:
     """Asked for a signature now, over no records, which every log extends. Raises Misconfigured, NotReady."""
     from gateway.audit.plugged import SignerFailed
     from gateway.audit.suites import DIGESTS
     from gateway.errors import NotReady
     from gateway.log_key import signer_at
 
-    signer = signer_at(home, home.log_key)
+    signer = signer_at(home, file)
     if signer is None:
-        raise NotReady("the log has no key")
+        raise NotReady(f"{file.with_suffix('.pub')}: is not there, which names the signer's key")
     try:
         signer.sign(0, DIGESTS[signer.suite](b""))
     except SignerFailed as failed:

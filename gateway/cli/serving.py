@@ -67,11 +67,14 @@ def _outside(suite: str, log_key: Path | None, signer: str | None) -> Outside | 
         if suite == "sm3-sm2":
             raise typer.BadParameter("the gateway itself does not sign with SM2: name --log-key and --signer")
         return None
-    if log_key is None or signer is None or not signer.strip():
+    try:
+        program, *more = shlex.split(signer or "")
+    except ValueError:
+        program = ""
+    if log_key is None or not program:
         raise typer.BadParameter("a log's key outside takes both --log-key and --signer")
     if read(log_key).algorithm != suite.partition("-")[2]:
         raise typer.BadParameter(f"{log_key}: is no key of the suite `{suite}`", param_hint="--log-key")
-    program, *more = shlex.split(signer)
     return Outside(log_key, [str(Path(program).expanduser().absolute()), *more])
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.audit.checkpoint import Signer
+from gateway.audit.suites import SM3_SM2
 from gateway.budget import queries
 from gateway.budget.account import Account, Scope, Shortfall, advance, dataset_scopes, scopes_of, shortfall_words
 from gateway.budget.loss import AMOUNT_MAX, Cap, Loss, answers, as_epsilon, cap, counted, left, words
@@ -17,7 +19,8 @@ from gateway.store import Store
 from policies.model import BudgetShare
 from policies.privacy_loss import DELTA_UNIT, EPSILON_UNIT, rho_for, text
 from sandbox.protocol import Price
-from tests.ledger_world import DELTA, HASH, World, dp, price
+from tests.ledger_world import DELTA, HASH, SIGNER, World, dp, price
+from tests.sm2_world import Inside
 
 EACH = price("0.5")
 
@@ -253,6 +256,17 @@ def test_a_frozen_dataset_grants_nothing_and_others_do(world: World) -> None:
     assert world.ledger.why_frozen("clinic") == "its ledger and its log disagree"
     assert world.ledger.why_frozen("income") is None
     assert not world.ledger.closed
+
+
+def test_while_the_log_cannot_be_signed_nothing_is_begun(tmp_path: Path) -> None:
+    key = Inside(7**80)
+    ledger = World(tmp_path, held=Signer(SIGNER.origin, key, SM3_SM2)).ledger
+    ledger.require_signed()
+    key.broken = "the log's signer is out"
+    with pytest.raises(Refusal) as refused:
+        ledger.require_signed()
+    assert (refused.value.code, refused.value.message) == ("not_ready", "the log cannot be signed now")
+    assert "is out" not in str(refused.value.hint)
 
 
 def test_where_the_log_is_closed_every_dataset_is_frozen(world: World) -> None:

@@ -76,6 +76,7 @@ def test_init_says_what_a_key_outside_takes(tmp_path: Path) -> None:
         (["--log-key", key], "both --log-key and --signer"),
         (["--signer", "x"], "both --log-key and --signer"),
         (["--log-key", key, "--signer", " "], "both --log-key and --signer"),
+        (["--log-key", key, "--signer", "'x"], "both --log-key and --signer"),
         (["--suite", SM3_SM2, "--log-key", key, "--signer", "x"], "no key of the suite"),
     ):
         with pytest.raises(AssertionError, match=why):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import select
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,12 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from gateway.audit import command as commands
 from gateway.audit import plugged
+from gateway.audit.checkpoint import Signer
 from gateway.audit.command import OUTPUT_BYTES_MAX, Command, CommandFailed
+from gateway.audit.note import parse_key
 from gateway.audit.plugged import PluggedKey, SignerFailed
 from gateway.audit.public_key import PublicKey
+from gateway.audit.suites import SHA256, SM3_SM2
 from tests import second_sm2
 from tests.sm2_world import script
 
@@ -178,6 +183,8 @@ def test_a_signature_is_asked_for_by_algorithm_and_fingerprint(algorithm: str) -
     signer, command = key(algorithm, good)
     assert signer.sign(TEXT) == good
     assert command.asked == [((algorithm, KEYS[algorithm].fingerprint), TEXT)]
+    suite = SM3_SM2 if algorithm == "sm2" else SHA256
+    assert parse_key(Signer("baopingkou/test", signer, suite).vkey).public == KEYS[algorithm].raw
 
 
 def test_sm2_may_be_answered_in_der() -> None:
@@ -237,6 +244,24 @@ def test_whether_it_signs_is_tried_where_it_is_not_known(monkeypatch: pytest.Mon
     assert len(command.asked) == 3
     assert signer.unready(TEXT) is None, "it has just signed"
     assert len(command.asked) == 3
+
+
+def test_one_signature_is_asked_for_at_a_time() -> None:
+    inside = [0, 0]
+
+    class Counting(Answers):
+        def run(self, more: Sequence[str], content: bytes) -> bytes:
+            inside[0] += 1
+            inside[1] = max(inside)
+            time.sleep(0.01)
+            inside[0] -= 1
+            return super().run(more, content)
+
+    command: Any = Counting(signature("ed25519"))
+    signer = PluggedKey(KEYS["ed25519"], command)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(signer.sign, [TEXT] * 8))
+    assert (inside[1], len(command.asked)) == (1, 8)
 
 
 def test_nobody_waits_in_line_for_a_signer_that_has_just_failed(monkeypatch: pytest.MonkeyPatch) -> None:
