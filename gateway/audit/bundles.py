@@ -11,9 +11,10 @@ from typing import Any
 from gateway.audit.broken import Broken
 from gateway.audit.keys import following
 from gateway.audit.older import Witnesses, check_receipt, require_witnesses
+from gateway.audit.replay_caps import Caps as Deciders
 from gateway.audit.replay_rights import Rights
 from gateway.audit.report import Report
-from gateway.audit.shapes import amounts_of, canonical, check_fields, check_shape, shape_of
+from gateway.audit.shapes import TERMS, amounts_of, canonical, check_fields, check_shape, shape_of
 from gateway.audit.suites import Digest
 from gateway.audit.told import require_told
 
@@ -60,7 +61,7 @@ def verify_bundle(bundle: Mapping[str, Any], key: str, witnesses: Witnesses) -> 
 
 
 def _judge(bundle: Mapping[str, Any], digest: Digest) -> None:
-    rights, caps, own, terms = Rights(), {}, [], None
+    rights, caps, own, terms = Rights(), _Caps(), [], None
     for each in bundle["records"]:
         record = each["record"]
         check_fields(record)
@@ -72,7 +73,9 @@ def _judge(bundle: Mapping[str, Any], digest: Digest) -> None:
             rights.licence(record)
             terms = record["terms"]
         elif shape == "cap":
-            caps[record["charges"][0]["scope"]] = amounts_of(record["charges"][0])
+            caps.take(record)
+        elif shape == "approvers":
+            caps.deciders.name(record)
         elif record["query_id"] == bundle["query_id"]:
             own.append((shape, record))
         else:
@@ -88,15 +91,41 @@ def _judge(bundle: Mapping[str, Any], digest: Digest) -> None:
         _judge_charge(own, caps)
         if own[1][1]["charges"]:
             charged = [line["scope"] for line in own[1][1]["charges"][2:]]
-            rights.check_purpose(decision, charged, caps, purpose)
+            rights.check_purpose(decision, charged, caps.limits, purpose)
 
 
-def _judge_charge(own: list[tuple[str, Any]], caps: Mapping[str, Mapping[str, int]]) -> None:
+class _Caps:
+    """The caps that the evidence shows, one after the other, and who decided on them."""
+
+    def __init__(self) -> None:
+        self.limits: dict[str, dict[str, int]] = {}
+        self.deciders = Deciders()
+        self._units: dict[str, tuple[str, str]] = {}
+        """Scope -> the amounts that bind."""
+
+    def take(self, record: dict[str, Any]) -> None:
+        """Raises Broken for a raise that too few approvers have signed, as far as they are shown."""
+        (line,) = record["charges"]
+        scope, limit = line["scope"], amounts_of(line)
+        before, units = self.limits.get(scope), ("rho" if record["code"] == "cap_zcdp" else "epsilon", "delta")
+        if before is not None:
+            rises = any(limit[unit] > before[unit] for unit in units)
+            self.deciders.raised(record, before, None, rises=rises)
+        elif TERMS in record:
+            raise Broken("cap_decision", "a cap is raised from one that is not shown")
+        self.limits[scope], self._units[scope] = limit, units
+
+    def hold(self, line: Mapping[str, Any]) -> bool:
+        """Whether the charge alone is within the cap of its scope."""
+        scope, amounts = line["scope"], amounts_of(line)
+        return scope in self.limits and all(amounts[unit] <= self.limits[scope][unit] for unit in self._units[scope])
+
+
+def _judge_charge(own: list[tuple[str, Any]], caps: _Caps) -> None:
     if len(own) < 2 or own[1][0] != "charge" or own[1][1]["seq"] != own[0][1]["seq"] + 1:
         raise Broken("charge_missing", "the query ran and its charge is not right behind the decision")
     for line in own[1][1]["charges"]:
-        amounts, cap = amounts_of(line), caps.get(line["scope"])
-        if cap is None or amounts["rho"] > cap["rho"] or amounts["delta"] > cap["delta"]:
+        if not caps.hold(line):
             raise Broken("cap_passed", f"the charge to {line['scope']} has no cap that it is within")
 
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from gateway.audit.approvers import CODE as APPROVERS
 from gateway.audit.log import Log
 from gateway.audit.note import size_of
 from gateway.audit.rights import LICENCE, POLICY
@@ -71,10 +72,12 @@ def _proven(log: Log, seq: int, record: dict[str, Any], size: int) -> dict[str, 
 
 
 def _grounds(view: Reading, own: list[int]) -> list[int]:
-    """The newest records before the decision that put its policy, its licence and its caps in force."""
+    """Before the decision: the newest records that put its policy and its licence in force, and all that changed its
+    caps, or who decides on them."""
     decision, record = own[0], json.loads(_body(view, own[0]))
     scopes = {f"dataset:{record['dataset']}", f"operator:{record['actor']}/{record['dataset']}"}
     found: dict[str, int] = {}
+    caps: list[int] = []
     for seq, code, body in view.all(
         "SELECT seq, code, body FROM record WHERE kind = 'admin' AND seq < ? ORDER BY seq", (decision,)
     ):
@@ -85,8 +88,10 @@ def _grounds(view: Reading, own: list[int]) -> list[int]:
         elif code in ("cap_zcdp", "cap_pure"):
             scope = json.loads(body)["charges"][0]["scope"]
             if scope in scopes or _may_be_due(scope, record):
-                found[scope] = seq
-    return list(found.values())
+                caps.append(seq)
+        elif code == APPROVERS:
+            caps.append(seq)
+    return [*found.values(), *caps]
 
 
 def _may_be_due(scope: str, record: dict[str, Any]) -> bool:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from gateway.audit import tree
+from gateway.audit import replay_caps, tree
 from gateway.audit.bundles import is_bundle, is_report, verify_bundle, verify_report
 from gateway.audit.note import parse_checkpoint
 from gateway.audit.offline import main
@@ -27,7 +27,7 @@ from gateway.budget.cells import Shown
 from gateway.budget.queries import Stored
 from gateway.oversight.bundle import evidence
 from gateway.oversight.report import signed
-from tests.ledger_world import HASH, SIGNER, World, price
+from tests.ledger_world import HASH, SIGNER, World, dp, price, signed_by
 
 Records = list[dict[str, Any]]
 Change = Callable[[Records], object]
@@ -168,6 +168,89 @@ def test_a_cap_may_be_met_exactly(bundle: dict[str, Any]) -> None:
                 )
 
     assert forged(bundle, exactly) == []
+
+
+def raised_bundle(world: World, sure: tuple[str, ...] = ("ann", "bo")) -> dict[str, Any]:
+    """The evidence of an answer under a cap that two approvers have raised."""
+    world.answer(world.charge(price("0.5")).id)
+    world.name_approvers()
+    before, higher = world.scopes()[1], world.scopes(share="3")[1]
+    world.raise_cap(higher, before.cap, signed_by(world.proposed(higher, before.cap), *sure))
+    row = world.charge(price("0.5"), world.scopes(share="3"))
+    return evidence(world.log, world.store, None, world.answer(row.id).id)
+
+
+def unsigned(records: Records) -> None:
+    """The raise without its decision."""
+    of_raise = next(record for record in records if "decision" in record.get("terms", {}))
+    del of_raise["terms"]
+    of_raise["commitments"] = None
+
+
+def signed_by_one(records: Records) -> None:
+    of_raise = next(record for record in records if "decision" in record.get("terms", {}))
+    of_raise["terms"]["signatures"].popitem()
+
+
+def altered(records: Records) -> None:
+    """More than was signed for."""
+    of_raise = next(record for record in records if "decision" in record.get("terms", {}))
+    of_raise["charges"][0]["rho"] = "0.5"
+
+
+RAISES: dict[str, tuple[Change, str]] = {
+    "a raise without its decision": (unsigned, "no approver has signed for it"),
+    "one signature of two": (signed_by_one, "not enough signatures"),
+    "more than was signed for": (altered, "decision on another cap"),
+    "approvers that are not shown": (gone("approvers"), "signed by somebody who is no approver then"),
+    "a cap before that is not shown": (
+        lambda records: records.remove(
+            next(each for each in records if each["code"] == "cap_zcdp" and "operator" in str(each["charges"]))
+        ),
+        "raised from one that is not shown",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RAISES)
+def test_the_evidence_judges_who_raised_a_cap(world: World, name: str) -> None:
+    bundle = raised_bundle(world)
+    assert verify_bundle(bundle, SIGNER.vkey, NO_WITNESSES) == []
+    change, why = RAISES[name]
+    copy = json.loads(json.dumps(bundle))
+    records = [each["record"] for each in copy["records"]]
+    change(records)
+    (found,) = judged_again(copy, records)
+    assert why in found
+
+
+def judged_again(bundle: dict[str, Any], records: Records) -> list[str]:
+    """As `forged`, with every record at the place that it had: decisions say how long the log was."""
+    size = max(record["seq"] for record in records) + 1
+    by_seq = {record["seq"]: record for record in records}
+    filler = {"seq": -1}
+    told, checkpoint = proven([by_seq.get(seq, {**filler, "seq": seq}) for seq in range(size)])
+    shown = [each for each in told if each["index"] in by_seq]
+    return verify_bundle({**bundle, "records": shown, "checkpoint": checkpoint}, SIGNER.vkey, NO_WITNESSES)
+
+
+def test_planted_evidence_whose_raises_nobody_judges_is_noticed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay_caps.Caps, "_check_signatures", lambda *_: None)
+    bundle = raised_bundle(world)
+    records = [each["record"] for each in bundle["records"]]
+    signed_by_one(records)
+    assert judged_again(bundle, records) == []
+
+
+def test_under_pure_the_epsilon_of_a_charge_is_held_against_its_cap(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    scopes = world.scopes(whole=dp(accountant="pure"))
+    with world.store.transaction() as tx:
+        row = world.ledger.charge(tx, world.asked(), scopes, price("0.5", accountant="pure"), texts=TEXTS)
+    bundle = evidence(world.log, world.store, None, world.answer(row.id).id)
+    assert verify_bundle(bundle, SIGNER.vkey, NO_WITNESSES) == []
+    (told,) = forged(bundle, amount("charge", 1, "epsilon", "2.1"))
+    assert "has no cap that it is within" in told
 
 
 def test_the_evidence_of_a_refusal_and_of_a_stored_answer_needs_no_charge(world: World) -> None:
