@@ -30,7 +30,7 @@ KEY_BYTES_MAX = 10_000
 _SIGNER: Final = """\
 # [audit.signer]                   # the log's key is outside: checkpoint_key's public half (.pub) names it, this signs
 # command = ["/usr/local/bin/openssl-signer", "/etc/baopingkou/log-keys"]   # gets what is to be signed; no shell
-# timeout_s = 5"""
+# timeout_s = 10"""
 
 
 @dataclass(frozen=True, slots=True)

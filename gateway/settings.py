@@ -195,7 +195,7 @@ class LogSigner(_Section):
 
     command: Annotated[list[Word], Field(min_length=1, max_length=16)]
     """The program, a path as any other, and its first arguments. No shell reads them."""
-    timeout_s: Annotated[int, Field(ge=1, le=60)] = 5
+    timeout_s: Annotated[int, Field(ge=1, le=60)] = 10
 
 
 class Timestamps(_Section):

@@ -110,7 +110,7 @@ def plug(home: Home, public: Path, command: list[str | Path], suite: str = SM3_S
     file = home.root / "gateway.toml"
     text = file.read_text("utf-8").replace('suite = "sha256-ed25519"', f'suite = "{suite}"')
     words = json.dumps([str(word) for word in command])
-    file.write_text(f"{text}\n[audit.signer]\ncommand = {words}\n", encoding="utf-8")
+    file.write_text(f"{text}\n[audit.signer]\ncommand = {words}\ntimeout_s = 60\n", encoding="utf-8")
     return open_home(home.root)
 
 

@@ -118,7 +118,7 @@ def test_a_new_log_is_begun_with_the_suite_that_is_asked_for_or_not_at_all(tmp_p
     home = plug(make_home(tmp_path / "plain"), other.public, other.command, suite=SHA256)
     with pytest.raises(Misconfigured, match="signs no log that is hashed with `sha256`"):
         open_log(home)
-    settings(tmp_path / "plain", "[audit.signer]\n", "[audit.signer]\ntimeout_s = 0\n")
+    settings(tmp_path / "plain", "timeout_s = 60", "timeout_s = 0")
     with pytest.raises(Misconfigured, match="timeout_s"):
         open_home(tmp_path / "plain")
 
@@ -342,7 +342,7 @@ def test_a_signer_that_hangs_holds_up_one_request_and_is_ended(tmp_path: Path) -
     vault = Moody(tmp_path / "vault")
     hanging = script(tmp_path, "hanging", "sleep 600")
     home = plug(make_home(tmp_path / "home"), vault.public, [hanging])
-    settings(home.root, "[audit.signer]\n", "[audit.signer]\ntimeout_s = 1\n")
+    settings(home.root, "timeout_s = 60", "timeout_s = 1")
     with gateway_world(home.root, home=open_home(home.root)) as world:
         assert world.call("GET", "/readyz").json()["log"] == "the log's signer takes too long"
         assert ask(world)[1]["code"] == "not_ready"
