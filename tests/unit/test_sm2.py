@@ -107,7 +107,7 @@ def a_small_one() -> tuple[int, bytes, bytes]:
     return (r - end[0]) % sm2.N, second_sm2.public_of(12345), pair(r, s)
 
 
-def test_r_beyond_the_order_is_not_the_same_signature(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signature_has_one_spelling(monkeypatch: pytest.MonkeyPatch) -> None:
     """The hash is bent to what is needed, since no text can be found for it."""
     hashed, public, small = a_small_one()
     monkeypatch.setattr(sm2, "sm3", lambda content: hashed.to_bytes(32, "big"))
@@ -115,6 +115,18 @@ def test_r_beyond_the_order_is_not_the_same_signature(monkeypatch: pytest.Monkey
     assert judged(public, small, TEXT)
     for r, s in ((5 + sm2.N, 777), (5, 777 + sm2.N)):
         assert not judged(public, pair(r, s), TEXT)
+    for spelling in (small[:32] + small[-2:], small[:32] + b"\0" + small[32:], b"\0" + small):
+        assert not judged(public, spelling, TEXT)
+
+
+def test_a_signature_that_leaves_the_key_out_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """r + s = n: then the key is taken zero times, and anybody's would do."""
+    end = second_sm2.times(777, second_sm2.G)
+    assert end is not None
+    hashed = (-777 - end[0]) % sm2.N
+    monkeypatch.setattr(sm2, "sm3", lambda content: hashed.to_bytes(32, "big"))
+    monkeypatch.setattr(second_sm2, "digest", lambda public, content: hashed)
+    assert not judged(PUBLIC, pair(sm2.N - 777, 777), TEXT)
 
 
 def at_infinity() -> bytes:
