@@ -16,7 +16,7 @@ import duckdb
 import sqlglot
 from sqlglot import exp
 
-from tests.disclosure.planted import HEADERS, Town
+from tests.disclosure.planted import Town
 
 _TYPES: Final = {
     "people": "pid INT, name TEXT, sex TEXT, district TEXT, age INT, birth_date DATE, job TEXT, diagnosis TEXT, "
@@ -42,8 +42,11 @@ class Bare:
         self._connection = duckdb.connect()
         for name, rows in town.tables().items():
             self._connection.execute(f"CREATE TABLE {name} ({_TYPES[name]})")
-            places = ", ".join("?" for _ in HEADERS[name])
-            self._connection.executemany(f"INSERT INTO {name} VALUES ({places})", rows)  # our own names
+            columns = [
+                [None if value is None else str(value) for value in values] for values in zip(*rows, strict=True)
+            ]
+            places = ", ".join("unnest(?::VARCHAR[])" for _ in columns)  # a row at a time would take longer than a test
+            self._connection.execute(f"INSERT INTO {name} SELECT {places}", columns)
         self._connection.execute("CREATE MACRO bin(x) AS CASE WHEN x < 100 THEN 0 WHEN x < 1000 THEN 100 ELSE 1000 END")
         self._connection.execute("CREATE MACRO decade(x) AS year(x) // 10 * 10")
         self._connection.execute("CREATE TABLE persons AS SELECT pid AS __unit FROM people")

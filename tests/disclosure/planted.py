@@ -8,6 +8,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -128,6 +129,7 @@ class Town:
                 csv.writer(out).writerows([HEADERS[name], *rows])
 
 
+@cache
 def town(seed: int = 5) -> Town:
     """Snapshot 1. The same seed gives the same town."""
     dice = random.Random(seed)
@@ -145,6 +147,7 @@ def town(seed: int = 5) -> Town:
     return Town(tuple(people), tuple(visits), tuple(hospitals))
 
 
+@cache
 def next_town(before: Town) -> Town:
     """Snapshot 2: one person more, and one visit more of the guest of one day."""
     born = dt.date(1982, 2, 2)
