@@ -33,9 +33,16 @@ Execute = Callable[[str, Parameters], Result]
 class NotWritten(NotReady):
     """The database does not take it. All of the transaction was undone. `cause` names no place."""
 
-    def __init__(self, store: str, cause: str) -> None:
-        super().__init__(f"{store}: not written ({cause}); is the disk full?")
+    def __init__(self, store: str, cause: str, hint: str = "is the disk full?") -> None:
+        super().__init__(f"{store}: not written ({cause}); {hint}")
         self.cause = cause
+
+
+class NewerSchema(NotWritten):
+    """A newer release has changed the store under this one, which does not know any more what it would write."""
+
+    def __init__(self, store: str, version: int) -> None:
+        super().__init__(store, f"a newer release has brought it to schema {version}", "start that release here too")
 
 
 class InDoubt(Fault):

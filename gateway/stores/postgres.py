@@ -19,7 +19,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from gateway.errors import Fault, Misconfigured, NotReady
-from gateway.store import Execute, InDoubt, NotWritten, Parameters, Result
+from gateway.store import Execute, InDoubt, NewerSchema, NotWritten, Parameters, Result
 from gateway.stores.pooled import Pooled
 from gateway.stores.schema import SCHEMAS, Column, Guard, Index, NoGuard, Rows, Step, Table
 from gateway.stores.sqlite import SqliteStore
@@ -136,15 +136,25 @@ class PostgresStore(Pooled[_Connection]):
             self._undo()
 
     def _begin(self) -> Execute:
-        begin = f"BEGIN; SELECT pg_advisory_xact_lock({LOCK})"
+        begin = f"BEGIN; SELECT pg_advisory_xact_lock({LOCK}); SELECT version FROM meta"  # noqa: S608  # our own number
         try:
-            self._writer.execute(begin)
+            began = self._writer.execute(begin)
         except psycopg.Error:
             if not self._writer.closed:
                 raise
             self._reconnect()
-            self._writer.execute(begin)
+            began = self._writer.execute(begin)
+        self._require_schema(began)
         return _executing(self._writer)
+
+    def _require_schema(self, began: psycopg.Cursor[tuple[Any, ...]]) -> None:
+        """A gateway of a newer release may have brought on what others serve. Raises NewerSchema."""
+        while began.nextset():
+            pass
+        row = began.fetchone()
+        if row is not None and row[0] > len(SCHEMAS):
+            self._undo()
+            raise NewerSchema(self.name, row[0])
 
     def _commit(self) -> None:
         token = secrets.token_hex(16)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.errors import Fault, Misconfigured, NotReady
-from gateway.store import Execute, InDoubt, NotWritten
+from gateway.store import Execute, InDoubt, NewerSchema, NotWritten
 from gateway.stores.grouped import Grouped
 from gateway.stores.schema import SCHEMAS, Column, Guard, Index, NoGuard, Rows, Step, Table
 
@@ -76,12 +76,14 @@ class SqliteStore(Grouped[sqlite3.Connection]):
         self._owner: int | None = None
         self._changes = 0
         self._broken = False
+        self._opened = False
         self._id = secrets.token_bytes(8)
         _make_file(path)
         self._identity = _identity(path)
         try:
             self._writer = _connect(path)
             self._migrate()
+            self._opened = True
         except sqlite3.Error as error:
             raise Misconfigured(f"{path}: cannot be used as the gateway's store ({error})") from error
 
@@ -152,8 +154,18 @@ class SqliteStore(Grouped[sqlite3.Connection]):
         if self._broken:
             self._reconnect()
         self._writer.execute("BEGIN IMMEDIATE")
+        if self._opened:
+            self._require_schema()
         self._changes = self._writer.total_changes
         return self._writer.execute
+
+    def _require_schema(self) -> None:
+        """A command of a newer release may have brought on a file that is served. Raises NewerSchema."""
+        version = int(self._writer.execute("PRAGMA user_version").fetchone()[0])
+        if version > len(SCHEMAS):
+            self._undo()
+            self._failed = True
+            raise NewerSchema(str(self.path), version)
 
     def _commit(self) -> None:
         if self._writer.total_changes == self._changes:  # nothing that anybody is told of

@@ -112,6 +112,7 @@ class Durable:
         """A file that was moved away, or overwritten by an older copy, would take what nobody finds again."""
         if _identity(self._path) != self._identity:
             raise StoreUnusable(f"{self._path}: replaced or removed while it was in use; restart the service")
+        layouts.require_known(self._connection, self._path)
         if self._counted.beyond(tally.of(self._connection)):
             raise StoreUnusable(f"{self._path}: overwritten by an older copy while it was in use; restart the service")
 

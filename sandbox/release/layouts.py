@@ -151,6 +151,15 @@ def inspect(path: Path) -> int | None:
     return version
 
 
+def require_known(connection: sqlite3.Connection, path: Path) -> None:
+    """A command of a newer release may have brought on a file that is in use. Raises WrittenByNewer."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(LAYOUTS):
+        raise WrittenByNewer(
+            f"{path}: brought to layout {version} by a newer release while it was in use; start that one"
+        )
+
+
 def _require_ours(path: Path, application: int, version: int) -> None:
     if application not in (0, APPLICATION_ID):
         raise StoreUnusable(f"{path}: a database of something else; move it away")

@@ -136,6 +136,19 @@ def test_a_newer_layout_is_refused_and_left_alone(tmp_path: Path, capsys: pytest
     assert list(path.parent.glob("*.layout-*")) == []
 
 
+def test_a_store_that_a_newer_release_brings_on_while_it_is_open_takes_nothing_more(tmp_path: Path) -> None:
+    path = tmp_path / "domain.sqlite"
+    with closing(Store(path)) as store:
+        assert store.writable()
+        with closing(sqlite3.connect(path)) as newer:
+            newer.execute(f"PRAGMA user_version = {len(LAYOUTS) + 1}")
+        before = path.read_bytes()
+        assert not store.writable()
+        with pytest.raises(WrittenByNewer, match="while it was in use"):
+            store.lose("tkt_1")
+        assert path.read_bytes() == before
+
+
 def test_a_newer_tally_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "domain.sqlite"
     Store(path).close()

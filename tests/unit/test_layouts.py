@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import Fault, Misconfigured
+from gateway.store import NewerSchema
 from gateway.stores import sqlite as sqlite_module
 from gateway.stores.schema import SCHEMAS
 from gateway.stores.sqlite import APPLICATION_ID, SqliteStore
@@ -90,6 +91,44 @@ def test_a_file_of_a_newer_layout_is_refused_and_left_alone(tmp_path: Path) -> N
         SqliteStore(path)
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.glob("*.schema-*")] == []
+
+
+def brought_on(path: Path) -> None:
+    """By a command of a newer release, while this one has it open."""
+    with closing(sqlite3.connect(path)) as newer:
+        newer.execute(f"PRAGMA user_version = {len(SCHEMAS) + 1}")
+
+
+def test_a_file_that_a_newer_release_brings_on_while_it_is_open_takes_nothing_more(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    with closing(SqliteStore(path)) as store:
+        with store.transaction():
+            pass
+        brought_on(path)
+        before = path.read_bytes()
+        for write in (store.try_writing, store.try_writing, lambda: enter(store)):
+            with pytest.raises(NewerSchema, match=f"newer release has brought it to schema {len(SCHEMAS) + 1}"):
+                write()
+        assert path.read_bytes() == before, "nor is it marked as of this release again"
+        with store.reading() as view:
+            assert view.one("SELECT count(*) FROM scope") == (0,)
+
+
+def test_planted_a_store_that_does_not_look_marks_the_file_as_its_own_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SqliteStore, "_require_schema", lambda _: None)
+    path = tmp_path / "ledger.sqlite"
+    with closing(SqliteStore(path)) as store:
+        brought_on(path)
+        store.try_writing()
+    with closing(sqlite3.connect(path)) as found:
+        assert found.execute("PRAGMA user_version").fetchone() == (len(SCHEMAS),)
+
+
+def enter(store: SqliteStore) -> None:
+    with store.transaction():
+        pass
 
 
 def test_a_layout_that_breaks_half_way_leaves_the_file_as_it_was(

@@ -15,9 +15,10 @@ pytest.importorskip("psycopg", reason="psycopg is not installed: the extra `post
 import psycopg
 
 from gateway.errors import Fault, Misconfigured, NotReady, Refusal, Unsound
-from gateway.store import NotWritten, Transaction
+from gateway.store import NewerSchema, NotWritten, Transaction
 from gateway.stores import postgres as adapter
 from gateway.stores.postgres import PostgresStore
+from gateway.stores.schema import SCHEMAS
 from gateway.stores.sqlite import SqliteStore
 from tests.ledger_world import World
 from tests.postgres_server import Server, needed
@@ -102,6 +103,18 @@ def test_a_database_of_a_newer_release_is_refused(url: str, store: PostgresStore
     settle(url, "UPDATE baopingkou.meta SET version = 99")
     with pytest.raises(Misconfigured, match="newer release"):
         PostgresStore(url)
+
+
+def test_a_database_that_a_newer_release_brings_on_takes_nothing_more_of_this_one(
+    url: str, store: PostgresStore
+) -> None:
+    store.try_writing()
+    settle(url, "UPDATE baopingkou.meta SET version = 99")
+    for _ in range(2):
+        with pytest.raises(NewerSchema, match="newer release has brought it to schema 99"):
+            store.try_writing()
+    settle(url, f"UPDATE baopingkou.meta SET version = {len(SCHEMAS)}")
+    store.try_writing()
 
 
 def test_a_server_that_is_not_there_is_named_without_its_password() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gateway.http import health
+from gateway.stores.schema import SCHEMAS
 from tests.gateway_world import COUNT, GatewayWorld, gateway_world
 
 
@@ -62,6 +65,17 @@ def test_a_ledger_that_was_moved_away_is_not_ready_and_only_the_log_says_where_i
     reply = world.call("GET", "/readyz")
     path.with_suffix(".old").rename(path)
     assert (reply.status_code, reply.json()["store"]) == (503, "cannot be written: the log of the gateway says why")
+
+
+def test_a_ledger_that_a_newer_release_has_brought_on_is_not_ready_and_named_so(world: GatewayWorld) -> None:
+    later = len(SCHEMAS) + 1
+    with contextlib.closing(sqlite3.connect(world.gateway.store.path)) as newer:
+        newer.execute(f"PRAGMA user_version = {later}")
+    for _ in range(2):
+        reply = world.call("GET", "/readyz")
+        told = f"cannot be written: a newer release has brought it to schema {later}"
+        assert (reply.status_code, reply.json()["store"]) == (503, told)
+    assert ask(world) == 503
 
 
 def test_looking_twice_in_a_moment_writes_once(world: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> None:
