@@ -7,7 +7,9 @@ import functools
 import gc
 import json
 import os
+import resource
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -89,6 +91,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     if seconds:
         items.sort(key=place)
+        if not config.option.collectonly:
+            _limit(3 * sum(files.values()) + len(items) / 5 + 10)  # what is set up is not in `seconds`
+
+
+def _limit(seconds: float) -> None:
+    """Ends a mutant that runs on for ever by the processor's time, since a clock says how busy the machine is."""
+    _, most = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time() + seconds), most))
 
 
 def pytest_collection_finish() -> None:

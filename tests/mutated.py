@@ -42,6 +42,7 @@ LIVED: Final = frozenset({0, 5, 33, 35})
 """Of one that no test ended; all else is a test that failed, or the clock."""
 CLOCK: Final = frozenset({24, -24, 36, 152})
 Z_95: Final = 1.96
+# Its clock is for what waits for ever. What runs for ever is ended by `tests/conftest.py`, however busy the machine is.
 SETTINGS: Final = """
 [tool.mutmut]
 source_paths = ["gateway", "policies", "sandbox"]
@@ -51,7 +52,7 @@ pytest_add_cli_args = ["-p", "no:cacheprovider", "-p", "no:xdist"]
 pytest_add_cli_args_test_selection = {tests}
 process_isolation = "forkserver"
 timeout_constant = 3.0
-timeout_multiplier = 5.0
+timeout_multiplier = 60.0
 use_git_change_detection = false
 """
 
