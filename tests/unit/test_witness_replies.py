@@ -154,13 +154,18 @@ def test_a_witness_that_is_away_is_told_of_once(scripted: Scripted, monkeypatch:
     def away(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("no")
 
+    def slow(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadTimeout("no")
+
     monkeypatch.setattr(module, "_log", Said())
     for _ in range(3):
         assert scripted.once(away) == 0
+    assert scripted.once(slow) == 0
     assert scripted.once(httpx.Response(409, text="9")) == 0
     about = {"witness": REMOTE.url}
     assert said == [
         ("warning", "a witness did not cosign", {**about, "reason": "does not answer"}),
+        ("warning", "a witness did not cosign", {**about, "reason": "takes too long"}),
         ("error", "a witness contradicts this log", {**about, "reason": scripted.told}),
     ]
 
