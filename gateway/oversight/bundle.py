@@ -14,7 +14,7 @@ from gateway.audit.rights import LICENCE, POLICY
 from gateway.audit.told import OPENING
 from gateway.budget import queries
 from gateway.budget.queries import QueryRow
-from gateway.errors import Refusal
+from gateway.errors import NotReady, Refusal
 from gateway.store import Reading, Store
 
 FORMAT: Final = 1
@@ -27,7 +27,7 @@ def evidence(
 ) -> dict[str, Any]:
     """What a third party checks offline with `bpk audit verify FILE --key KEY`. Reading is recorded.
 
-    Without `numbers` they are left out, and so are those of which no salt is left. Raises Refusal(not_found), NotReady.
+    Numbers are left out that nobody can tell now, and those of which no salt is left. Raises Refusal(not_found).
     """
     with store.reading() as view:
         own = [int(row[0]) for row in view.all("SELECT seq FROM record WHERE query = ? ORDER BY seq", (query_id,))]
@@ -62,7 +62,7 @@ def evidence(
 def _numbers(row: QueryRow, numbers: Numbers) -> Mapping[str, Any] | None:
     try:
         return numbers(row)
-    except Refusal:  # erased meanwhile, or its place was lost
+    except (Refusal, NotReady):  # erased meanwhile, its place was lost, or the data domain is away
         return None
 
 

@@ -8,11 +8,13 @@ from typing import Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
 from gateway.audit import tiles
 from gateway.audit.climbing import climb, extends, leaf_hash
 from gateway.audit.note import parse_checkpoint, signed_by
 from gateway.audit.offline import main
+from gateway.cli.command import app
 from tests import second_verifier
 from tests.served_home import Served
 
@@ -73,6 +75,21 @@ def test_the_numbers_of_an_answer_hold_offline_and_no_others_do(
             told["rows"][0][1] = "another"
         assert not judged(answer)
         assert not judged(evidence)
+
+
+def test_the_command_writes_evidence_with_numbers_while_the_home_is_served(
+    served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = served.ask("SELECT COUNT(*) AS n FROM people").json()
+    file = tmp_path / "evidence.json"
+    done = CliRunner().invoke(
+        app, ["audit", "bundle", answer["id"], "--home", str(served.home.root), "--output", str(file), "--json"]
+    )
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["numbers"] is True
+    assert json.loads(file.read_bytes())["answer"]["rows"] == answer["rows"]
+    assert main([str(file), "--key", get(served, "checkpoint").json()["key"]]) == 0
+    assert "the numbers are those" in capsys.readouterr().out
 
 
 def test_the_tiles_that_are_served_are_a_log(

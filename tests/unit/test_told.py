@@ -19,6 +19,7 @@ from gateway.audit.offline import main
 from gateway.audit.older import NO_WITNESSES
 from gateway.audit.told import told_text, verify_numbers
 from gateway.budget.queries import QueryRow, Stored
+from gateway.domain import Unreachable
 from gateway.erasing import FLOOR_DAYS, Wanted, Why, erase
 from gateway.errors import Refusal
 from gateway.oversight.bundle import evidence
@@ -181,11 +182,14 @@ def test_the_store_keeps_the_salt_and_never_the_numbers(world: World) -> None:
         assert world.log.opened(view, row.record) == {}
 
 
-def test_evidence_of_an_answer_that_nobody_can_tell_any_more_has_no_numbers(world: World) -> None:
+@pytest.mark.parametrize("why", [Refusal("not_found", "its place was lost"), Unreachable("the data domain is away")])
+def test_evidence_of_an_answer_that_nobody_can_tell_has_no_numbers(world: World, why: Exception) -> None:
     def lost(row: QueryRow) -> dict[str, Any]:
-        raise Refusal("not_found", "its place was lost at a restore")
+        raise why
 
-    assert "answer" not in evidence(world.log, world.store, "auditor", asked(world).id, lost)
+    bundle = evidence(world.log, world.store, "auditor", asked(world).id, lost)
+    assert "answer" not in bundle
+    assert verify_bundle(bundle, SIGNER.vkey, NO_WITNESSES) == []
 
 
 VALUES = st.one_of(
