@@ -26,8 +26,6 @@ from sandbox.protocol import Price
 
 AMOUNT_MAX: Final = 2**61
 """Two of them still fit into a signed 64-bit column."""
-ANSWERS_MAX: Final = 10**9
-"""Where a price costs nothing of what is counted, more answers than anyone asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +95,7 @@ def answers(accountant: Accountant, rest: Loss, price: Price) -> int:
     """How many more answers at `price` fit into `rest`."""
     each = counted(accountant, price)
     pairs = ((rest.rho, each.rho), (rest.epsilon, each.epsilon), (rest.delta, each.delta))
-    return min((have // cost for have, cost in pairs if cost), default=ANSWERS_MAX)
+    return min(have // cost for have, cost in pairs if cost)
 
 
 def words(amounts: Loss | Cap | Price) -> dict[str, str]:

@@ -82,7 +82,7 @@ def test_what_is_left_is_never_negative() -> None:
     limit = Cap("zcdp", 5, 0, 5)
     assert left(limit, Loss(rho=9, delta=9)) == Loss()
     assert as_epsilon(limit, Loss()) == 0
-    with pytest.raises(Shortfall):
+    with pytest.raises(Shortfall, match=r"^dataset:d$"):
         Account(Scope("d", None, limit), Loss(rho=9)).charge(Price(1, 0, 1))
 
 

@@ -300,6 +300,12 @@ def test_the_scopes_of_a_question_are_those_of_its_purpose_and_an_operator_sees_
     assert [scope.purpose for scope in scopes_for(rules, "acme", licence, "actuarial", ())] == [None, None, "actuarial"]
     assert [scope.purpose for scope in scopes_for(rules, "acme", licence, "research", ("old",))] == [None, None]
     assert [scope.cap.epsilon for scope in scopes_for(rules, "acme", None, "old", ("old",))][1:] == [dp_all, dp_all]
+    for mode in ("aggregate", "open"):
+        assert (
+            scopes_for(rules, "acme", licence, "actuarial", (), mode)
+            == scopes_of(rules, "acme", licence, (), mode)
+            == ()
+        )
     assert scopes_of(rules, "acme", licence, (), "aggregate") == ()
 
 
