@@ -228,7 +228,9 @@ class Log:
 
         Raises Fault when there is no such record, NotReady where the log's key does not sign.
         """
-        note = self._covering(index + 1)
+        with self._store.reading() as view:
+            wanted = max(index, handover.last(view)) + 1  # under the key of now
+        note = self._covering(wanted)
         with self._store.reading() as view:
             row, size = view.one("SELECT body FROM record WHERE seq = ?", (index,)), size_of(note)
             if row is None:

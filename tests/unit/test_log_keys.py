@@ -90,6 +90,14 @@ def test_what_was_given_before_the_change_stays_good(tmp_path: Path) -> None:
     assert verify_receipt(receipt, NEXT.vkey) != [], "alone it does not say that one followed the other"
 
 
+def test_what_was_signed_last_under_the_old_key_serves_no_receipt_after_the_change(tmp_path: Path) -> None:
+    world = World(tmp_path, held=Held(SIGNER, lambda: [NEXT]))
+    world.charge()
+    assert verify_receipt(world.log.receipt(1), SIGNER.vkey) == []
+    world.hand_over()
+    assert verify_receipt(world.log.receipt(1), NEXT.vkey) == [], "to whoever knows no older key"
+
+
 def test_a_receipt_leads_from_the_key_that_one_knows_to_the_one_it_is_signed_with(world: World) -> None:
     world.held = Held(NEXT, lambda: [LATER], (SIGNER.vkey,))
     world.reopen()

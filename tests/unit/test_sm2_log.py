@@ -294,6 +294,7 @@ def test_a_key_that_does_not_sign_leaves_nothing_to_show(tmp_path: Path) -> None
     before = world.log.checkpoint()
     newest = world.charge().record
     key.broken = "the log's signer is out"
+    assert verify_receipt(world.log.receipt(1), signer.vkey) == [], "that record is signed"
     attempts: list[Callable[[], Any]] = [
         world.log.checkpoint, lambda: world.log.receipt(newest), world.export, lambda: world.hand_over(FOLLOWING)
     ]  # fmt: skip
