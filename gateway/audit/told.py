@@ -7,6 +7,7 @@ implementation.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
@@ -20,11 +21,15 @@ TOLD: Final = ("columns", "confidence", "intervals", "notes", "rows")
 """The fields of an answer that it covers."""
 OPENING: Final = "opening"
 """The field beside them: the salt, in hex."""
+_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+e[+-]\d+|\.\d+|e[+-]\d+)')
+"""Of JSON as Python writes it: a string, or a double. Whole numbers and all else are the same in both."""
 
 
 def told_text(answer: Mapping[str, Any]) -> str:
     """RFC 8785, and whole numbers of any size in all their digits. Raises ValueError for what JSON cannot say."""
-    return _text({name: answer[name] for name in TOLD})
+    fields = {name: answer[name] for name in TOLD}
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _TOKEN.sub(_written, text)
 
 
 def require_told(answer: Mapping[str, Any], record: Mapping[str, Any], digest: Digest) -> bool:
@@ -54,25 +59,21 @@ def verify_numbers(answer: Mapping[str, Any], record: Mapping[str, Any]) -> tupl
         return False, ["the answer is unreadable"]
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{json.dumps(name)}:{_text(value[name])}" for name in sorted(value)) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(map(_text, value)) + "]"
-    if isinstance(value, float):
-        return _double(value)
-    return json.dumps(value, ensure_ascii=False)
+def _written(token: re.Match[str]) -> str:
+    """A string as it is, and a double as ECMAScript writes it: with the fewest digits that are this double."""
+    text = token[0]
+    if text[0] == '"':
+        return text
+    if "e" in text:
+        return _double(float(text))
+    return "0" if text == "-0.0" else text.removesuffix(".0")
 
 
 def _double(value: float) -> str:
-    """As ECMAScript writes a number: the fewest digits that are this double."""
-    if value == 0:
-        return "0"
+    """One that Python writes with an exponent."""
     sign, figures, exponent = Decimal(repr(value)).as_tuple()
-    if not isinstance(exponent, int):
-        raise ValueError("no number")
     digits = "".join(map(str, figures)).rstrip("0")
-    point = len(figures) + exponent
+    point = len(figures) + int(exponent)
     return "-" * sign + _placed(digits, point)
 
 
