@@ -60,6 +60,18 @@ def test_a_question_is_answered_with_intervals(served: Served) -> None:
     assert [row[0] for row in found["rows"]] == ["F", "M", "X"]
 
 
+def test_an_answer_that_is_kept_proves_its_numbers_as_the_tutorial_says(served: Served, tmp_path: Path) -> None:
+    file = tmp_path / "answer.json"
+    sql = "SELECT sex, COUNT(*) AS n, AVG(income) AS mean FROM people GROUP BY sex"
+    file.write_text(asked(served, "query", sql, "--json").stdout, encoding="utf-8")
+    printed = bpk("audit", "checkpoint", "--home", str(served.home.root), "--json").stdout
+    verified = ("audit", "verify", str(file), "--key", json.loads(printed)["key"])
+    assert bpk(*verified).stdout.endswith("and the numbers are those that it commits to\n")
+    file.write_text(file.read_text(encoding="utf-8").replace('"mean"', '"total"'), encoding="utf-8")
+    done = bpk(*verified)
+    assert (done.returncode, done.stdout) == (1, "NOT SOUND: the numbers are not those that the record commits to\n")
+
+
 def test_a_question_may_come_from_a_file_and_have_parameters(served: Served, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text(served.token("op-a") + "\n")
