@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from policies.documents import CasesDocument
+from policies.documents import CaseDocument, CasesDocument
 from policies.model import Case
 from policies.problems import PolicyError, Problem, Report, join, shown
 from policies.toml import parse, read
@@ -35,4 +35,9 @@ def load_cases_text(text: str, name: str) -> tuple[Case, ...]:
         seen.add(case.name)
     report.refuse_if_any(name)
     cases = document.case if document else ()
-    return tuple(Case(case.name, case.sql, case.expect, case.code, case.mode) for case in cases)
+    return tuple(_case(case) for case in cases)
+
+
+def _case(case: CaseDocument) -> Case:
+    blocks = None if case.blocks is None else tuple(case.blocks)
+    return Case(case.name, case.sql, case.expect, case.code, case.mode, blocks)

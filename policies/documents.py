@@ -26,12 +26,21 @@ from policies.fields import (
     Share,
     TypeName,
 )
-from policies.model import Accountant, AggregateName, FilterGrant, Mode, Role, Supply, Via
+from policies.model import Accountant, AggregateName, BlocksBy, FilterGrant, Mode, Role, Supply, Via
 
 COUNT_MAX = 2**40
 ROWS_PER_UNIT_MAX = 1_000_000
 TABLES_MAX = 200
 COLUMNS_MAX = 1_000
+
+
+class BlocksDocument(Document):
+    """Units by time, each block with a budget of its own, so that new units come with new budget."""
+
+    column: Name = Field(
+        description="A date or timestamp of the unit's own table, with a `range`: when the unit came in, say."
+    )
+    by: BlocksBy = Field(description="How long a block is. With the `rest` there are at most 64.")
 
 
 class UnitDocument(Document):
@@ -48,6 +57,11 @@ class UnitDocument(Document):
     )
     count_about: int = Field(
         ge=1, le=COUNT_MAX, description="The public order of magnitude of the number of units, for price previews."
+    )
+    blocks: BlocksDocument | None = Field(
+        default=None,
+        description="Cuts the units into blocks, each with the whole budget of `release.dp` for itself. A unit stays "
+        "in its block for life.",
     )
 
 
@@ -278,6 +292,9 @@ class CaseDocument(Document):
     name: Line = Field(description="What the example shows.")
     sql: str = Field(min_length=1, max_length=20_000, description="The question.")
     mode: Mode | None = Field(default=None, description="The mode that it is asked in; the policy's first by default.")
+    blocks: list[Line] | None = Field(
+        default=None, max_length=LIST_MAX, description="The policy's blocks that are asked; all by default."
+    )
     expect: Literal["answer", "refuse"] = Field(description="What must come of it.")
     code: str | None = Field(
         default=None, pattern=r"^[a-z][a-z_]{0,62}$", description="The refusal's code; may be left out."

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from policies.blocks import build_blocks
 from policies.columns import build_column
 from policies.digest import digest
 from policies.documents import ColumnDocument, PolicyDocument, ReleaseDocument
@@ -47,6 +49,9 @@ def _build(document: PolicyDocument, raw: Mapping[str, Any], report: Report) -> 
         if purpose in document.purposes[:index]:
             report.add("purposes", f"`{purpose}` is listed twice")
     unit = build_unit(document, report)
+    tables = build_tables(document, unit, report)
+    if unit is not None and (own := tables.get(unit.table)) is not None:
+        unit = replace(unit, blocks=build_blocks(document, unit, own, report))
     return Policy(
         dataset=document.dataset,
         version=document.version,
@@ -62,7 +67,7 @@ def _build(document: PolicyDocument, raw: Mapping[str, Any], report: Report) -> 
             protects=document.unit is not None,
             opens=any(table.public for table in document.tables.values()),
         ),
-        tables=build_tables(document, unit, report),
+        tables=tables,
         digest=digest(raw),
     )
 

@@ -20,6 +20,7 @@ Mode = Literal["dp", "aggregate", "open"]
 Accountant = Literal["zcdp", "pure"]
 Role = Literal["unit", "key", "dimension", "measure", "hidden"]
 FilterGrant = Literal["none", "equality", "range"]
+BlocksBy = Literal["year", "month"]
 Via = Literal["year", "quarter", "month", "week", "day", "decade"]
 AggregateName = Literal[
     "count", "count_distinct", "sum", "avg", "var", "stddev", "covar", "corr", "median", "quantile", "min", "max"
@@ -101,6 +102,19 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Blocks:
+    """Units by the time that a column of their own table names, each block with a budget of its own.
+
+    Every unit lies in one block with all its rows, for life; in the last one where the time is null or out of range.
+    """
+
+    column: str
+    by: BlocksBy
+    names: tuple[str, ...]
+    """In order: `2024`, ... or `2024-01`, ..., and `rest`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Unit:
     """Whom the policy protects. Neighbouring datasets differ in one unit and all its rows."""
 
@@ -109,6 +123,7 @@ class Unit:
     column: str
     count_max: int
     count_about: int
+    blocks: Blocks | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +171,8 @@ class Case:
     expect: Literal["answer", "refuse"]
     code: str | None = None
     mode: Mode | None = None
+    blocks: tuple[str, ...] | None = None
+    """None asks of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +195,11 @@ class Policy:
         """Whether a question asked in `mode`, or in none, is of mode `open`, and that is on offer."""
         modes = self.release.modes
         return "open" in modes and (mode or modes[0]) == "open"
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """The names of its blocks, in order; none where all units share one budget."""
+        return () if self.unit is None or self.unit.blocks is None else self.unit.blocks.names
 
     @property
     def open_part(self) -> Policy | None:

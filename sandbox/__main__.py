@@ -9,7 +9,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,16 +103,27 @@ def _ingest(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def _blocks(snapshot: Snapshot) -> dict[str, dict[str, int]]:
+    """How many units lie in each block for life, where there are blocks."""
+    return {"blocks": dict(snapshot.manifest.units_known)} if snapshot.manifest.units_known else {}
+
+
+def _blocks_in_words(snapshot: Snapshot) -> Iterator[str]:
+    if snapshot.manifest.units_known:
+        yield "units of this snapshot and earlier ones, by the block that they keep for life:"
+        yield "  " + ", ".join(f"{name}: {units}" for name, units in snapshot.manifest.units_known)
+
+
 def _print_report(snapshot: Snapshot, *, as_json: bool) -> None:
     """The custodian's report: names of columns and counts, never values."""
     from sandbox.codec import encode
     from sandbox.ingest.words import lines
 
     if as_json:
-        print(json.dumps(encode(snapshot.report), ensure_ascii=False))
+        print(json.dumps(encode(snapshot.report) | _blocks(snapshot), ensure_ascii=False))
         return
     print(f"{snapshot.dataset}: snapshot `{snapshot.name}` is published, commitment {snapshot.commitment}")
-    for line in lines(snapshot.report):
+    for line in (*lines(snapshot.report), *_blocks_in_words(snapshot)):
         print(f"  {line}")
 
 

@@ -31,8 +31,9 @@ from sandbox.regimes.exact import Exact
 from sandbox.regimes.noisy import Noisy
 from sandbox.regimes.opened import Opened
 from sandbox.regimes.regime import Regime
+from sandbox.relational.blocks import blocks_of
 from sandbox.relational.facts import Refuse
-from sandbox.relational.size import require_small
+from sandbox.relational.size import require_few_parts, require_small
 from sandbox.release.store import Store, Stored, StoreUnusable, TicketRefused, loss_of
 from sandbox.runs import Planned, Runs
 from sandbox.soon import soon
@@ -154,7 +155,7 @@ class Door:
             price, ceiling = planned.price, planned.ceiling
             self._verifier.verify(request, price, planned.served.snapshot.commitment)
             loss = 0 if ceiling is None else loss_of(price, ceiling.accountant)
-            state = self._store.accept(request.ticket, loss, ceiling)
+            state = self._store.accept(request.ticket, loss, ceiling, planned.blocks)
         except Refuse as refusal:
             return refusal.refused
         except TicketRefused as refusal:
@@ -180,7 +181,8 @@ class Door:
         regime = self._regime(question, served)
         job = regime.job(question, served)
         price, ceiling = regime.price(job, served), regime.ceiling(served)
-        return Planned(regime, job, served, price, ceiling, _deadline(request, regime, job, served))
+        blocks = blocks_of(question.plan, served.policy)
+        return Planned(regime, job, served, price, ceiling, blocks, _deadline(request, regime, job, served))
 
     def fetch(self, request: Fetch) -> Released | Refused:
         """A stored release with this question's post-processing. The question must mean what the release answers.
@@ -248,6 +250,7 @@ class Door:
             raise Refuse("policy_changed", "the data domain holds another version of this policy")
         if question.mode not in served.policy.release.modes:
             raise Refuse("mode_not_offered", f"the data domain does not answer in mode `{question.mode}`")
+        require_few_parts(question.plan, served.policy)
         return self._of_mode(question)
 
     def _of_mode(self, question: Question) -> Regime[Any]:

@@ -29,6 +29,8 @@ class Planned:
     served: Served
     price: Price
     ceiling: Ceiling | None
+    blocks: tuple[str, ...]
+    """Those that are paid for, where the dataset has some."""
     deadline_ms: int | None
 
 

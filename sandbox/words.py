@@ -8,6 +8,7 @@ from typing import assert_never
 from policies import privacy_loss
 from sandbox.disclosure.plan import ProtectedPlan
 from sandbox.relational.nodes import (
+    BlockScan,
     Distinct,
     Filter,
     Join,
@@ -62,6 +63,9 @@ def steps(job: Job, plan: Output) -> tuple[str, ...]:
 def _reading(job: Job) -> Iterator[str]:
     for node in reversed(list(walk(job.plan.release.source))):
         match node:
+            case BlockScan(table=table, blocks=blocks):
+                named = ", ".join(f"`{block}`" for block in blocks)
+                yield f"read `{table}` of units of {named} alone, {_rows(job, table)}"
             case Scan(table=table):
                 yield f"read `{table}`, {_rows(job, table)}"
             case Public(table=table):

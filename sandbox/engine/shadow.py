@@ -13,6 +13,7 @@ from policies.model import Policy
 from policies.types import Type
 from sandbox.ingest.job import TAGS_TABLE
 from sandbox.recent import Recent
+from sandbox.relational.blocks import block_table
 from sandbox.relational.lower.scalars import identifier, sql_type
 
 REMEMBERED_MAX = 256
@@ -35,7 +36,9 @@ class Shadow:
             columns = [f"{identifier(c.name)} {sql_type(c.type)}" for c in kept]
             columns += [] if table.public else [f"{identifier('__unit')} BIGINT"]
             columns = columns or [f"{identifier('__none')} INTEGER"]  # of a public table whose columns are all hidden
-            self._connection.execute(f"CREATE TABLE {identifier(table.name)} ({', '.join(columns)})").fetchall()
+            blocks = () if table.public else policy.blocks
+            for name in [block_table(table.name, block) for block in blocks] or [table.name]:
+                self._connection.execute(f"CREATE TABLE {identifier(name)} ({', '.join(columns)})").fetchall()
         if "aggregate" in policy.release.modes:
             self._connection.execute(f"CREATE TABLE {TAGS_TABLE} (unit BIGINT, tag BIGINT)").fetchall()
         for setting in ("SET enable_external_access=false", "SET lock_configuration=true"):

@@ -10,6 +10,7 @@ import duckdb
 from policies.types import Value
 from sandbox import codec, publics
 from sandbox.ingest import truths
+from sandbox.ingest.blocks import cut_table, cut_units
 from sandbox.ingest.job import UNIT_COLUMN, Built, IngestColumn, IngestTable, Job, PublicKeys, Report, TableReport
 from sandbox.ingest.readers import literal, quoted
 from sandbox.ingest.refused import IngestRefused
@@ -45,14 +46,17 @@ def _build(job: Job, folder: Path) -> Built:
         truths.check(con, job, staged)
         if job.unit_table is not None:
             number_units(con, job, staged)
-        if job.tag_key:
+        blocks: tuple[tuple[str, int], ...] = ()
+        if job.blocks is not None:
+            blocks = cut_units(con, job, job.blocks, staged)
+        elif job.tag_key:
             tag_units(con, job)
         reports = tuple(_finish(con, job, staged[table.name], staged) for table in job.tables)
         keys = tuple(keys for table in job.tables if table.public for keys in _public_keys(con, table))
         rows = _small([found for table in job.tables if table.public and (found := _public_rows(con, table))])
         con.execute("CHECKPOINT out")
         con.execute("DETACH out")
-    return Built(keys, rows, Report(reports))
+    return Built(keys, rows, Report(reports), blocks)
 
 
 def _connect(job: Job, folder: Path) -> duckdb.DuckDBPyConnection:
@@ -105,8 +109,14 @@ def _finish(con: duckdb.DuckDBPyConnection, job: Job, staged: Staged, all_staged
         return report_table(con, staged, out, None)
     rows = with_unit(job, table, all_staged)
     columns = ", ".join([f"u.id AS {UNIT_COLUMN}", *(f"s.{name}" for name in names)])
+    if job.blocks is not None:
+        out = f"whole_{staged.sql}"
     con.execute(f"CREATE TABLE {out} AS SELECT {columns} FROM {rows.sql} ORDER BY {UNIT_COLUMN}")
-    return report_table(con, staged, out, rows.link)
+    report = report_table(con, staged, out, rows.link)
+    if job.blocks is not None:
+        cut_table(con, table.name, out, job.blocks)
+        con.execute(f"DROP TABLE {out}")
+    return report
 
 
 def _public_keys(con: duckdb.DuckDBPyConnection, table: IngestTable) -> list[PublicKeys]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from sandbox import codec
 from sandbox.engine.snapshot import NEEDED_FILES
 from sandbox.ingest.build import build
-from sandbox.ingest.job import Built, ChildReply, Job, NotBuilt
+from sandbox.ingest.job import KNOWN_BEFORE, Built, ChildReply, Job, NotBuilt
 from sandbox.ingest.refused import IngestRefused
 from sandbox.lockdown import Confinement, IsolationMissing, confine
 
@@ -45,6 +45,7 @@ def _answer(job: Job) -> Built | NotBuilt:
 def _confinement(job: Job) -> Confinement:
     folder = Path(job.build)
     files = {(folder / file.alias).resolve() for table in job.tables for file in table.files}
+    files |= {(folder / KNOWN_BEFORE).resolve()} if job.known_before else set()
     return Confinement(
         read=tuple(sorted(files)),
         write=(folder,),

@@ -19,8 +19,8 @@ from pathlib import Path
 from policies.model import Policy
 from sandbox import codec
 from sandbox.domain import Domain
+from sandbox.ingest import known, sources
 from sandbox.ingest import snapshot as snapshots
-from sandbox.ingest import sources
 from sandbox.ingest.job import Built, ChildReply, IngestFile, Job, NotBuilt, schema_digest, tables_of
 from sandbox.ingest.refused import IngestRefused
 from sandbox.ingest.snapshot import Manifest, Snapshot
@@ -72,8 +72,11 @@ def _build(domain: Domain, policy: Policy, name: str, files: tuple[SourceFile, .
     build = folder / f"{snapshots.BUILD_PREFIX}{secrets.token_hex(16)}"
     build.mkdir(mode=0o700)
     try:
-        built = _run_child(_job(domain, policy, files, build))
+        job = _job(domain, policy, files, build)
+        built = _run_child(job)
         _refuse_files_in_motion(files)
+        if job.blocks is not None:  # before the snapshot: what is served is known for good
+            known.keep(domain, policy.dataset, build)
         public = codec.dumps(_public_file(policy, built.public_rows))
         manifest = _manifest(policy, name, recorded, build, built)
         return snapshots.publish(build, manifest, built.report, public)
@@ -87,6 +90,8 @@ def _job(domain: Domain, policy: Policy, files: tuple[SourceFile, ...], build: P
         alias = f"source-{number}{_kind(file.absolute)}"
         by_table[file.table] = (*by_table.get(file.table, ()), IngestFile(alias, file.path))
         (build / alias).symlink_to(file.absolute.resolve())  # the file itself: other links are not there for the child
+    blocks = policy.unit.blocks if policy.unit else None
+    tags = blocks is not None or "aggregate" in policy.release.modes
     return Job(
         tables=tables_of(policy, by_table),
         unit_table=policy.unit.table if policy.unit else None,
@@ -96,7 +101,10 @@ def _job(domain: Domain, policy: Policy, files: tuple[SourceFile, ...], build: P
         threads=domain.worker.threads,
         memory_mb=max(domain.worker.memory_mb, BUILD_MEMORY_MB_MIN),
         allow_degraded=tuple(sorted(domain.allow_degraded)),
-        tag_key=tag_key(domain.state, policy.dataset) if policy.unit and "aggregate" in policy.release.modes else "",
+        tag_key=tag_key(domain.state, policy.dataset) if policy.unit and tags else "",
+        blocks=blocks,
+        known_before=blocks is not None and known.lay_out(domain, policy.dataset, build),
+        units_known_min=known.units_min(domain, policy.dataset),
         file_bytes=max(1 << 20, shutil.disk_usage(build).free // FREE_PART),
         wall_s=domain.ingest_wall_s,
     )
@@ -186,6 +194,7 @@ def _manifest(policy: Policy, name: str, recorded: tuple[RecordedFile, ...], bui
         salt=salt,
         commitment=snapshots.commitment_of(salt, sources.sha256_of(data)),
         public_keys=built.public_keys,
+        units_known=built.units_known,
     )
 
 

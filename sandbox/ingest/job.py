@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 
-from policies.model import Column, Policy, Role, Table
+from policies.model import Blocks, Column, Policy, Role, Table
 from policies.types import Type, Value
 from sandbox import codec
 from sandbox.ingest.refused import IngestRefused
@@ -19,6 +19,8 @@ UNIT_COLUMN, ITEM_COLUMN = "__unit", "__item"
 TAGS_TABLE = "__units"
 """The number of each unit in this snapshot, and the tag that it keeps over snapshots."""
 INTEGER_MAX = 2**31 - 1
+KNOWN, KNOWN_BEFORE = "known.duckdb", "known-before.duckdb"
+"""In the build folder: the blocks of units as the build leaves them, and as it found them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,12 @@ class Job:
     allow_degraded: tuple[str, ...]
     tag_key: str = ""
     """Hex key of the tags of units; empty where no tags are made."""
+    blocks: Blocks | None = None
+    """What units are cut into; then tags are kept beside the snapshot, and not in it."""
+    known_before: bool = False
+    """Whether the build folder holds what was known of units' blocks before."""
+    units_known_min: int = 0
+    """Of how many units that must say their block."""
     file_bytes: int = 1 << 42
     """The most that one file of the build may grow to."""
     wall_s: int = 21_600
@@ -128,6 +136,8 @@ class Built:
     public_keys: tuple[PublicKeys, ...]
     public_rows: tuple[PublicRows, ...]
     report: Report
+    units_known: tuple[tuple[str, int], ...] = ()
+    """Of each block, how many units lie in it for life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +190,10 @@ def schema_digest(policy: Policy) -> str:
     """
     unit = policy.unit and (policy.unit.table, policy.unit.column, policy.unit.count_max)
     tags = ("tags",) if "aggregate" in policy.release.modes else ()
+    cut = policy.unit and policy.unit.blocks
+    blocks = ("blocks", cut.column, cut.by, cut.names) if cut else ()
     return codec.digest(
-        (LAYOUT, unit, *tags, tuple(_shape(policy, table) for _, table in sorted(policy.tables.items())))
+        (LAYOUT, unit, *tags, *blocks, tuple(_shape(policy, table) for _, table in sorted(policy.tables.items())))
     )
 
 

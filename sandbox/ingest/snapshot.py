@@ -51,6 +51,8 @@ class Manifest:
     public_keys: tuple[PublicKeys, ...]
     public_sha256: str = ""
     """Hex, of the file with the rows of public tables; empty where a snapshot of an older layout has none."""
+    units_known: tuple[tuple[str, int], ...] = ()
+    """Of each block, how many units lay in it for life. Data: never to be shown to an operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,16 +129,18 @@ def intact(snapshot: Snapshot) -> bool:
     return commitment_of(snapshot.manifest.salt, sha256_of(snapshot.path)) == snapshot.commitment
 
 
-def remembered(state_dir: Path, dataset: str, snapshot_name: str) -> Manifest | None:
-    """What `snapshot_name` stood for before, also when it is no longer in force."""
+def manifests(state_dir: Path, dataset: str) -> Iterator[Manifest]:
+    """Those of all snapshots that there were, also where their data are gone. Raises IngestRefused."""
     for file in sorted(folder_of(state_dir, dataset).glob(f"[!.]*/{MANIFEST}")):
         try:
-            manifest = _read_manifest(file)
+            yield _read_manifest(file)
         except (ValueError, KeyError, TypeError) as error:
             raise IngestRefused(f"`{file}` is damaged; remove its folder") from error
-        if manifest.snapshot_name == snapshot_name:
-            return manifest
-    return None
+
+
+def remembered(state_dir: Path, dataset: str, snapshot_name: str) -> Manifest | None:
+    """What `snapshot_name` stood for before, also when it is no longer in force. Raises IngestRefused."""
+    return next((each for each in manifests(state_dir, dataset) if each.snapshot_name == snapshot_name), None)
 
 
 def under(state_dir: Path, dataset: str, commitment: str) -> Snapshot | None:
@@ -237,6 +241,7 @@ def _manifest_bytes(manifest: Manifest) -> bytes:
         "public_keys": keys,
         "public_sha256": manifest.public_sha256,
         "units": None,
+        "units_known": dict(manifest.units_known),
     }
     return json.dumps(plain, ensure_ascii=False, indent=1).encode()
 
@@ -259,6 +264,7 @@ def _read_manifest(file: Path) -> Manifest:
         commitment=str(plain["commitment"]),
         public_keys=keys,
         public_sha256=str(plain.get("public_sha256", "")),
+        units_known=tuple((str(name), int(units)) for name, units in plain.get("units_known", {}).items()),
     )
 
 

@@ -56,22 +56,27 @@ def tag_units(con: duckdb.DuckDBPyConnection, job: Job) -> None:
 
     Raises IngestRefused where two units would share one, which happens once in a million snapshots of a million units.
     """
-    tag = f"CAST('0x' || substr(sha256('{job.tag_key}' || value), 1, 15) AS BIGINT)"
+    tag = f"CAST('0x' || substr({digest_of(job.tag_key)}, 1, 15) AS BIGINT)"
     con.execute(f"CREATE TABLE out.main.{TAGS_TABLE} AS SELECT id AS unit, {tag} AS tag FROM {UNITS} ORDER BY unit")
     row = con.execute(f"SELECT count(*), count(DISTINCT tag) FROM out.main.{TAGS_TABLE}").fetchone()
     if row is None or row[0] != row[1]:
         raise IngestRefused("two units came by the same tag; nothing can be told of who was behind an answer")
 
 
+def digest_of(key: str) -> str:
+    """SQL of the hex digest of a unit's own `value` under the hex `key`."""
+    return f"sha256('{key}' || value)"
+
+
 def _sides(job: Job) -> list[tuple[str, str]]:
     """(table, column) pairs whose values are units."""
     own = next(table for table in job.tables if table.name == job.unit_table)
     sides = [(own.name, str(job.unit_column))]
-    unit_kind = _type_of(own, str(job.unit_column))
+    unit_kind = type_of(own, str(job.unit_column))
     for table in job.tables:
         if is_direct(job, table) and table.link is not None:
             (column,) = table.link.columns
-            kind = _type_of(table, column)
+            kind = type_of(table, column)
             if kind != unit_kind and not {kind, unit_kind} <= {"integer", "bigint"}:
                 raise IngestRefused(
                     f"link column `{column}` of table `{table.name}` is declared `{kind}`, "
@@ -87,7 +92,7 @@ def is_direct(job: Job, table: IngestTable) -> bool:
     return link is not None and (link.to_table, link.to_columns) == (job.unit_table, (job.unit_column,))
 
 
-def _type_of(table: IngestTable, column: str) -> str:
+def type_of(table: IngestTable, column: str) -> str:
     return next(str(listed.type) for listed in table.columns if listed.name == column)
 
 

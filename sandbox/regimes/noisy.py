@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import compress
+from operator import not_
 from typing import Final
 
 from policies import privacy_loss
@@ -18,6 +20,7 @@ from sandbox.publics import Publics
 from sandbox.recent import Recent
 from sandbox.regimes.regime import Described
 from sandbox.relational import price as pricing
+from sandbox.relational.blocks import blocks_of
 from sandbox.relational.facts import Refuse
 from sandbox.relational.lower.statement import Lowered
 from sandbox.relational.nodes import find_release
@@ -29,7 +32,7 @@ from sandbox.release.cells import require_rollup
 from sandbox.release.derived import measures_for
 from sandbox.release.make import Job, for_keys, make, statements
 from sandbox.release.released import Release
-from sandbox.release.store import Ceiling, Store, Stored, loss_of
+from sandbox.release.store import Ceiling, Store, Stored, accounts, loss_of
 from sandbox.supervised import Worker
 
 PLANS_MAX: Final = 256
@@ -107,15 +110,30 @@ class Noisy:
         ceiling = served.ceiling
         if ceiling is None:
             raise Refuse("mode_not_offered", "this dataset does not offer `dp` answers")
-        loss, delta = self._store.spent(job.question.dataset, ceiling.accountant)
-        price, left = job.budget.price, max(0, ceiling.loss - loss)
-        holds_loss = loss_of(price, ceiling.accountant) <= left
-        if holds_loss and delta + price.delta <= ceiling.delta:
+        dataset, blocks = job.question.dataset, blocks_of(job.question.plan, served.policy)
+        if self._store.cut(dataset) not in (None, bool(blocks)):
+            was = "without" if blocks else "with"
+            raise Refuse(
+                "dataset_not_ready", f"`{dataset}` has spent its budget {was} blocks, and so it stays for life"
+            )
+        price, cost = job.budget.price, loss_of(job.budget.price, ceiling.accountant)
+        spent = [self._store.spent(account, ceiling.accountant) for account in accounts(dataset, blocks)]
+        holds_loss = [loss + cost <= ceiling.loss for loss, _ in spent]
+        holds = [
+            fits and delta + price.delta <= ceiling.delta for fits, (_, delta) in zip(holds_loss, spent, strict=True)
+        ]
+        if all(holds):
             return
+        left = max(0, ceiling.loss - max(loss for loss, _ in compress(spent, map(not_, holds))))
         half = privacy_loss.units_down(job.dp.delta, privacy_loss.DELTA_UNIT) // 2
-        fits = privacy_loss.epsilon_left(left, half) if ceiling.accountant == "zcdp" else left
-        whose = "the custodian's ceiling" if ceiling.custodians else "the dataset's budget"
-        message, hint = shortfall(whose, job.question.dataset, fits, delta_only=holds_loss)
+        message, hint = shortfall(
+            "the custodian's ceiling" if ceiling.custodians else "the dataset's budget",
+            dataset,
+            privacy_loss.epsilon_left(left, half) if ceiling.accountant == "zcdp" else left,
+            delta_only=all(holds_loss),
+            blocks=tuple(compress(blocks, map(not_, holds))),
+            others=tuple(compress(blocks, holds)),
+        )
         raise Refuse("budget_exhausted", message, hint=hint)
 
     def run(self, job: Job, ticket: Ticket, worker: Worker, served: Served) -> Stored:  # a job is whole

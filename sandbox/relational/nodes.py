@@ -72,6 +72,13 @@ class Scan:
 
 
 @dataclass(frozen=True, slots=True)
+class BlockScan(Scan):
+    """Of a private table the rows of those units alone that lie in one of `blocks`: some of the policy's, in order."""
+
+    blocks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Public:
     """A public table: its rows are not about units."""
 
@@ -248,6 +255,7 @@ class Output:
 
 Relation = (
     Scan
+    | BlockScan
     | Public
     | Project
     | Filter

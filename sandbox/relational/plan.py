@@ -9,6 +9,7 @@ from typing import assert_never
 
 from policies.problems import shown
 from policies.types import Type, Value
+from sandbox.relational.blocks import units_about
 from sandbox.relational.derive import derive
 from sandbox.relational.expressions import Call, Expression, Position
 from sandbox.relational.facts import ColumnFacts, Facts, Refuse, Schema
@@ -102,7 +103,8 @@ def plan_release(release: Release, schema: Schema) -> ReleasePlan:
     shape = _shape(keys, facts, dp.groups_per_unit_max)
     domain = None if any(key.keys is None for key in keys) else prod(len(key.keys or ()) for key in keys)
     statistics, figures = statistics_of(release.measures, facts, shape, domain or PRIVATE_CELLS)
-    plan = ReleasePlan(release, facts, keys, statistics, figures, shape, unit.count_about)
+    about = units_about(unit.count_about, release, schema.policy)
+    plan = ReleasePlan(release, facts, keys, statistics, figures, shape, about)
     if not statistics and not plan.private_keys:
         raise _public_alone(keys, release.at)
     if (plan.cells or 0) * max(1, sum(width(statistic) for statistic in statistics)) > CELLS_MAX:

@@ -10,12 +10,16 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Final
 
+from policies.model import Policy
+from sandbox.relational.blocks import scanned
 from sandbox.relational.expressions import Call, Case, Column, Expression, Literal, children
 from sandbox.relational.facts import Refuse
-from sandbox.relational.nodes import Measure, Relation, UnitMeasure, WindowColumn, sources
+from sandbox.relational.nodes import Measure, Relation, Scan, UnitMeasure, WindowColumn, sources
 
 NODES_MAX: Final = 20_000
 DEPTH_MAX: Final = 150
+PARTS_MAX: Final = 640
+"""Tables that are read, times the blocks of each: all 64 blocks of ten tables."""
 COPIES_MAX: Final = 2_000
 """Parts of expressions that the engine writes out beyond those that there are."""
 _COPIED: Final = dict.fromkeys(("sqrt", "ln", "log10", "log2", "exp", "power"), (2, 1)) | {
@@ -39,6 +43,13 @@ def require_small(plan: Relation) -> None:
                 _require(depth + below <= DEPTH_MAX, "is nested too deeply")
                 _require(nodes <= NODES_MAX, "is too long")
                 _require(copies <= COPIES_MAX, "puts too many functions into each other", hint=_word(part))
+
+
+def require_few_parts(plan: Relation, policy: Policy) -> None:
+    """A private table is written once for each block that is read of it. Raises Refuse, and ValueError for blocks that
+    are none."""
+    parts = sum(len(scanned(node, policy)) for node, _ in _relations(plan) if isinstance(node, Scan))
+    _require(parts <= PARTS_MAX, "reads too many parts of tables", hint="name fewer blocks, or read fewer tables")
 
 
 def _relations(plan: Relation) -> Iterator[tuple[Relation, int]]:

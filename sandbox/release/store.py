@@ -82,25 +82,31 @@ class Store(Durable):
             tx.execute("UPDATE ticket SET state = 'failed' WHERE state = 'accepted'")
 
     def spent(self, dataset: str, accountant: str) -> tuple[int, int]:
-        """(loss, delta) spent so far."""
+        """(loss, delta) spent so far, of a dataset or of one of its `accounts`."""
         with self._lock:
             row = self._connection.execute(
                 "SELECT loss, delta FROM spent WHERE dataset = ? AND accountant = ?", (dataset, accountant)
             ).fetchone()
         return (int(row[0]), int(row[1])) if row else (0, 0)
 
-    def accept(self, ticket: Ticket, loss: int, ceiling: Ceiling | None) -> str:
+    def cut(self, dataset: str) -> bool | None:
+        """Whether what was spent of `dataset` was spent of its blocks; None where nothing was yet."""
+        with self._lock:
+            return _cut(self._connection, dataset)
+
+    def accept(self, ticket: Ticket, loss: int, ceiling: Ceiling | None, blocks: tuple[str, ...] = ()) -> str:
         """Books a ticket before its worker starts. `fresh`, or what became of it before: a release id, or `failed`.
 
         Guarantee: a ticket id runs at most once, across crashes, and the sum of all accepted prices stays under the
-        ceiling, where there is one. Raises TicketRefused when it would not; then nothing is booked.
+        ceiling, where there is one: of every block where the question is of `blocks`. Raises TicketRefused when it
+        would not; then nothing is booked.
         """
         with self._transaction() as tx:
             old = tx.execute("SELECT release FROM ticket WHERE id = ?", (ticket.id,)).fetchone()
             if old is not None:
                 return str(old[0]) if old[0] and ticket.id not in self._held else "failed"
             if ceiling is not None:
-                _spend(tx, ticket, loss, ceiling)
+                _spend(tx, ticket, loss, ceiling, blocks)
             tx.execute(
                 "INSERT INTO ticket VALUES (?, ?, 'accepted', ?, ?, ?, NULL, ?)",
                 (
@@ -226,19 +232,39 @@ class Store(Durable):
         return tuple(_stored(row) for row in seen[:CANDIDATES_MAX])
 
 
-def _spend(tx: sqlite3.Connection, ticket: Ticket, loss: int, ceiling: Ceiling) -> None:
+def accounts(dataset: str, blocks: tuple[str, ...]) -> tuple[str, ...]:
+    """Where what a question costs is added up: the dataset, or each of its blocks. No dataset is called as a block."""
+    return tuple(f"{dataset}#{block}" for block in blocks) or (dataset,)
+
+
+def _cut(tx: sqlite3.Connection, dataset: str) -> bool | None:
+    names = [str(row[0]) for row in tx.execute("SELECT dataset FROM spent")]
+    if any(name.startswith(f"{dataset}#") for name in names):
+        return True
+    return False if dataset in names else None
+
+
+def _spend(tx: sqlite3.Connection, ticket: Ticket, loss: int, ceiling: Ceiling, blocks: tuple[str, ...]) -> None:
     """Raises TicketRefused."""
-    rows = tx.execute("SELECT accountant, loss, delta FROM spent WHERE dataset = ?", (ticket.dataset,)).fetchall()
+    if _cut(tx, ticket.dataset) not in (None, bool(blocks)):
+        raise TicketRefused("policy_changed", "this dataset was accounted for in another way before")
+    for account in accounts(ticket.dataset, blocks):
+        _add(tx, account, loss, ticket.price.delta, ceiling)
+
+
+def _add(tx: sqlite3.Connection, account: str, loss: int, delta: int, ceiling: Ceiling) -> None:
+    """Raises TicketRefused."""
+    rows = tx.execute("SELECT accountant, loss, delta FROM spent WHERE dataset = ?", (account,)).fetchall()
     if any(accountant != ceiling.accountant for accountant, _, _ in rows):
         raise TicketRefused("policy_changed", "this dataset was accounted for in another way before")
     row = rows[0][1:] if rows else (0, 0)
-    after = (int(row[0]) + loss, int(row[1]) + ticket.price.delta)
+    after = (int(row[0]) + loss, int(row[1]) + delta)
     if after[0] > ceiling.loss or after[1] > ceiling.delta:
         raise TicketRefused("budget_exhausted", "the data domain's ceiling for this dataset is reached")
     tx.execute(
         "INSERT INTO spent VALUES (?, ?, ?, ?) ON CONFLICT (dataset, accountant) "
         "DO UPDATE SET loss = excluded.loss, delta = excluded.delta",
-        (ticket.dataset, ceiling.accountant, *after),
+        (account, ceiling.accountant, *after),
     )
 
 

@@ -19,8 +19,9 @@ from sandbox.synced import sync
 
 MARK: Final = "tallied"
 """A table that is there once the store has had a tally at its side: from then on it is missed."""
-FORMAT: Final = 1
-BYTES_MAX: Final = 1 << 20
+FORMATS: Final = (1, 2)
+"""The second one counts blocks of datasets: a release that does not know them must not begin to count anew."""
+BYTES_MAX: Final = 16 << 20
 
 
 class TallyUnreadable(ValueError):
@@ -91,9 +92,9 @@ def read(path: Path) -> Tally | None:
         return None
     try:
         plain = json.loads(body)
-        if type(plain["format"]) is int and plain["format"] > FORMAT:
+        if type(plain["format"]) is int and plain["format"] > FORMATS[-1]:
             raise TallyNewer(f"{path}: written by a newer release (format {plain['format']}); install that one again")
-        if len(body) > BYTES_MAX or plain["format"] != FORMAT:
+        if len(body) > BYTES_MAX or plain["format"] not in FORMATS:
             raise ValueError("of another format")
         spent = {(_text(d), _text(a)): (_count(loss), _count(delta)) for d, a, loss, delta in plain["spent"]}
         exact = {_text(dataset): _count(answers) for dataset, answers in plain["exact"]}
@@ -107,7 +108,8 @@ def read(path: Path) -> Tally | None:
 def write(path: Path, tally: Tally) -> None:
     """Durable when it returns, and never half-written. Raises OSError."""
     spent = [[*key, *amounts] for key, amounts in tally.spent.items()]
-    body = json.dumps({"format": FORMAT, "spent": spent, "exact": sorted(tally.exact.items())}, ensure_ascii=False)
+    version = FORMATS[any("#" in dataset for dataset, _ in tally.spent)]
+    body = json.dumps({"format": version, "spent": spent, "exact": sorted(tally.exact.items())}, ensure_ascii=False)
     beside = path.with_name(f"{path.name}.new")
     handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8") as out:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import assert_never
 
 from policies.types import Type
+from sandbox.relational.blocks import block_table, scanned
 from sandbox.relational.derive import ABOVE, proved
 from sandbox.relational.expressions import Column
 from sandbox.relational.facts import Facts, Refuse, Schema
@@ -53,6 +54,8 @@ def with_items(node: Relation, schema: Schema) -> tuple[str, bool]:
     function of the other, so the other's item tells the pair. Rows that are told by no single row carry none. A row
     that comes in by several inputs of UNION ALL is there several times, with the same item.
     """
+    if schema.policy.blocks:
+        raise ValueError("rows of a table in parts have numbers that are not theirs alone")
     tables = {name: number for number, name in enumerate(sorted(schema.policy.tables))}
     items = ItemOf(tables)
     return _lowered(node, schema, items)[0], items.of(node)
@@ -107,14 +110,16 @@ def _lowered(node: Relation, schema: Schema, items: ItemOf) -> Lowered:
         raise Refuse("construct_not_allowed", "a released result cannot be read as rows", at=node.at)
     below = [_lowered(each, schema, items) for each in sources(node)]
     facts = proved(node, tuple(facts for _, facts in below), schema)
-    return _written(node, below, facts, items.column(node, below)), facts
+    return _written(node, below, schema, facts, items.column(node, below)), facts
 
 
-def _written(node: Relation, below: list[Lowered], facts: Facts, item: str | None) -> str:
+def _written(node: Relation, below: list[Lowered], schema: Schema, facts: Facts, item: str | None) -> str:
     carried = [] if item is None else [f"{item} AS {ITEM}"]
     match node:
-        case Scan(table=table, number=number) | Public(table=table, number=number):
-            return _table(table, number, facts, carried)
+        case Scan(table=table, number=number):
+            return _table(_parts(node, schema), number, facts, carried)
+        case Public(table=table, number=number):
+            return _table((table,), number, facts, carried)
         case Project():
             return _project(node, *below[0], carried)
         case Filter():
@@ -135,10 +140,21 @@ def _written(node: Relation, below: list[Lowered], facts: Facts, item: str | Non
             assert_never(node)
 
 
-def _table(table: str, number: int, facts: Facts, carried: list[str]) -> str:
+def _parts(scan: Scan, schema: Schema) -> tuple[str, ...]:
+    """What holds the rows of the units that it is of.
+
+    Guarantee: no other part of the table is named, so that rows of units in other blocks are not read.
+    Source: docs/explanation/guarantees/blocks.md
+    """
+    blocks = scanned(scan, schema.policy)
+    return tuple(block_table(scan.table, block) for block in blocks) or (scan.table,)
+
+
+def _table(parts: tuple[str, ...], number: int, facts: Facts, carried: list[str]) -> str:
     prefix = f"{number}."
     columns = [f"{identifier(name.removeprefix(prefix))} AS {identifier(name)}" for name in facts.columns]
-    return f"SELECT {', '.join(_unit(facts) + carried + columns)} FROM {identifier(table)}"
+    shown = ", ".join(_unit(facts) + carried + columns)
+    return " UNION ALL ".join(f"SELECT {shown} FROM {identifier(part)}" for part in parts)
 
 
 def _union_all(node: UnionAll, below: list[Lowered], facts: Facts, carried: list[str]) -> str:
