@@ -48,7 +48,9 @@ def budget(policy: Policy, budgets: tuple[Budget, ...]) -> dict[str, Any] | None
         return None
     found: dict[str, Any] = {}
     for each in budgets:
-        left = {"epsilon_left": text(each.epsilon_left, EPSILON_UNIT), "answers_left": each.answers_left}
+        left: dict[str, Any] = _left(each)
+        if each.blocks:
+            left["blocks"] = [{"name": block.scope.block, **_left(block)} for block in each.blocks]
         if each.scope.operator is None:
             found["dataset"] = {"name": policy.dataset, **left}
         elif each.scope.purpose is not None:
@@ -56,6 +58,10 @@ def budget(policy: Policy, budgets: tuple[Budget, ...]) -> dict[str, Any] | None
         else:
             found["operator"] = left
     return found
+
+
+def _left(budget: Budget) -> dict[str, Any]:
+    return {"epsilon_left": text(budget.epsilon_left, EPSILON_UNIT), "answers_left": budget.answers_left}
 
 
 def left(  # noqa: PLR0913, PLR0917  # whose budgets, in which currency
@@ -66,10 +72,12 @@ def left(  # noqa: PLR0913, PLR0917  # whose budgets, in which currency
     scopes: Sequence[Scope],
     price: Price,
     operator: str,
+    blocks: Sequence[str] = (),
 ) -> dict[str, Any] | None:
-    """What is left after the answer: privacy loss of mode `dp`, cells of mode `aggregate`."""
+    """What is left after the answer: privacy loss of mode `dp`, in each of `blocks` where there are some; cells of mode
+    `aggregate`."""
     if mode != "aggregate":
-        return budget(policy, ledger.budgets(view, scopes, price))
+        return budget(policy, ledger.budgets(view, scopes, price, blocks))
     cells = cells_of(view, policy, operator)
     if cells is None:
         return None
@@ -137,6 +145,11 @@ def answered(  # noqa: PLR0913, PLR0917  # the parts of an answer
         "receipt": dict(receipt),
         OPENING: opening,
     }
+
+
+def read(blocks: Sequence[str]) -> dict[str, list[str]]:
+    """What an answer says of the blocks that it is of, where there are any."""
+    return {"blocks": list(blocks)} if blocks else {}
 
 
 def failed(query_id: str) -> dict[str, Any]:

@@ -22,11 +22,12 @@ from gateway.audit import witnessing
 from gateway.audit.log import Log
 from gateway.audit.stamping import Authority, Stamping
 from gateway.books import open_log
+from gateway.budget import blocks
 from gateway.budget.ledger import Ledger
 from gateway.budget.recovery import recover
 from gateway.budget.sums import Sums
 from gateway.caps import Caps, introduce, named
-from gateway.cases import Attempt, Doors, Opening
+from gateway.cases import Attempt, Doors, DoorState, Opening
 from gateway.catalog import Catalog
 from gateway.domain import Domain
 from gateway.erasing import Retention
@@ -149,13 +150,15 @@ def build(home: Home, domain: Domain) -> Gateway:
     if log.closed is None:
         _warn_of_caps(store, caps)
     doors, metrics, limits = Doors(), Metrics(), home.settings.limits
+    shut = _shut(store, catalog, doors)
     turns = Turns(TurnLimits.of(limits), lambda: domain.places)
     running = Running(limits.running_max)
     outcomes = Outcomes(catalog, domain, store, ledger, log, running, today)
     sql_limits = SqlLimits(bytes_max=limits.sql_bytes_max)
     steps = (catalog, domain, store, ledger, doors, turns, running, outcomes, sql_limits, Known(sql_limits))
     pipeline = Pipeline(*steps, today, metrics.charged)
-    opening = Opening(domain, doors, catalog.cases, Attempt(catalog.policies, domain))
+    tried = {dataset: cases for dataset, cases in catalog.cases.items() if dataset not in shut}
+    opening = Opening(domain, doors, tried, Attempt(catalog.policies, domain))
 
     def stop() -> None:
         if issuer is not None:
@@ -207,6 +210,18 @@ def build(home: Home, domain: Domain) -> Gateway:
     return Gateway(
         app, readiness, turns, running, store, domain, opening, keeper, issuer, witnesses, stamping, retention
     )
+
+
+def _shut(store: Store, catalog: Catalog, doors: Doors) -> frozenset[str]:
+    """The datasets whose policy cuts blocks in another way than they were charged: they are not served."""
+    with store.reading() as view:
+        found = {name: blocks.at_odds(view, policy) for name, policy in catalog.policies.items()}
+    shut = {name: why for name, why in found.items() if why is not None}
+    for dataset, why in shut.items():
+        _log.error("a dataset is not served", dataset=dataset, reason=why)
+        mend = "its policy and what was charged disagree on blocks, which its custodian has to mend"
+        doors.put(dataset, DoorState("refused", why, mend))
+    return frozenset(shut)
 
 
 def _warn_of_caps(store: Store, caps: Caps) -> None:

@@ -35,6 +35,8 @@ class Ask:
     """The idempotency key."""
     request_hash: str
     """Of everything in the body that shapes the answer."""
+    blocks: tuple[str, ...] | None = None
+    """As the caller names them; all where it names none."""
     deadline_ms: int | None = None
     """The answer comes no sooner than so long after the charge."""
 
@@ -42,7 +44,12 @@ class Ask:
     def texts(self) -> dict[str, str]:
         """What the record commits to."""
         parameters = {name: answer.value(value) for name, value in sorted(self.parameters.items())}
-        found = {"sql": self.sql, "purpose": self.purpose, "parameters": json.dumps(parameters) if parameters else None}
+        found = {
+            "sql": self.sql,
+            "purpose": self.purpose,
+            "parameters": json.dumps(parameters) if parameters else None,
+            "blocks": None if self.blocks is None else json.dumps(self.blocks),
+        }
         return {name: text for name, text in found.items() if text is not None}
 
 

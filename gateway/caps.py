@@ -152,7 +152,7 @@ class Caps:
         scope = scopes.get(line.scope)
         if scope is None or words(scope.cap) != line.after:
             raise Misconfigured(f"the policy or licence behind `{line.scope}` names another cap than the decision")
-        if words(spent_at(tx, line.scope, decided.records)) != line.spent:
+        if words(spent_at(tx, line.scope, scope.dataset, decided.records)) != line.spent:
             raise Misconfigured(f"this decision tells of another loss at `{line.scope}` than there was")
         before = Cap(scope.cap.accountant, *amounts(line.before))
         digest = self.catalog.policies[scope.dataset].digest

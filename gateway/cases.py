@@ -86,6 +86,7 @@ class Attempt:
             purpose=next(iter(policy.purposes), None),
             mode=case.mode,
             epsilon=None,
+            blocks=case.blocks,
             day=datetime.now(UTC).date(),
         )
         if self.domain is not None:
@@ -96,6 +97,8 @@ class Attempt:
 class DoorState:
     state: Literal["checking", "open", "refused"]
     reason: str = ""
+    mend: str = "its policy and its own examples disagree, which its author has to mend"
+    """What a caller is told of a refused one."""
 
 
 class Doors:
@@ -121,7 +124,7 @@ class Doors:
         if door.state == "checking":
             hint = "nothing was charged; ask again in a moment"
             raise Refusal("dataset_not_ready", f"`{dataset}` is not ready yet", hint=hint)
-        hint = "nothing was charged; its policy and its own examples disagree, which its author has to mend"
+        hint = f"nothing was charged; {door.mend}"
         raise Refusal("dataset_not_ready", f"`{dataset}` is closed", hint=hint)
 
 

@@ -8,7 +8,7 @@ from secrets import token_hex
 
 from gateway.admission.admit import AdmittedQuery
 from gateway.ask import Ask
-from gateway.budget.account import Scope, scopes_for
+from gateway.budget.account import Scope, in_blocks, scopes_for
 from gateway.budget.cells import cells_of, running, seen
 from gateway.budget.queries import Asked, QueryRow, Stored
 from gateway.budget.scopes import is_open
@@ -52,7 +52,8 @@ def asked_for(ask: Ask, admitted: AdmittedQuery, prepared: Prepared, query_id: s
 def scopes_charged(view: Reading, admitted: AdmittedQuery) -> tuple[Scope, ...]:
     purpose, operator = admitted.purpose, admitted.operator
     known = (purpose,) if purpose is not None and is_open(view, purpose, operator, admitted.dataset) else ()
-    return scopes_for(admitted.policy, operator, admitted.licence, purpose, known, admitted.mode)
+    due = scopes_for(admitted.policy, operator, admitted.licence, purpose, known, admitted.mode)
+    return in_blocks(due, admitted.blocks)
 
 
 def ticket_for(asked: Asked, prepared: Prepared) -> Ticket:

@@ -65,6 +65,7 @@ STATUS: Final[dict[str, int]] = {
     "parameter_invalid": 422,
     "purpose_missing": 422,
     "epsilon_invalid": 422,
+    "blocks_invalid": 422,
     "budget_exhausted": 429,
     "rate_limited": 429,
     "locked_out": 429,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
 from gateway import answer
+from gateway.admission.blocks import charged
 from gateway.audit.log import Log
 from gateway.audit.told import told_text
 from gateway.budget import queries
@@ -15,16 +17,17 @@ from gateway.budget.account import scopes_of
 from gateway.budget.cells import Shown
 from gateway.budget.ledger import Ledger
 from gateway.budget.queries import History, QueryRow, Stored
-from gateway.budget.scopes import opened
+from gateway.budget.scopes import charged_to, opened
 from gateway.catalog import Catalog
 from gateway.domain import Domain
 from gateway.errors import Fault, NotReady, Refusal
 from gateway.identity.roles import Caller
 from gateway.reuse import released_again
 from gateway.running import Running
-from gateway.store import Store
-from sandbox import logs
-from sandbox.protocol import Released
+from gateway.store import Reading, Store
+from policies.model import Policy
+from sandbox import codec, logs
+from sandbox.protocol import Question, Released
 
 _log = logs.logger("bpk.outcomes")
 
@@ -88,14 +91,17 @@ class Outcomes:
         """The whole answer, with what is left and the receipt."""
         policy = self.catalog.policies.get(row.dataset)
         licence = self.catalog.licence_for(row.operator, row.dataset, self.today())
-        left = None
+        left, read = None, tuple[str, ...]()
         with self.store.reading() as view:
             opening = self.log.opening(view, row.record)
             if policy is not None:
                 known = opened(view, policy, row.operator)
                 scopes = scopes_of(policy, row.operator, licence, known, row.mode)
-                left = answer.left(view, self.ledger, policy, row.mode, scopes, released.price, row.operator)
-        return answer.answered(row, released, left, self.log.receipt(row.record), opening, policy)
+                read = _blocks_of(view, row, policy)
+                about = (policy, row.mode, scopes, released.price, row.operator)
+                left = answer.left(view, self.ledger, *about, read)
+        receipt = self.log.receipt(row.record)
+        return answer.answered(row, released, left, receipt, opening, policy) | answer.read(read)
 
     def of(self, row: QueryRow) -> dict[str, Any]:
         """As it stands now: answered, running, cancelled, or the constant failure."""
@@ -143,3 +149,14 @@ class Outcomes:
         if row is None or row.operator != caller.subject:  # another operator's query is not there
             raise Refusal("not_found", "you have no query under this id", hint="your queries: GET /v1/queries")
         return row
+
+
+def _blocks_of(view: Reading, row: QueryRow, policy: Policy) -> tuple[str, ...]:
+    """The blocks that it was charged to; of a stored answer those that it is of, where the policy still has them."""
+    if not policy.blocks or row.mode != "dp":
+        return ()
+    if not row.reused:
+        return charged_to(view, row.id)
+    with contextlib.suppress(ValueError):
+        return charged(codec.loads(row.question.encode(), Question).plan, policy, row.mode)
+    return ()

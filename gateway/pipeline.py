@@ -187,15 +187,14 @@ class Pipeline:
             reused = stored is not None
             with self.store.reading() as view:
                 if not reused:
-                    for scope in scopes_charged(view, admitted):
-                        self.ledger.fitting(view, scope, prepared.price)
+                    self.ledger.fitting(view, scopes_charged(view, admitted), prepared.price)
                 require_cells(view, admitted, prepared.cells, None if stored is None else stored[0])
                 known = opened(view, admitted.policy, admitted.operator)
                 mine = scopes_of(admitted.policy, admitted.operator, admitted.licence, known, admitted.mode)
-                left = answer.left(
-                    view, self.ledger, admitted.policy, admitted.mode, mine, prepared.price, admitted.operator
-                )
-            return answer.checked(admitted.policy, admitted.mode, prepared, left, reused=reused)
+                about = (admitted.policy, admitted.mode, mine, prepared.price, admitted.operator)
+                left = answer.left(view, self.ledger, *about, admitted.blocks)
+            told = answer.checked(admitted.policy, admitted.mode, prepared, left, reused=reused)
+            return told | answer.read(admitted.blocks)
         except Refusal as refusal:
             raise NotAnswered(refusal, None, trail.policy) from refusal
 
@@ -255,6 +254,7 @@ class Pipeline:
                     epsilon=ask.epsilon,
                     by_accuracy=ask.accuracy is not None,
                     page=ask.page,
+                    blocks=ask.blocks,
                     day=self.today(),
                 )
             spans.say({"bpk.dataset": query.dataset, "bpk.mode": admitted.mode})

@@ -115,6 +115,7 @@ def _sound(lines: list[bytes]) -> None:
         need(0 < old <= len(leaves) and top == root(leaves[:old], suite))
         need(end["consistency"] == [step.hex() for step in _proof(old, leaves, suite, whole=True)])
     need(records[0]["commitments"]["key"] == _hash(suite, key).hex() and records[0]["ledger"] == name)
+    _one_way(records)
     _records(records)
 
 
@@ -273,7 +274,7 @@ def _records(records: list[dict]) -> None:
         elif shape == "cap":
             (line,) = record["charges"]
             scope, dataset = line["scope"], record["dataset"]
-            need(_is_of(scope, dataset))
+            need(_is_of(scope, dataset) and "#" not in dataset)
             need(accountants.setdefault(scope, record["code"]) == record["code"])
             binding = ("rho" if record["code"] == "cap_zcdp" else "epsilon", "delta")
             known, caps[scope] = caps.get(scope), _amounts(line)
@@ -357,12 +358,15 @@ def _approvers(record: dict, terms: dict, quorums: dict) -> None:
 
 
 def _lost(records: list[dict], scope: str, binding: tuple[str, str]) -> Callable[[int], dict]:
-    """What a scope had been charged in so many of the first records."""
+    """What a scope had been charged in so many of the first records; of one with blocks the fullest."""
 
     def first(size: int) -> dict:
         charges = [each for old in records[:size] if old["kind"] == "charge" for each in old["charges"]]
-        lines = [_amounts(each) for each in charges if each["scope"] == scope]
-        return {unit: sum(line[unit] for line in lines) if unit in binding else 0 for unit in _UNITS}
+        sums: dict = {scope: Counter()}
+        for each in charges:
+            if _whole(each["scope"]) == scope:
+                sums.setdefault(each["scope"], Counter()).update(_amounts(each))
+        return {unit: max(each[unit] for each in sums.values()) if unit in binding else 0 for unit in _UNITS}
 
     return first
 
@@ -424,13 +428,43 @@ def _cells(code: str | None, paid: bool) -> None:
         need("-" not in code)
 
 
+def _whole(scope: str) -> str:
+    """Without its block."""
+    return re.sub(r"#([0-9]{4}(-(0[1-9]|1[0-2]))?|rest)\Z", "", scope)
+
+
+def _one_way(records: list[dict]) -> None:
+    """A dataset is charged as a whole, or by its blocks."""
+    ways = {
+        (record["dataset"], any(line["scope"] != _whole(line["scope"]) for line in record["charges"]))
+        for record in records
+        if record["charges"] and record["kind"] == "charge"
+    }
+    need(len({dataset for dataset, _ in ways}) == len(ways))
+    lengths = {
+        (record["dataset"], len(block))
+        for record in records
+        if record["charges"] and record["kind"] == "charge"
+        for line in record["charges"]
+        if (block := line["scope"][len(_whole(line["scope"])) + 1 :]) not in ("", "rest")
+    }
+    need(len({dataset for dataset, _ in lengths}) == len(lengths))
+
+
 def _charge(record: dict, terms: dict, caps: dict, accountants: dict, spent: Counter) -> None:
     if not record["charges"]:
         return
-    first, second, *third = record["charges"]
+    parts: dict[str, list[str]] = {}
+    for line in record["charges"]:
+        parts.setdefault(_whole(line["scope"]), []).append(line["scope"].removeprefix(_whole(line["scope"])))
+    need([whole + part for whole in parts for part in parts[whole]] == [line["scope"] for line in record["charges"]])
+    blocks = parts[f"dataset:{record['dataset']}"]
+    need(all(each == blocks for each in parts.values()) and len(blocks) == len(set(blocks)) <= 64)
+    need(blocks == [""] or ("" not in blocks and blocks == sorted(blocks)))
+    first, second, *third = [{**line, "scope": _whole(line["scope"])} for line in record["charges"][:: len(blocks)]]
     need(first["scope"] == f"dataset:{record['dataset']}")
     need(second["scope"] == f"operator:{record['actor']}/{record['dataset']}")
-    need(all({**first, "scope": 0} == {**line, "scope": 0} for line in (second, *third)))
+    need(all({**first, "scope": 0} == {**line, "scope": 0} for line in record["charges"]))
     shares = terms.get("shares", {}).get(record["dataset"], [])
     due = set()
     for purpose in terms.get("purposes", []):
@@ -441,13 +475,13 @@ def _charge(record: dict, terms: dict, caps: dict, accountants: dict, spent: Cou
         due = {None, *(s for s in caps if re.match("purpose:[^/]+/", s) and s[s.index("/") :] == end)}
     need(len(third) <= 1 and {line["scope"] for line in third} <= due)
     need(third or None in due or not due)
-    for line in (first, second, *third):
-        scope, amounts = line["scope"], _amounts(line)
+    for line in record["charges"]:
+        part, scope, amounts = line["scope"], _whole(line["scope"]), _amounts(line)
         main = "rho" if accountants[scope] == "cap_zcdp" else "epsilon"
         need(amounts[main] > 0 and (main == "rho" or amounts["rho"] == 0))
         for unit in (main, "delta"):
-            spent[scope, unit] += amounts[unit]
-            need(spent[scope, unit] <= caps[scope][unit])
+            spent[part, unit] += amounts[unit]
+            need(spent[part, unit] <= caps[scope][unit])
 
 
 def _amounts(line: dict) -> dict[str, Fraction]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 
+from gateway.admission import blocks as of_blocks
 from gateway.admission.epsilons import epsilon_for, most_of
 from gateway.admission.licences import licence_for
 from gateway.admission.modes import mode_for, require_asked
@@ -33,6 +35,8 @@ class AdmittedQuery:
     mode: Mode
     question: Question
     epsilon: int
+    blocks: tuple[str, ...]
+    """To whose budgets it is charged; () where the policy has no blocks, or nothing is charged."""
     maker: object = None
 
     def __post_init__(self) -> None:
@@ -59,12 +63,13 @@ def admit(  # noqa: PLR0913  # who asks what, for what, at which price: each is 
     epsilon: Decimal | None,
     by_accuracy: bool = False,
     page: Page | None = None,
+    blocks: Sequence[str] | None = None,
     day: date,
 ) -> AdmittedQuery:
     """`query` with all that it is allowed by. `licences` are the operator's, valid today or not; `day` is UTC.
 
     A question `by_accuracy` names no epsilon; it is admitted at the most that one may cost, and then `priced`. `page`
-    is of mode `open`, where a question is of one page.
+    is of mode `open`, where a question is of one page; `blocks` are those that the caller names, of mode `dp`.
 
     Raises Refusal: who asks is judged before what is asked, so that nobody learns of a policy without a licence.
     """
@@ -76,21 +81,23 @@ def admit(  # noqa: PLR0913  # who asks what, for what, at which price: each is 
     chosen = mode_for(policy, mode)
     require_asked(query.plan, policy, chosen)
     price = _price(policy, chosen, epsilon, by_accuracy=by_accuracy)
-    question = Question(policy.dataset, policy.digest, chosen, price, _paged(query, chosen, page))
-    return AdmittedQuery(operator, policy.dataset, policy, licence, named, chosen, question, price, _MAKER)
+    plan = _paged(of_blocks.within(query.plan, policy, chosen, blocks), chosen, page)
+    question = Question(policy.dataset, policy.digest, chosen, price, plan)
+    paying = of_blocks.charged(plan, policy, chosen)
+    return AdmittedQuery(operator, policy.dataset, policy, licence, named, chosen, question, price, paying, _MAKER)
 
 
-def _paged(query: Query, mode: Mode, page: Page | None) -> Output:
+def _paged(plan: Output, mode: Mode, page: Page | None) -> Output:
     """What is asked, judged already: a page of open rows, or the question in its normal form.
 
     Raises Refusal(parameter_invalid).
     """
     if mode == "open":
-        return (page or Page()).of(query.plan)
+        return (page or Page()).of(plan)
     if page is not None:
         message = "`limit` and `cursor` are of mode `open`: other answers come whole"
         raise Refusal("parameter_invalid", message, hint="write LIMIT in the question")
-    return normal(query.plan)
+    return normal(plan)
 
 
 def _price(policy: Policy, mode: Mode, epsilon: Decimal | None, *, by_accuracy: bool) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 from gateway.audit.broken import Broken
 from gateway.audit.keys import following
 from gateway.audit.older import Witnesses, check_receipt, require_witnesses
+from gateway.audit.replay_blocks import Blocks, split_block
 from gateway.audit.replay_caps import Caps as Deciders
 from gateway.audit.replay_rights import Rights
 from gateway.audit.report import Report
@@ -90,8 +91,8 @@ def _judge(bundle: Mapping[str, Any], digest: Digest) -> None:
     if shape == "run":
         _judge_charge(own, caps)
         if own[1][1]["charges"]:
-            charged = [line["scope"] for line in own[1][1]["charges"][2:]]
-            rights.check_purpose(decision, charged, caps.limits, purpose)
+            charged = Blocks().check(decision["dataset"], [line["scope"] for line in own[1][1]["charges"]])
+            rights.check_purpose(decision, charged[2:], caps.limits, purpose)
 
 
 class _Caps:
@@ -116,8 +117,8 @@ class _Caps:
         self.limits[scope], self._units[scope] = limit, units
 
     def hold(self, line: Mapping[str, Any]) -> bool:
-        """Whether the charge alone is within the cap of its scope."""
-        scope, amounts = line["scope"], amounts_of(line)
+        """Whether the charge alone is within the cap of its scope, which is that of each of its blocks."""
+        scope, amounts = split_block(line["scope"])[0], amounts_of(line)
         return scope in self.limits and all(amounts[unit] <= self.limits[scope][unit] for unit in self._units[scope])
 
 

@@ -20,7 +20,7 @@ from gateway.audit.suites import SHA256, Digest, sha256
 from gateway.errors import Fault
 
 VERSION: Final = 2
-RECORD_BYTES_MAX: Final = 32_768
+RECORD_BYTES_MAX: Final = 65_535
 SALT_BYTES: Final = 32
 
 Kind = Literal["genesis", "decision", "charge", "release", "failure", "admin", "read"]

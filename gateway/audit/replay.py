@@ -14,6 +14,7 @@ from typing import Any, Final
 from gateway.audit.broken import Broken
 from gateway.audit.keys import Keys, first_key
 from gateway.audit.note import key_hash
+from gateway.audit.replay_blocks import Blocks, split_block
 from gateway.audit.replay_caps import Caps
 from gateway.audit.replay_rights import Rights
 from gateway.audit.shapes import (
@@ -89,6 +90,7 @@ class Replay:
         """That of the key that the log has."""
         self.rights = Rights()
         self.caps = Caps()
+        self.blocks = Blocks()
         self._version = 1
         self._seq = 0
         self.without_budget = 0
@@ -183,10 +185,11 @@ class Replay:
         query.paid = True
         names = [line["scope"] for line in record["charges"]]
         dataset = record["dataset"]
+        bases = self.blocks.check(dataset, names)
         both = [f"dataset:{dataset}", f"operator:{record['actor']}/{dataset}"]
-        if names[:2] != both or any(line != lines[0] for line in lines):
+        if bases[:2] != both or any(line != lines[0] for line in lines):
             raise Broken("charge_scopes", "does not charge the dataset and the operator alike")
-        self.rights.check_purpose({**record, "licence": query.licence}, names[2:], self.scopes)
+        self.rights.check_purpose({**record, "licence": query.licence}, bases[2:], self.scopes)
         passed = [name for name, line in zip(names, lines, strict=True) if not self._book(name, line)]
         if passed:
             raise Broken("cap_passed", f"leads {' and '.join(passed)} beyond the cap in force")
@@ -219,6 +222,8 @@ class Replay:
         limit, name, dataset = amounts_of(line), line["scope"], record["dataset"]
         if not _is_scope_of(dataset, name):
             raise Broken("cap", "sets the cap of a scope of another dataset")
+        if "#" in dataset:
+            raise Broken("cap", "sets a cap of a block, which has that of its base")
         known = self.scopes.get(name)
         if known is None:
             if TERMS in record:
@@ -228,12 +233,18 @@ class Replay:
         if known.accountant != accountant:
             raise Broken("accountant", f"{name} changes what it adds up")
         rises = any(limit[unit] > known.cap[unit] for unit in (known.main, "delta"))
-        before, known.cap = known.cap, limit
+        before, parts = known.cap, self._parts(name)
+        for part in parts:
+            part.cap = limit
         known.cap_changes += 1
-        if self.caps.raised(record, before, known.spent_at, rises=rises):
+        if self.caps.raised(record, before, lambda records: _most(parts, records), rises=rises):
             known.raises_decided += 1
         elif rises:
             known.raises_undecided += 1
+
+    def _parts(self, name: str) -> list[ScopeSum]:
+        """The scope and its blocks, which have its cap."""
+        return [scope for each, scope in self.scopes.items() if split_block(each)[0] == name]
 
     def _approvers(self, record: dict[str, Any]) -> None:
         self.caps.name(record)
@@ -267,10 +278,11 @@ class Replay:
         """Somebody read the log."""
 
     def _book(self, name: str, amounts: dict[str, int]) -> bool:
-        """Adds the charge; whether the scope is still within its cap."""
-        scope = self.scopes.get(name)
-        if scope is None:
+        """Adds the charge; whether the scope is still within its cap: that of its base, where it is a block's."""
+        base = self.scopes.get(split_block(name)[0])
+        if base is None:
             raise Broken("cap_unknown", f"charges {name}, which has no cap yet")
+        scope = self.scopes.setdefault(name, ScopeSum(base.accountant, base.cap))
         if amounts[scope.main] == 0 or (scope.main == "epsilon" and amounts["rho"]):
             raise Broken("charge_amount", f"charges {name} nothing, or in another currency")
         for unit in (scope.main, "delta"):
@@ -309,6 +321,12 @@ def _about(record: dict[str, Any]) -> tuple[Any, ...]:
 def _is_scope_of(dataset: str, name: str) -> bool:
     owners = r"(dataset:|operator:.*/|purpose:[^/]+/.*/)"
     return re.fullmatch(owners + re.escape(dataset), name, re.DOTALL) is not None
+
+
+def _most(parts: list[ScopeSum], records: int) -> dict[str, int]:
+    """What the fullest of them had spent when the log had so many records."""
+    found = [part.spent_at(records) for part in parts]
+    return {unit: max(each[unit] for each in found) for unit in PLACES}
 
 
 def _release(record: dict[str, Any]) -> str:

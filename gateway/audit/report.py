@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Final
+
+from gateway.audit.replay_blocks import split_block
 
 PROBLEMS_MAX: Final = 100
 """How many problems of each kind a report spells out; all are counted."""
@@ -94,13 +97,11 @@ class Report:
         lines = [f"log {self.ledger}: {verdict}", f"{self.size} records ({kinds})", f"root {self.root}"]
         lines += [f"signed by {self.key}"] if self.key else []
         lines += [f"its key was changed after {start} records, to {vkey}" for start, vkey in self.keys[1:]]
-        for name, scope in self.scopes.items():
-            unit = "rho" if scope["accountant"] == "zcdp" else "epsilon"
-            lines.append(
-                f"{name}: {unit} {scope['spent'][unit]} of {scope['cap'][unit]}, "
-                f"delta {scope['spent']['delta']} of {scope['cap']['delta']}, in {scope['charges']} charges"
-                + _changes(scope)
-            )
+        blocks: dict[str, list[str]] = {}
+        for name in self.scopes:
+            base, block = split_block(name)
+            blocks.setdefault(base, []).extend([] if block is None else [name])
+        lines += [self._scope_line(name, blocks[name]) for name in self.scopes if name in blocks]
         if self.approvers.get("names"):
             lines.append(f"caps rise by {self.approvers['quorum']} of {', '.join(self.approvers['names'])}")
         for name, cells in self.cells.items():
@@ -120,6 +121,19 @@ class Report:
         )
         lines += [f"{count} {words}" for count, words in notes if count]
         return "\n".join(lines + self._problem_lines())
+
+    def _scope_line(self, name: str, blocks: list[str]) -> str:
+        """Of many blocks the fullest; all of them are in the JSON."""
+        scope = self.scopes[name]
+        unit = "rho" if scope["accountant"] == "zcdp" else "epsilon"
+        fullest = max(blocks, key=lambda each: Decimal(self.scopes[each]["spent"][unit]), default=name)
+        told, charges = self.scopes[fullest], f"in {scope['charges']} charges"
+        if blocks:
+            charges = f"on {split_block(fullest)[1]}, the fullest of {len(blocks)} blocks, {told['charges']} charges"
+        return (
+            f"{name}: {unit} {told['spent'][unit]} of {scope['cap'][unit]}, "
+            f"delta {told['spent']['delta']} of {scope['cap']['delta']}, {charges}"
+        ) + _changes(scope)
 
     def _problem_lines(self) -> list[str]:
         """The first of each kind: one dropped record shifts all that follow, and would bury what else is wrong."""

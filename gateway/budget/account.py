@@ -6,11 +6,11 @@ from there it ends exactly once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from gateway.budget.loss import Cap, Loss, answers, as_epsilon, cap, counted, left, words
+from gateway.budget.loss import Cap, Loss, answers, as_epsilon, cap, counted, left, most, words
 from gateway.errors import Fault
 from policies.model import Licence, Mode, Policy
 from policies.privacy_loss import EPSILON_UNIT, text
@@ -35,15 +35,37 @@ class Scope:
     cap: Cap
     purpose: str | None = None
     """Of the operator, where the licence gives this purpose a share of its own."""
+    block: str | None = None
+    """Of the dataset's units, where the policy cuts them into blocks: each has the cap for itself."""
 
     @property
     def id(self) -> str:
-        """No two scopes have one id: the dataset is a plain name, and the purpose's own slashes are escaped."""
+        """No two scopes have one id: dataset and block are plain names, and the purpose's own slashes are escaped."""
         if self.operator is None:
-            return f"dataset:{self.dataset}"
-        if self.purpose is None:
-            return f"operator:{self.operator}/{self.dataset}"
-        return purpose_id(self.purpose, self.operator, self.dataset)
+            found = f"dataset:{self.dataset}"
+        elif self.purpose is None:
+            found = f"operator:{self.operator}/{self.dataset}"
+        else:
+            found = purpose_id(self.purpose, self.operator, self.dataset)
+        return found if self.block is None else f"{found}#{self.block}"
+
+    @property
+    def base(self) -> Scope:
+        """The scope whose cap each of its blocks has."""
+        return self if self.block is None else replace(self, block=None)
+
+
+def split_block(scope: str) -> tuple[str, str | None]:
+    """The id of the base, and the block, None where the scope is of none. An operator's own `#` is before a slash."""
+    base, mark, block = scope.rpartition("#")
+    return (base, block) if mark and "/" not in block else (scope, None)
+
+
+def in_blocks(scopes: Sequence[Scope], blocks: Sequence[str]) -> tuple[Scope, ...]:
+    """What a question of `blocks` is charged to in place of `scopes`: each of them in each block. () leaves them."""
+    if not blocks:
+        return tuple(scopes)
+    return tuple(replace(scope, block=block) for scope in scopes for block in blocks)
 
 
 def purpose_id(purpose: str, operator: str, dataset: str) -> str:
@@ -100,11 +122,16 @@ class Budget:
     """Further answers at the price asked about; None without one."""
     named: Cap | None = None
     """As of Account."""
+    blocks: tuple[Budget, ...] = ()
+    """Of each block asked about, where the policy has blocks: what stands above is then of the fullest."""
 
     def as_json(self) -> dict[str, Any]:
         """`{scope, dataset, purpose, accountant, cap, cap_waiting, spent, left, epsilon_left, answers_left}`,
-        amounts as decimal strings."""
-        return {
+        amounts as decimal strings; and `blocks` where there are some."""
+        inside = ("scope", "spent", "left", "epsilon_left", "answers_left")
+        parts = [(each.scope.block, each.as_json()) for each in self.blocks]
+        blocks = [{"name": block, **{name: told[name] for name in inside}} for block, told in parts]
+        return ({"blocks": blocks} if blocks else {}) | {
             "scope": self.scope.id,
             "dataset": self.scope.dataset,
             "purpose": self.scope.purpose,
@@ -162,7 +189,11 @@ def dataset_scopes(policy: Policy) -> tuple[Scope, ...]:
     return () if policy.release.dp is None else (Scope(policy.dataset, None, cap(policy.release.dp)),)
 
 
-def budget_of(account: Account, price: Price | None) -> Budget:
+def budget_of(account: Account, price: Price | None, blocks: Sequence[Account] = ()) -> Budget:
+    """Where there are `blocks`, `account` is their base, to which nothing is charged: it is told as the fullest."""
+    if blocks:
+        whole = replace(account, spent=most(each.spent for each in blocks))
+        return replace(budget_of(whole, price), blocks=tuple(budget_of(each, price) for each in blocks))
     limit, rest = account.scope.cap, account.left
     further = None if price is None else answers(limit.accountant, rest, price)
     return Budget(account.scope, account.spent, rest, as_epsilon(limit, rest), further, account.named)
@@ -175,11 +206,18 @@ def advance(state: State, to: State) -> State:
     return to
 
 
-def shortfall_words(short: Shortfall) -> tuple[str, str]:
-    """Message and hint of the refusal."""
-    scope, whose = short.scope, "your licence's budget"
+def shortfall_words(found: Sequence[Shortfall], scopes: Sequence[Scope]) -> tuple[str, str]:
+    """Message and hint of the refusal. `found` are those of `scopes` that do not hold the price, at least one."""
+    scope, whose = found[0].scope, "your licence's budget"
     if scope.operator is None:
         whose = "the dataset's budget"
     elif scope.purpose is not None:
         whose = f"your licence's budget of the purpose `{scope.purpose}`"
-    return shortfall(whose, scope.dataset, short.fits, delta_only=short.delta_only)
+    if scope.block is None:
+        return shortfall(whose, scope.dataset, found[0].fits, delta_only=found[0].delta_only)
+    short = tuple(each.scope.block or "" for each in found if each.scope.base == scope.base)
+    lacking = {each.scope.block for each in found}
+    others = tuple(dict.fromkeys(each.block or "" for each in scopes if each.block not in lacking))
+    delta_only = all(each.delta_only for each in found)
+    fits = min(each.fits for each in found)
+    return shortfall(whose, scope.dataset, fits, delta_only=delta_only, blocks=short, others=others)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, Final, Literal, get_args
 
-from gateway.budget.loss import Cap, Loss, answers, as_epsilon, left, words
+from gateway.budget.account import split_block
+from gateway.budget.loss import Cap, Loss, answers, as_epsilon, left, most, words
 from gateway.budget.sums import Added
 from gateway.store import Reading
 from policies.model import Dp
@@ -37,6 +38,13 @@ class Seen:
     """What a question costs whose caller names nothing."""
     days: tuple[tuple[date, date], ...] | None = None
     """First and last of the days that its reader is told of; None: all. What was spent on others is in sums alone."""
+    parts: tuple[tuple[str, Loss], ...] = ()
+    """What was spent on its blocks, where there are some: then nothing was on itself."""
+
+    @property
+    def fullest(self) -> Loss:
+        """What is spent; where there are blocks, on the fullest."""
+        return most((self.spent, *(spent for _, spent in self.parts)))
 
     def told(self, day: date) -> bool:
         return self.days is None or any(first <= day <= last for first, last in self.days)
@@ -101,19 +109,30 @@ def usual_price(dp: Dp) -> Price:
     return Price(epsilon, 0, rho_for(epsilon, limit) if dp.accountant == "zcdp" else 0)
 
 
-def every(view: Reading, rules: Mapping[str, Dp], dataset: str | None, operator: str | None) -> tuple[Seen, ...]:
+def every(view: Reading, rules: Mapping[str, Dp], wanted: str | None, who: str | None) -> tuple[Seen, ...]:
     """All scopes of the ledger, or those of a dataset or an operator, for whoever may see all."""
-    where, given = _only({"dataset": dataset, "operator": operator})
+    where, given = _only({"dataset": wanted, "operator": who})
     rows = view.all(
         "SELECT id, dataset, operator, accountant, cap_rho, cap_epsilon, cap_delta, charged_rho, charged_epsilon,"  # noqa: S608  # our own text
         f" charged_delta FROM scope WHERE {where} ORDER BY id",
         given,
     )
+    parts: dict[str, list[tuple[str, Loss]]] = defaultdict(list)
+    for name, *_, rho, epsilon, delta in rows:
+        base, block = split_block(name)
+        parts[base] += [] if block is None else [(block, Loss(rho, epsilon, delta))]
     return tuple(
         Seen(
-            row[0], row[1], row[2], Cap(*row[3:7]), Loss(*row[7:]), counts=True, usual=_usual(rules.get(row[1]), row[3])
+            name,
+            dataset,
+            operator,
+            Cap(accountant, *amounts[:3]),
+            Loss(*amounts[3:]),
+            counts=True,
+            usual=_usual(rules.get(dataset), accountant),
+            parts=tuple(parts.get(name, ())),
         )
-        for row in rows
+        for name, dataset, operator, accountant, *amounts in rows
     )
 
 
@@ -162,9 +181,10 @@ def _told(scope: Seen, periods: Mapping[date, Period], window: Window) -> dict[s
         total = total + period.spent + period.untold
         if period.told and window.holds(begin):
             lines.append(_line(scope, period, total))
-    rest = left(scope.cap, scope.spent)
+    rest = left(scope.cap, scope.fullest)
     usual = scope.usual
     return {
+        **({"blocks": [block for block, _ in scope.parts]} if scope.parts else {}),
         "scope": scope.id,
         "dataset": scope.dataset,
         "operator": scope.operator,

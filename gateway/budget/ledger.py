@@ -11,13 +11,23 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
-from gateway.budget import caps, cells, queries, seats
+from gateway.budget import caps, cells, charges, queries, seats
 from gateway.budget import scopes as scopes_table
-from gateway.budget.account import Account, Budget, Scope, Shortfall, State, advance, budget_of, shortfall_words
+from gateway.budget.account import (
+    Account,
+    Budget,
+    Scope,
+    Shortfall,
+    State,
+    advance,
+    budget_of,
+    shortfall_words,
+)
 from gateway.budget.caps import Waiting
 from gateway.budget.cells import Shown
 from gateway.budget.loss import Cap, Loss, words
 from gateway.budget.queries import Asked, QueryRow, Stored
+from gateway.budget.scopes import ScopeRow
 from gateway.decided import Approvers, Decided
 from gateway.errors import Fault, Misconfigured, Refusal
 from gateway.right import Right
@@ -145,22 +155,23 @@ class Ledger:
         """Charges `price` to every scope, or to none. Nothing may run before `tx` is durable.
 
         Appends the `decision` record (run, with commitments to `texts`) and the `charge` record. `scopes` are those of
-        `account.scopes_for`; none where the mode spends no budget.
+        `account.scopes_for`, `account.in_blocks` where there are blocks; none where the mode spends no budget.
         Raises Refusal(budget_exhausted, idempotency_conflict, dataset_frozen, licence_expired), Repeated, Fault for no
         price, and NotReady where this gateway has lost its seat.
         Guarantee: in every scope all charges together stay within the cap in force.
         """
         self.require_thawed(asked.dataset)
         seat = seats.require(tx, self.seat)
-        _check_scopes(tx, asked, scopes)
+        charges.require_due(tx, asked, scopes)
         queries.raise_repeated(tx, asked)
-        self.declare(tx, scopes, asked.policy_digest)
-        charged = [(scope, self.fitting(tx, scope, price)) for scope in scopes]
+        self.declare(tx, tuple(dict.fromkeys(scope.base for scope in scopes)), asked.policy_digest)
+        amounts = self.fitting(tx, scopes, price)
+        lines = charges.lines_of(scopes, price)
         seq = self._journal.append(tx, kind="decision", decision="run", **_about(asked), texts=texts, right=asked.right)
         queries.insert(tx, self._row(asked, price if scopes else FREE, seq, seat))
-        for scope, amount in charged:
-            scopes_table.book(tx, asked.id, scope.id, amount)
-        lines = [{"scope": scope.id, **words(price)} for scope in scopes]
+        for amount in dict.fromkeys(amounts):
+            alike = [scope.id for scope, each in zip(scopes, amounts, strict=True) if each == amount]
+            scopes_table.book(tx, asked.id, alike, amount)
         self._journal.append(tx, kind="charge", **_about(asked), charges=lines)
         return queries.get(tx, asked.id)
 
@@ -259,25 +270,40 @@ class Ledger:
 
     def account(self, view: Reading, scope: Scope) -> Account:
         """What was charged to the scope so far, under the cap that `scope` carries; where there are approvers, under
-        no higher one than they have let in force. Raises Misconfigured."""
-        found = scopes_table.find(view, scope.id)
+        no higher one than they have let in force. A block has the cap of its base. Raises Misconfigured."""
+        return self.accounts(view, (scope,))[0]
+
+    def accounts(self, view: Reading, scopes: Sequence[Scope]) -> tuple[Account, ...]:
+        """As `account` tells each."""
+        rows = scopes_table.find_all(view, {each.id for scope in scopes for each in (scope, scope.base)})
+        return tuple(self._account(view, scope, rows) for scope in scopes)
+
+    def _account(self, view: Reading, scope: Scope, rows: Mapping[str, ScopeRow]) -> Account:
+        found = rows.get(scope.base.id)
         if found is None:
             return Account(scope, Loss())
         if found.cap.accountant != scope.cap.accountant:
             counts, says = found.cap.accountant, scope.cap.accountant
             raise Misconfigured(f"`{scope.dataset}` counts its budget as {counts} for life; its policy now says {says}")
+        spent = rows[scope.id].spent if scope.id in rows else Loss()
         if found.cap == scope.cap or self._journal.approvers(view) is None:
-            return Account(scope, found.spent)
+            return Account(scope, spent)
         limit = caps.meet(found.cap, scope.cap)
-        return Account(replace(scope, cap=limit), found.spent, None if limit == scope.cap else scope.cap)
+        return Account(replace(scope, cap=limit), spent, None if limit == scope.cap else scope.cap)
 
     def waiting(self, view: Reading, scopes: Sequence[Scope]) -> tuple[Waiting, ...]:
         """Those of `scopes` whose cap is higher than what approvers have let in force. Raises Misconfigured."""
         found = [(scope, self.account(view, scope)) for scope in scopes]
         return tuple(
-            Waiting(scope.id, scope.dataset, each.scope.cap, each.named, each.spent)
-            for scope, each in found
-            if each.named is not None
+            Waiting(
+                each.id,
+                each.dataset,
+                account.scope.cap,
+                account.named,
+                scopes_table.fullest(view, each.id, each.dataset),
+            )
+            for each, account in found
+            if account.named is not None
         )
 
     def raise_cap(self, tx: Transaction, scope: Scope, before: Cap, policy_digest: str, decided: Decided) -> int:
@@ -290,19 +316,31 @@ class Ledger:
             raise Misconfigured(f"{scope.id} has another cap by now; draw up a new decision: bpk caps propose")
         return self._put_cap(tx, scope, policy_digest, decided)
 
-    def budgets(self, view: Reading, scopes: Sequence[Scope], price: Price | None = None) -> tuple[Budget, ...]:
-        """What is spent and left in each scope, and how many answers at `price`."""
-        return tuple(budget_of(self.account(view, scope), price) for scope in scopes)
+    def budgets(
+        self, view: Reading, scopes: Sequence[Scope], price: Price | None = None, among: Sequence[str] = ()
+    ) -> tuple[Budget, ...]:
+        """What is spent and left in each scope, and how many answers at `price`: in the blocks `among` of each, where
+        there are blocks."""
+        found = []
+        for scope in scopes:
+            whole, *parts = self.accounts(view, (scope, *(replace(scope, block=block) for block in among)))
+            found.append(budget_of(whole, price, parts))
+        return tuple(found)
 
-    def fitting(self, view: Reading, scope: Scope, price: Price) -> Loss:
-        """What `price` would add to the scope. Raises Refusal(budget_exhausted) when it does not fit."""
-        try:
-            return self.account(view, scope).charge(price)
-        except ValueError as error:
-            raise Fault(str(error)) from error
-        except Shortfall as short:
-            message, hint = shortfall_words(short)
-            raise Refusal("budget_exhausted", message, hint=hint) from short
+    def fitting(self, view: Reading, scopes: Sequence[Scope], price: Price) -> tuple[Loss, ...]:
+        """What `price` would add to each scope. Raises Refusal(budget_exhausted) where it does not fit into all."""
+        found, short = list[Loss](), list[Shortfall]()
+        for account in self.accounts(view, scopes):
+            try:
+                found.append(account.charge(price))
+            except ValueError as error:
+                raise Fault(str(error)) from error
+            except Shortfall as shortfall:
+                short.append(shortfall)
+        if short:
+            message, hint = shortfall_words(short, scopes)
+            raise Refusal("budget_exhausted", message, hint=hint) from short[0]
+        return tuple(found)
 
     def _declare(self, tx: Transaction, scope: Scope, policy_digest: str) -> None:
         in_force = self.account(tx, scope).scope
@@ -361,18 +399,3 @@ def _about(query: Asked | QueryRow) -> dict[str, Any]:
         "policy_digest": query.policy_digest,
         "snapshot": query.snapshot,
     }
-
-
-def _check_scopes(view: Reading, asked: Asked, scopes: Sequence[Scope]) -> None:
-    """A charge names the dataset's scope, the operator's and a purpose's with a share, or spends nothing at all."""
-    needed: list[tuple[str, str | None, str | None]] = [
-        (asked.dataset, None, None),
-        (asked.dataset, asked.operator, None),
-    ]
-    purpose = asked.right.purpose
-    if asked.right.has_own_share(asked.dataset) or scopes_table.is_open(view, purpose, asked.operator, asked.dataset):
-        needed.append((asked.dataset, asked.operator, purpose))
-    if scopes and [(scope.dataset, scope.operator, scope.purpose) for scope in scopes] != needed:
-        raise Fault("a charge to other scopes than those of its dataset, its operator and its purpose")
-    if not scopes and asked.mode == "dp":
-        raise Fault("a dp question without a scope")

@@ -8,6 +8,7 @@ Vadhan 2016, for pure).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
@@ -77,6 +78,14 @@ def counted(accountant: Accountant, price: Price) -> Loss:
     if main == 0:
         raise ValueError("a price of nothing")
     return Loss(rho=main, delta=price.delta) if accountant == "zcdp" else Loss(epsilon=main, delta=price.delta)
+
+
+def most(losses: Iterable[Loss]) -> Loss:
+    """In each amount as much as the one of `losses` that has most of it; nothing where there are none."""
+    found = Loss()
+    for each in losses:
+        found = Loss(max(found.rho, each.rho), max(found.epsilon, each.epsilon), max(found.delta, each.delta))
+    return found
 
 
 def left(limit: Cap, spent: Loss) -> Loss:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from gateway.budget import cells, queries, scopes, seats
-from gateway.budget.account import State
+from gateway.budget.account import State, split_block
 from gateway.budget.amounts import amounts, charged
 from gateway.budget.cells import CODE, Shown
 from gateway.budget.loss import Cap
@@ -71,10 +71,10 @@ def _charge(tx: Transaction, record: Mapping[str, Any]) -> None:
         cost = Price(epsilon, delta, rho)
     queries.insert(tx, _row(record, cost, record["seq"] - 1, None))
     for line in lines:
-        found = scopes.find(tx, line["scope"])
+        found = scopes.find(tx, split_block(line["scope"])[0])
         if found is None:
             raise Fault(f"{line['scope']} is charged and has no cap")
-        scopes.book(tx, record["query_id"], line["scope"], charged(line, found.cap.accountant))
+        scopes.book(tx, record["query_id"], (line["scope"],), charged(line, found.cap.accountant))
 
 
 def _count(tx: Transaction, record: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from gateway.budget import seats
+from gateway.budget.account import split_block
 from gateway.budget.amounts import amounts, charged
 from gateway.budget.cells import CODE, Shown
 from gateway.budget.ledger import Ledger
@@ -64,6 +65,10 @@ class _Fold:
 
     def differ(self, dataset: str, what: str) -> None:
         self.wrong.setdefault(dataset, what)
+
+    def cap_of(self, scope: str) -> tuple[str, _Amounts]:
+        """A block has the cap of its base, and none on record."""
+        return self.caps.get(split_block(scope)[0], ("", (0, 0, 0)))
 
 
 def recover(store: Store, ledger: Ledger, log: Records) -> Recovered:
@@ -137,7 +142,8 @@ def _fold_charge(view: Reading, fold: _Fold, record: Mapping[str, Any]) -> None:
     expected = {}
     for line in record["charges"]:
         scope = line["scope"]
-        each = charged(line, fold.caps.get(scope, ("", (0, 0, 0)))[0])
+        fold.datasets.setdefault(scope, record["dataset"])
+        each = charged(line, fold.cap_of(scope)[0])
         expected[scope] = (each.rho, each.epsilon, each.delta)
         fold.spent[scope] = fold.spent.get(scope, Loss()) + each
     rows = view.all("SELECT scope, rho, epsilon, delta FROM charge WHERE query = ?", (record["query_id"],))
@@ -152,11 +158,11 @@ def _compare_scopes(view: Reading, fold: _Fold) -> None:
         " charged_rho, charged_epsilon, charged_delta FROM scope"
     ):
         seen.add(scope)
-        if fold.caps.get(scope) != (accountant, tuple(limits[:3])):
+        if fold.cap_of(scope) != (accountant, tuple(limits[:3])):
             fold.differ(dataset, f"the cap of {scope} differs from the log")
         if fold.spent.get(scope, Loss()) != Loss(*limits[3:]):
             fold.differ(dataset, f"what {scope} has spent differs from the log")
-    for scope in fold.caps.keys() - seen:
+    for scope in (fold.caps.keys() | fold.spent.keys()) - seen:
         fold.differ(fold.datasets[scope], f"{scope} is in the log and not in the ledger")
 
 

@@ -26,6 +26,9 @@ Confidence = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Rows of a page, in mode open; 1000 by default.")]
 Cursor = Annotated[str | None, typer.Option("--cursor", help="The next page, in mode open: what the one before named.")]
+Blocks = Annotated[
+    str | None, typer.Option("--blocks", help="As 2024,2025: the policy's blocks that are asked, and charged; or all.")
+]
 Deadline = Annotated[
     float | None,
     typer.Option("--deadline", min=0, help="Seconds: more time for the question; the answer comes no sooner."),
@@ -50,6 +53,7 @@ def query(
     accuracy: Accuracy = None,
     confidence: Confidence = None,
     param: Parameter = None,
+    blocks: Blocks = None,
     limit: Limit = None,
     cursor: Cursor = None,
     deadline: Deadline = None,
@@ -62,7 +66,7 @@ def query(
 
     text = _text(sql)
     body = _body(text, purpose, mode, epsilon, accuracy_asked(accuracy, confidence), param)
-    body |= _page(limit, cursor) | _deadline(deadline) | {"wait_s": wait}
+    body |= _page(limit, cursor) | _blocks(blocks) | _deadline(deadline) | {"wait_s": wait}
     headers = {} if key is None else {"Idempotency_Key": key}
     reply = connect(url, home, token_file, dpop_key).call("POST", "/v1/queries", body, **headers)
     if as_json:
@@ -87,6 +91,7 @@ def check(
     accuracy: Accuracy = None,
     confidence: Confidence = None,
     param: Parameter = None,
+    blocks: Blocks = None,
     limit: Limit = None,
     cursor: Cursor = None,
     deadline: Deadline = None,
@@ -97,7 +102,7 @@ def check(
 
     text = _text(sql)
     body = _body(text, purpose, mode, epsilon, accuracy_asked(accuracy, confidence), param)
-    body |= _page(limit, cursor) | _deadline(deadline)
+    body |= _page(limit, cursor) | _blocks(blocks) | _deadline(deadline)
     reply = connect(url, home, token_file, dpop_key).call("POST", "/v1/queries/check", body)
     if as_json:
         print_json(reply.body)
@@ -134,6 +139,8 @@ def datasets(
         ]
         show.table(["dataset", "title", "version", "state"], rows)
         return
+    if blocks := (body["unit"] or {}).get("blocks"):
+        show.CONSOLE.print(show.plain(f"blocks by {blocks['column']}: {', '.join(blocks['names'])}"))
     for table in body["tables"]:
         show.CONSOLE.print(show.plain(_heading(table, body["unit"])))
         columns = [[c["name"], c.get("type", ""), c["use"], _domain(c)] for c in table["columns"]]
@@ -176,15 +183,7 @@ def budget(
         picture(body)
         return
 
-    rows = [
-        [
-            each["scope"],
-            each["cap"]["epsilon"],
-            show.shorter(each["spent"]["epsilon"]),
-            show.shorter(each["epsilon_left"]),
-        ]
-        for each in body["budgets"]
-    ]
+    rows = [row for each in body["budgets"] for row in _rows(each)]
     if rows or not body["cells"]:
         show.table(["budget", "epsilon for life", "spent", "largest query left"], rows, frozenset({1, 2, 3}))
     for each in body["budgets"]:
@@ -192,6 +191,28 @@ def budget(
             waits = f"{each['scope']}: epsilon {each['cap_waiting']['epsilon']} waits for the approvers of caps"
             show.CONSOLE.print(show.plain(waits))
     show.cells(body["cells"])
+
+
+def _rows(budget: dict[str, Any]) -> list[list[str]]:
+    """A line, and one for each block that something was spent on; the others are counted."""
+    from gateway.cli import show
+
+    def line(name: str, told: dict[str, Any]) -> list[str]:
+        spent, left = show.shorter(told["spent"]["epsilon"]), show.shorter(told["epsilon_left"])
+        return [name, budget["cap"]["epsilon"], spent, left]
+
+    blocks = budget.get("blocks") or []
+    if not blocks:
+        return [line(budget["scope"], budget)]
+    spent = [each for each in blocks if each["spent"] != dict.fromkeys(each["spent"], "0")]
+    fresh = [each for each in blocks if each not in spent]
+    told = [line(f"  {each['name']}", each) for each in spent]
+    if fresh:
+        names = (
+            fresh[0]["name"] if len(fresh) == 1 else f"{len(fresh)} blocks, {fresh[0]['name']} to {fresh[-1]['name']}"
+        )
+        told.append(line(f"  {names}", fresh[0]))
+    return [[budget["scope"], "in each block:", "", ""], *told]
 
 
 def _get(route: str, client: Client, as_json: bool) -> Any:
@@ -238,6 +259,10 @@ def _body(
 
 def _deadline(seconds: float | None) -> dict[str, Any]:
     return {} if seconds is None else {"deadline_s": seconds}
+
+
+def _blocks(named: str | None) -> dict[str, Any]:
+    return {} if named is None else {"blocks": [name.strip() for name in named.split(",")]}
 
 
 def _page(limit: int | None, cursor: str | None) -> dict[str, Any]:

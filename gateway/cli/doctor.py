@@ -121,6 +121,7 @@ def _home_checks(root: Path, domain: dict[str, Any]) -> list[dict[str, Any]]:
     found.append(tried("policies", lambda: f"{len(Catalog.load(home.policies).policies)} datasets"))
     if settings.store.url is not None or home.ledger_file.exists():
         found.append(tried("caps", lambda: _caps(home)))
+        found.append(tried("blocks", lambda: _blocks(home)))
     found.append(tried("token keys", lambda: f"{len(load_keys(settings.tokens.keys, home.path))} accepted"))
     if settings.tokens.jwks is not None:
         found.append(tried("issuer", lambda: _issuers_keys(home)))
@@ -157,6 +158,19 @@ def _caps(home: Home) -> str:
 
     with opened(home) as (store, caps), store.reading() as view:
         return caps.judged(view, datetime.now(UTC).date())
+
+
+def _blocks(home: Home) -> str:
+    """Raises Misconfigured where a policy cuts blocks in another way than its dataset was charged."""
+    from gateway.budget.blocks import at_odds
+    from gateway.cli.caps import opened
+    from gateway.errors import Misconfigured
+
+    with opened(home) as (store, caps), store.reading() as view:
+        for name, policy in caps.catalog.policies.items():
+            if (why := at_odds(view, policy)) is not None:
+                raise Misconfigured(f"{name}: {why}")
+        return f"{sum(bool(policy.blocks) for policy in caps.catalog.policies.values())} datasets have blocks"
 
 
 def _spans_go(home: Home) -> str:

@@ -50,7 +50,7 @@ def _scope(scope: dict[str, Any], by: str) -> None:
 
 def _heading(scope: dict[str, Any], unit: str) -> tuple[str, str]:
     """Where the scope stands; its exact amounts on a line of their own."""
-    spent, cap = scope["spent"], scope["cap"]
+    spent, cap, blocks = scope["spent"], scope["cap"], scope.get("blocks") or ()
     left = (
         ""
         if scope["answers_left"] is None
@@ -58,4 +58,6 @@ def _heading(scope: dict[str, Any], unit: str) -> tuple[str, str]:
     )
     exact = [f"{name} {spent[name]} of {cap[name]}" for name in ("rho", "delta") if name != "rho" or unit == "rho"]
     shown = f"{scope['scope']}: epsilon {show.shorter(spent['epsilon'])} of {cap['epsilon']} spent{left}"
+    if blocks:
+        return f"{scope['scope']}: epsilon {cap['epsilon']} in each block{left} on the fullest of {len(blocks)}", ""
     return shown, f"  {', '.join(exact)}"

@@ -73,9 +73,8 @@ def answer(body: dict[str, Any]) -> None:
         CONSOLE.print(f"{_mark(mark)} {LEGENDS.get(note, note)}")
     if body.get("mode") == "aggregate":
         _exact(body)
-    CONSOLE.print(
-        plain(f"cost: {_cost(body)}; {left(body['budget'])}; record {body['receipt']['index']} of the audit log")
-    )
+    cost = f"cost: {_cost(body)}{_blocks(body)}; {left(body['budget'])}"
+    CONSOLE.print(plain(f"{cost}; record {body['receipt']['index']} of the audit log"))
 
 
 def _open(body: dict[str, Any]) -> None:
@@ -109,6 +108,14 @@ def _cost(body: dict[str, Any]) -> str:
     return f"epsilon {body['cost']['epsilon']}" if body.get("mode") == "dp" else "no epsilon"
 
 
+def _blocks(body: dict[str, Any]) -> str:
+    """Where there are blocks: those that were asked."""
+    names = body.get("blocks") or ()
+    if not names:
+        return ""
+    return f" on each of {', '.join(names)}" if len(names) <= 4 else f" on each of {len(names)} blocks"
+
+
 def _cell(value: Any, interval: list[Any] | None, notes: list[str] | None, known: list[str]) -> str:
     text = ("withheld" if "withheld" in (notes or ()) else "null") if value is None else number(value)
     if interval is not None:
@@ -135,7 +142,8 @@ def left(budget: dict[str, Any] | None) -> str:
         return f"left to you: {cells['cells_left']:,} exact numbers, {cells['withheld_left']:,} withheld ones"
     if not budget or "operator" not in budget:
         return "no budget is counted"
-    told = [f"left to you: {_more(budget['operator'])} more such answers"]
+    where = " on the fullest block" if len(budget["operator"].get("blocks") or ()) > 1 else ""
+    told = [f"left to you{where}: {_more(budget['operator'])} more such answers"]
     told += [f"for {each['name']}: {_more(each)}" for each in budget.get("purposes") or ()]
     return "; ".join(told)
 
@@ -224,4 +232,4 @@ def _check_exact(body: dict[str, Any]) -> None:
 def _would_cost(body: dict[str, Any]) -> None:
     after = body.get("deadline_s")
     when = "" if after is None or body["reused"] else f"; the answer would come after {after:g} s"
-    CONSOLE.print(plain(f"would cost: {_cost(body)}; {left(body['budget'])}{when}"))
+    CONSOLE.print(plain(f"would cost: {_cost(body)}{_blocks(body)}; {left(body['budget'])}{when}"))

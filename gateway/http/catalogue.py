@@ -47,7 +47,15 @@ def detail(policy: Policy, state: Mapping[str, Any], budgets: list[dict[str, Any
 def _unit(policy: Policy) -> dict[str, Any]:
     unit = policy.unit
     assert unit is not None  # noqa: S101  # the caller has looked
-    return {"name": unit.name, "column": f"{unit.table}.{unit.column}", "count_about": unit.count_about}
+    found: dict[str, Any] = {
+        "name": unit.name,
+        "column": f"{unit.table}.{unit.column}",
+        "count_about": unit.count_about,
+    }
+    if unit.blocks is not None:
+        blocks = unit.blocks
+        found["blocks"] = {"column": f"{unit.table}.{blocks.column}", "by": blocks.by, "names": list(blocks.names)}
+    return found
 
 
 def _release(policy: Policy) -> dict[str, Any]:

@@ -65,7 +65,8 @@ def key_of(request: Request) -> str | None:
 
 
 def question_of(caller: Caller, body: wire.AskBody, key: str | None) -> Ask:
-    shaping = body.model_dump(exclude={"wait_s", "deadline_s"})
+    unsaid = {"blocks"} if body.blocks is None else set[str]()  # a key from before there were blocks holds its request
+    shaping = body.model_dump(exclude={"wait_s", "deadline_s"} | unsaid)
     text = json.dumps(shaping, sort_keys=True, default=lambda number: {"decimal": str(number)})
     return Ask(
         caller=caller,
@@ -76,6 +77,7 @@ def question_of(caller: Caller, body: wire.AskBody, key: str | None) -> Ask:
         epsilon=body.epsilon,
         accuracy=accuracy_of(body.accuracy),
         page=Page.read(body.limit, body.cursor),
+        blocks=None if body.blocks is None else tuple(body.blocks),
         key=key,
         request_hash=hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest(),
         deadline_ms=None if body.deadline_s is None else int(body.deadline_s * 1000),

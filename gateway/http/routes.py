@@ -256,7 +256,7 @@ def _budgets(service: Service, caller: Caller, policies: Sequence[Policy]) -> li
         with service.store.reading() as view:
             known = opened(view, policy, caller.subject)
             scopes = scopes_of(policy, caller.subject, licence, known)
-            found += [budget.as_json() for budget in service.ledger.budgets(view, scopes)]
+            found += [budget.as_json() for budget in service.ledger.budgets(view, scopes, among=policy.blocks)]
     return found
 
 

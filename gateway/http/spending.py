@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from gateway.budget.account import scopes_of
 from gateway.budget.history import BYS, Seen, Window, every, history, usual_price
+from gateway.budget.loss import Loss
 from gateway.budget.scopes import opened
 from gateway.catalog import Catalog
 from gateway.errors import Refusal
@@ -61,12 +63,17 @@ def _own(service: Service, caller: Caller, view: Reading, dataset: str | None) -
         if dataset not in (None, name) or policy.release.dp is None:
             continue
         licence = service.catalog.licence_for(caller.subject, name, day)
+        usual = usual_price(policy.release.dp)
         for scope in scopes_of(policy, caller.subject, licence, opened(view, policy, caller.subject)):
-            account = service.ledger.account(view, scope)
             mine = scope.operator is not None
-            usual = usual_price(policy.release.dp)
             days = None if mine or policy.supply == "open" else _licensed(service.catalog, caller.subject, name)
-            found.append(Seen(scope.id, name, scope.operator, account.scope.cap, account.spent, mine, usual, days))
+            every = (scope, *(replace(scope, block=block) for block in policy.blocks))
+            whole, *parts = service.ledger.accounts(view, every)
+            charged = [part for part in parts if part.spent != Loss()]
+            told = tuple((part.scope.block or "", part.spent) for part in charged)
+            for each, blocks in ((whole, told), *((part, ()) for part in charged)):
+                limit = each.scope.cap
+                found.append(Seen(each.scope.id, name, scope.operator, limit, each.spent, mine, usual, days, blocks))
     return found
 
 

@@ -40,6 +40,10 @@ class AskBody(Body):
         Literal["dp", "aggregate", "open"] | None, Field(description="One of the policy's modes; its first by default.")
     ] = None
     parameters: Annotated[dict[str, Scalar] | None, Field(max_length=100)] = None
+    blocks: Annotated[
+        list[Annotated[str, Field(max_length=100)]] | None,
+        Field(max_length=100, description="The policy's blocks that are asked, and charged; all by default."),
+    ] = None
     epsilon: Annotated[Number | None, Field(description="What the question may cost; the policy's by default.")] = None
     accuracy: Annotated[
         AccuracyBody | None, Field(description="In place of `epsilon`: the smallest price that is expected to give it.")
@@ -160,21 +164,32 @@ class AnswerColumn(BaseModel):
     kind: Literal["key", "noisy", "protected", "exact"]
 
 
-class DatasetBudgetLeft(BaseModel):
+class BlockBudgetLeft(BaseModel):
+    """What is left in one block. Where there are blocks, what stands above them is the least."""
+
     name: str
     epsilon_left: str
     answers_left: int
 
 
+class DatasetBudgetLeft(BaseModel):
+    name: str
+    epsilon_left: str
+    answers_left: int
+    blocks: list[BlockBudgetLeft] | None = None
+
+
 class OperatorBudgetLeft(BaseModel):
     epsilon_left: str
     answers_left: int
+    blocks: list[BlockBudgetLeft] | None = None
 
 
 class PurposeBudgetLeft(BaseModel):
     name: str
     epsilon_left: str
     answers_left: int
+    blocks: list[BlockBudgetLeft] | None = None
 
 
 class BudgetLeft(BaseModel):
@@ -231,6 +246,9 @@ class Answer(BaseModel):
     budget: BudgetLeft | CellsLeft | None
     reused: bool
     rules: list[Rule] | None = None
+    blocks: Annotated[
+        list[str] | None, Field(description="Where the policy has blocks: those asked, and charged unless reused.")
+    ] = None
     cursor: Annotated[
         str | None, Field(description="In mode `open`: asks for the next page; null where this is the last.")
     ] = None
@@ -295,6 +313,7 @@ class Check(BaseModel):
     budget: BudgetLeft | CellsLeft | None = None
     reused: bool | None = None
     rules: list[Rule] | None = None
+    blocks: list[str] | None = None
 
 
 class QueryLine(BaseModel):
@@ -370,9 +389,11 @@ class Period(BaseModel):
 
 
 class SpendOfScope(BaseModel):
-    """`answers_left` at `answer_epsilon`, which a question costs whose caller names nothing."""
+    """`answers_left` at `answer_epsilon`, which a question costs whose caller names nothing. Where it has `blocks`,
+    what is left is of the fullest of them; each of them is a scope beside it, and nothing is charged to it itself."""
 
     scope: str
+    blocks: list[str] | None = None
     dataset: str
     operator: str | None
     accountant: Literal["zcdp", "pure"]

@@ -16,6 +16,7 @@ from typing import Any, Final
 from gateway.audit.log import Log
 from gateway.audit.record import canonical
 from gateway.audit.search import PAGE_MAX, Filter, find
+from gateway.budget.account import split_block
 from gateway.oversight.probing import Question, findings
 from gateway.store import Reading, Store
 
@@ -57,7 +58,12 @@ def _report(log: Log, view: Reading, since: str | None, until: str | None) -> di
             if len(questions) < QUESTIONS_MAX and record["decision"] != "repeated":
                 questions.append(_question(log, view, record))
         elif record["kind"] == "charge" and record["charges"]:
-            _spend(operators[who]["spent"][record["dataset"]], record["charges"][0])
+            told = operators[who]
+            _spend(told["spent"][record["dataset"]], record["charges"][0])
+            for line in record["charges"]:
+                scope, block = split_block(line["scope"])
+                if block is not None and scope == f"dataset:{record['dataset']}":
+                    _spend(told["spent_of_blocks"][f"{record['dataset']}#{block}"], line)
         elif record["kind"] == "failure":
             operators[who]["failures"] += 1
         elif record["kind"] == "admin":
@@ -95,7 +101,8 @@ def _question(log: Log, view: Reading, record: dict[str, Any]) -> Question:
 
 
 def _nothing() -> dict[str, Any]:
-    return {"decisions": Counter(), "refusals": Counter(), "failures": 0, "spent": defaultdict(dict)}
+    spent = {"spent": defaultdict[str, Any](dict), "spent_of_blocks": defaultdict[str, Any](dict)}
+    return {"decisions": Counter(), "refusals": Counter(), "failures": 0, **spent}
 
 
 def _spend(spent: dict[str, Fraction], line: dict[str, str]) -> None:
@@ -105,11 +112,13 @@ def _spend(spent: dict[str, Fraction], line: dict[str, str]) -> None:
 
 def _operator(told: dict[str, Any]) -> dict[str, Any]:
     """Amounts are sums of what each question cost; epsilons do not add up so under zcdp, where rho does."""
-    spent = {
-        dataset: {unit: _text(amount) for unit, amount in amounts.items()}
-        for dataset, amounts in sorted(told["spent"].items())
-    }
-    return {**told, "decisions": dict(told["decisions"]), "refusals": dict(told["refusals"]), "spent": spent}
+    rest = {**told, "decisions": dict(told["decisions"]), "refusals": dict(told["refusals"])}
+    blocks = _amounts(rest.pop("spent_of_blocks"))
+    return {**rest, "spent": _amounts(told["spent"]), **({"spent_of_blocks": blocks} if blocks else {})}
+
+
+def _amounts(spent: dict[str, dict[str, Fraction]]) -> dict[str, dict[str, str]]:
+    return {name: {unit: _text(amount) for unit, amount in each.items()} for name, each in sorted(spent.items())}
 
 
 def _text(amount: Fraction) -> str:
@@ -125,7 +134,8 @@ def as_text(found: dict[str, Any]) -> str:
     lines.append("  " + ", ".join(f"{count} {name}" for name, count in sorted(report["verdicts"].items())))
     for who, told in report["operators"].items():
         lines.append(f"  {who}: {json.dumps(told['decisions'])}")
-        lines += [f"    spent of {name}: rho {each['rho']}" for name, each in told["spent"].items()]
+        spent = {**told["spent"], **told.get("spent_of_blocks", {})}
+        lines += [f"    spent of {name}: rho {each['rho']}" for name, each in sorted(spent.items())]
         lines += [f"    refused {count} times: {code}" for code, count in sorted(told["refusals"].items())]
     lines += [f"  {who or 'the command line'} read: {json.dumps(codes)}" for who, codes in report["readers"].items()]
     lines += [f"  look at {each['actor']}: {each['words']} [{each['sign']}]" for each in report["probing"]]

@@ -306,7 +306,7 @@ def test_a_ceiling_that_is_the_policys_speaks_as_the_gateway_does(world: DomainW
     whole = Scope("clinic", None, dataclasses.replace(cap(served.dp), rho=spent + left))
     with pytest.raises(Shortfall) as short:
         Account(whole, Loss(rho=spent)).charge(_priced(world, question).price)
-    message, hint = shortfall_words(short.value)
+    message, hint = shortfall_words([short.value], [whole])
     for custodians, words in ((False, message), (True, message.replace("dataset's budget", "custodian's ceiling"))):
         with _with_ceiling(world, loss=spent + left, custodians=custodians):
             found = world.door.prepare(Prepare(question, reserve=False))

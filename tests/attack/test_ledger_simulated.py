@@ -11,9 +11,10 @@ import random
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -60,13 +61,15 @@ class Replica:
 
 class Simulation:
     ledger_class: type[Ledger] = Ledger
+    blocks: tuple[str | None, ...] = (None,)
+    """Those of the policy; its one None where it has none."""
 
     def __init__(self, folder: Path, dice: random.Random) -> None:
         self.dice = dice
         self.world = World(folder)
         self.world.parts = {"actuarial": Decimal(1)}
         self.replicas = [self.begin() for _ in range(3)]
-        self.spent = dict.fromkeys(CAPS, 0)
+        self.spent = dict.fromkeys(product(CAPS, self.blocks), 0)
         self.states: dict[str, str] = {}
         self.keys: dict[tuple[str, str], str] = {}
 
@@ -90,17 +93,19 @@ class Simulation:
         purpose = self.dice.choice(("research", "actuarial")) if operator == "acme" else "research"
         asked = self.world.asked(operator, key, purpose=purpose)
         known = self.keys.get((operator, key or ""))
-        scopes = self.scopes(operator, purpose)
-        names = ("dataset", operator, purpose)[: len(scopes)]
-        fits = all(self.spent[name] + rho <= CAPS[name] for name in names)
+        among = tuple(sorted(self.dice.sample(self.blocks, self.dice.randint(1, len(self.blocks))), key=str))
+        base = self.scopes(operator, purpose)
+        scopes = tuple(replace(scope, block=block) for scope in base for block in among)
+        parts = [*product(("dataset", operator, purpose)[: len(base)], among)]
+        fits = all(self.spent[part] + rho <= CAPS[part[0]] for part in parts)
         held = self.holds_seat(replica)
         outcome = self.charged(replica, asked, scopes, rho)
         if outcome == "charged":
             assert fits
             assert held
             assert known is None
-            for name in names:
-                self.spent[name] += rho
+            for part in parts:
+                self.spent[part] += rho
             self.states[asked.id] = "running"
             replica.running.append(asked.id)
             if key:
@@ -183,7 +188,8 @@ class Simulation:
 
     def break_off(self, replica: Replica) -> None:
         """A transaction that does not get to its end."""
-        asked, scopes = self.world.asked(purpose="actuarial"), self.scopes("acme", "actuarial")
+        asked, base = self.world.asked(purpose="actuarial"), self.scopes("acme", "actuarial")
+        scopes = tuple(replace(scope, block=block) for scope in base for block in self.blocks)
         try:
             with self.world.store.transaction() as tx:
                 replica.ledger.charge(tx, asked, scopes, Price(1, 0, 1))
@@ -200,7 +206,8 @@ class Simulation:
             states = dict(view.all("SELECT id, state FROM query"))
             spent = dict(view.all("SELECT id, charged_rho FROM scope"))
         assert states == self.states
-        assert {name: spent.get(IDS[name], 0) for name in self.spent} == self.spent
+        ids = {part: IDS[part[0]] if part[1] is None else f"{IDS[part[0]]}#{part[1]}" for part in self.spent}
+        assert {part: spent.get(ids[part], 0) for part in self.spent} == self.spent
         report = verify(self.world.export())
         assert report.ok, report.text()
 
@@ -224,6 +231,12 @@ class Simulation:
         if held < signed:
             with pytest.raises(Refusal, match="frozen"):
                 self.world.charge()
+
+
+class SimulationInBlocks(Simulation):
+    """The same, where units lie in blocks: each has the caps for itself."""
+
+    blocks = ("2023", "2024", "rest")
 
 
 def live(folder: Path, seed: str, steps: int, simulation: type[Simulation] = Simulation) -> None:
@@ -255,7 +268,7 @@ def test_no_simulated_life_overspends_or_loses_anything(quick_folder: Path, reco
     for number in range(lives):
         folder = quick_folder / str(number)
         try:
-            live(folder, f"{SEED}-{number}", LIFE)
+            live(folder, f"{SEED}-{number}", LIFE, SimulationInBlocks if number % 4 == 3 else Simulation)
         except BaseException as error:
             error.add_note(f"life {SEED}-{number}")
             raise
@@ -272,6 +285,14 @@ class Refunding(Ledger):
         return super().fail(tx, query_id, code)
 
 
+class FirstBlock(Ledger):
+    """Planted: of several blocks only the first is charged."""
+
+    def charge(self, tx: Transaction, asked: Asked, scopes: tuple, price: Price, **more: object) -> object:
+        first = tuple(scope for scope in scopes if scope.block == scopes[0].block)
+        return super().charge(tx, asked, first, price, **more)
+
+
 def unfenced(_: Reading, seat: str | None) -> str:
     """Planted: a gateway that lost its seat goes on charging."""
     return seat or ""
@@ -282,13 +303,15 @@ def live_often(folder: Path, kind: type[Simulation]) -> None:
         live(folder / str(number), f"planted-{number}", LIFE, kind)
 
 
-@pytest.mark.parametrize("plant", ["refund", "no fence"])
+@pytest.mark.parametrize("plant", ["refund", "no fence", "first block"])
 def test_a_planted_fault_is_found_by_simulation(
     quick_folder: Path, monkeypatch: pytest.MonkeyPatch, plant: str
 ) -> None:
     kind = Simulation
     if plant == "refund":
         kind = type("Planted", (Simulation,), {"ledger_class": Refunding})
+    elif plant == "first block":
+        kind = type("Planted", (SimulationInBlocks,), {"ledger_class": FirstBlock})
     else:
         monkeypatch.setattr(seats, "require", unfenced)
     with pytest.raises(AssertionError):

@@ -6,6 +6,7 @@ import os
 import tempfile
 from dataclasses import replace
 from decimal import Decimal
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from gateway.audit.verify import verify
-from gateway.budget.account import Scope
+from gateway.budget.account import Account, Scope
 from gateway.budget.ledger import Ledger
 from gateway.budget.loss import Cap
 from gateway.budget.queries import Asked, Repeated, Stored
 from gateway.budget.recovery import recover
+from gateway.budget.scopes import fullest
 from gateway.errors import Fault, Refusal
-from gateway.store import Transaction
+from gateway.store import Reading, Transaction
 from sandbox.protocol import Price
 from tests.ledger_world import HASH, World
 
@@ -33,6 +35,8 @@ class Life(RuleBasedStateMachine):
     """The model: what is spent per scope, the caps, and the state of every query."""
 
     ledger_class: type[Ledger] = Ledger
+    blocks: tuple[str | None, ...] = (None,)
+    """Those of the policy; its one None where it has none."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,7 +47,7 @@ class Life(RuleBasedStateMachine):
         """Whether the licence gives the purpose a share, and whether it ever was charged to one."""
         self.give_or_take_the_share(shared=True)
         self.caps = {"dataset": (100, 50), "acme": (60, 30), "beta": (80, 50), "actuarial": (40, 30)}
-        self.spent = dict.fromkeys(self.caps, (0, 0))
+        self.spent = dict.fromkeys(product(self.caps, self.blocks), (0, 0))
         self.states: dict[str, str] = {}
         self.keys: dict[tuple[str, str], tuple[str, str]] = {}
         self.records = 1
@@ -68,6 +72,10 @@ class Life(RuleBasedStateMachine):
         both = scope("dataset", None), scope(operator, operator)
         return (*both, scope(purpose, operator, purpose)) if purpose in self.names(operator, purpose) else both
 
+    def among(self, chosen: int) -> tuple[str | None, ...]:
+        """Some of the blocks, by the bits of a number."""
+        return tuple(block for place, block in enumerate(self.blocks) if chosen >> place & 1) or self.blocks
+
     def cap_of(self, name: str) -> tuple[int, int]:
         """A purpose whose share was taken away may spend what its operator may."""
         return self.caps["acme" if name == "actuarial" and not self.shared else name]
@@ -78,17 +86,22 @@ class Life(RuleBasedStateMachine):
         delta=st.sampled_from((0, 0, 1, 20)),
         key=st.none() | st.sampled_from("kl"),
         request=st.sampled_from("rs"),
+        chosen=st.integers(1, 7),
     )
-    def charge(self, spender: tuple[str, str], rho: int, delta: int, key: str | None, request: str) -> None:
+    def charge(  # all that a question hangs on
+        self, *, spender: tuple[str, str], rho: int, delta: int, key: str | None, request: str, chosen: int
+    ) -> None:
         operator, purpose = spender
         known = self.keys.get((operator, key)) if key else None
+        among = self.among(chosen)
         after = {
-            name: (self.spent[name][0] + rho, self.spent[name][1] + delta) for name in self.names(operator, purpose)
+            part: (self.spent[part][0] + rho, self.spent[part][1] + delta)
+            for part in product(self.names(operator, purpose), among)
         }
-        fits = all(total <= cap for name in after for total, cap in zip(after[name], self.cap_of(name), strict=True))
+        fits = all(total <= cap for part in after for total, cap in zip(after[part], self.cap_of(part[0]), strict=True))
         asked = self.world.asked(operator, key, request, purpose=purpose)
         try:
-            row = self.world.charge(Price(1, delta, rho), self.scopes(operator, purpose), asked)
+            row = self.world.charge(Price(1, delta, rho), parts(self.scopes(operator, purpose), among), asked)
         except Repeated as repeated:
             outcome = repeated.row.id
         except Refusal as refusal:
@@ -96,7 +109,7 @@ class Life(RuleBasedStateMachine):
         else:
             outcome = "charged"
             self.spent |= after
-            self.opened |= purpose in after
+            self.opened |= purpose in self.names(operator, purpose)
             self.states[row.id] = "running"
             if key:
                 self.keys[operator, key] = (row.id, request)
@@ -135,7 +148,8 @@ class Life(RuleBasedStateMachine):
     def crash_in_the_middle(self) -> None:
         try:
             with self.world.store.transaction() as tx:
-                self.world.ledger.charge(tx, self.world.asked(), self.scopes("acme"), Price(1, 0, 1))
+                scopes = parts(self.scopes("acme"), self.blocks)
+                self.world.ledger.charge(tx, self.world.asked(), scopes, Price(1, 0, 1))
                 raise ZeroDivisionError
         except (ZeroDivisionError, Refusal):
             pass
@@ -154,23 +168,39 @@ class Life(RuleBasedStateMachine):
     def the_ledger_holds_what_the_model_holds(self) -> None:
         with self.world.store.reading() as view:
             for spender in SPENDERS:
-                for scope, name in zip(self.scopes(*spender), self.names(*spender), strict=True):
+                due = product(self.names(*spender), self.blocks)
+                for scope, part in zip(parts(self.scopes(*spender), self.blocks), due, strict=True):
                     loss = self.world.ledger.account(view, scope).spent
-                    assert (loss.rho, loss.delta) == self.spent[name]
+                    assert (loss.rho, loss.delta) == self.spent[part]
             found = dict(view.all("SELECT id, state FROM query"))
-            charged = view.one("SELECT coalesce(sum(rho), 0) FROM charge WHERE scope = 'dataset:clinic'")
+            charged = dict(view.all("SELECT scope, sum(rho) FROM charge GROUP BY scope"))
         assert found == self.states
-        assert charged == (self.spent["dataset"][0],)
+        for scope, part in self.dataset_parts():
+            assert charged.get(scope, 0) == self.spent[part][0]
+
+    def dataset_parts(self) -> list[tuple[str, tuple[str, str | None]]]:
+        """The ids of the dataset's scopes, and what the model calls them."""
+        return [(f"dataset:clinic#{block}" if block else "dataset:clinic", ("dataset", block)) for block in self.blocks]
 
     @invariant()
     def the_log_is_sound_and_adds_up_to_the_same(self) -> None:
         report = verify(self.world.export())
         assert report.ok, report.text()
         totals = {name: scope["spent"]["rho"] for name, scope in report.scopes.items()}
-        if "dataset:clinic" in totals:
-            assert int(totals["dataset:clinic"].partition(".")[2].ljust(12, "0")) == self.spent["dataset"][0]
+        for scope, part in self.dataset_parts():
+            assert int(totals.get(scope, "0").partition(".")[2].ljust(12, "0")) == self.spent[part][0]
         assert report.size >= self.records
         self.records = report.size
+
+
+def parts(scopes: tuple[Scope, ...], among: tuple[str | None, ...]) -> tuple[Scope, ...]:
+    return tuple(replace(scope, block=block) for scope in scopes for block in among)
+
+
+class LifeInBlocks(Life):
+    """The same, where units lie in blocks: each has the caps for itself."""
+
+    blocks = ("2023", "2024", "rest")
 
 
 class RefundingLedger(Ledger):
@@ -209,17 +239,44 @@ def live(machine: type[Life], lives: int) -> None:
         database=None,
         report_multiple_bugs=False,
         print_blob=False,
-        phases=(Phase.generate,) if machine is not Life else tuple(Phase),
+        phases=(Phase.generate,) if machine not in (Life, LifeInBlocks) else tuple(Phase),
     )
     run_state_machine_as_test(machine, settings=rules)
 
 
-def test_no_life_of_the_ledger_differs_from_the_model() -> None:
-    live(Life, LIVES)
+@pytest.mark.parametrize("life", [Life, LifeInBlocks])
+def test_no_life_of_the_ledger_differs_from_the_model(life: type[Life]) -> None:
+    live(life, LIVES)
 
 
-@pytest.mark.parametrize("planted", [RefundingLedger, ForgetfulLedger, PurposelessLedger])
-def test_a_ledger_planted_broken_is_noticed(planted: type[Ledger]) -> None:
-    broken = type("BrokenLife", (Life,), {"ledger_class": planted})
+class FirstBlockLedger(Ledger):
+    """Planted: of several blocks only the first is charged."""
+
+    def charge(self, tx: Transaction, asked: object, scopes: tuple, price: Price, **more: object) -> object:
+        first = tuple(scope for scope in scopes if scope.block == scopes[0].block)
+        return super().charge(tx, asked, first, price, **more)
+
+
+class SharedCapLedger(Ledger):
+    """Planted: what is spent on one block is taken from all."""
+
+    def accounts(self, view: Reading, scopes: tuple[Scope, ...]) -> tuple[Account, ...]:
+        found = super().accounts(view, scopes)
+        return tuple(replace(each, spent=fullest(view, each.scope.base.id, each.scope.dataset)) for each in found)
+
+
+@pytest.mark.parametrize(
+    ("planted", "life"),
+    [
+        (RefundingLedger, Life),
+        (ForgetfulLedger, Life),
+        (PurposelessLedger, Life),
+        (RefundingLedger, LifeInBlocks),
+        (FirstBlockLedger, LifeInBlocks),
+        (SharedCapLedger, LifeInBlocks),
+    ],
+)
+def test_a_ledger_planted_broken_is_noticed(planted: type[Ledger], life: type[Life]) -> None:
+    broken = type("BrokenLife", (life,), {"ledger_class": planted})
     with pytest.raises(AssertionError):
         live(broken, 50)

@@ -38,7 +38,7 @@ ALLOWED = {
 }
 """Library -> folders and files that may import it. duckdb in `worker.py`: a zygote imports it before it forks."""
 GATEWAY_MAY_SEE = re.compile(
-    r"sandbox(\.(protocol|codec|connection|logs|notes|tls|tls_words|relational(\.(nodes|expressions|canonical|normal))?))?$"
+    r"sandbox(\.(protocol|codec|connection|logs|notes|tls|tls_words|relational(\.(nodes|expressions|canonical|normal|blocks))?))?$"
 )
 
 
@@ -102,6 +102,7 @@ def test_the_verifier_shares_nothing_with_the_writer() -> None:
         "tiled",
         "report",
         "replay",
+        "replay_blocks",
         "replay_caps",
         "replay_rights",
         "shapes",

@@ -243,6 +243,6 @@ def test_what_was_spent_is_told_as_of_a_size_of_the_log(tmp_path: Path) -> None:
         first = approvers.first(view)
         assert first is not None
         assert told[first]["code"] == "approvers"
-        assert scopes.spent_at(view, scope.id, charge["seq"]) == Loss()
-        assert scopes.spent_at(view, scope.id, charge["seq"] + 1) == Loss(rho=row.cost.rho)
-        assert scopes.spent_at(view, "dataset:other", charge["seq"] + 1) == Loss()
+        assert scopes.spent_at(view, scope.id, scope.dataset, charge["seq"]) == Loss()
+        assert scopes.spent_at(view, scope.id, scope.dataset, charge["seq"] + 1) == Loss(rho=row.cost.rho)
+        assert scopes.spent_at(view, "dataset:other", "other", charge["seq"] + 1) == Loss()

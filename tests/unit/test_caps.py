@@ -537,7 +537,7 @@ def test_the_longest_decision_fits_into_its_record_with_all_signatures(
     assert len(record(letters)) <= RECORD_BYTES_MAX
     monkeypatch.setattr(decided, "DECISION_BYTES_MAX", 10**6)
     with pytest.raises(Fault, match="beyond its limit"):
-        record(500)
+        record(2_000)
 
 
 def fits(world: World, letters: int) -> bool:

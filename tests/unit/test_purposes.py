@@ -197,7 +197,7 @@ def test_a_charge_to_other_scopes_than_are_due_is_a_fault(world: World, purpose:
 
 
 def test_planted_without_the_purposes_scope_its_share_never_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_module, "_check_scopes", lambda *_: None)
+    monkeypatch.setattr(ledger_module.charges, "require_due", lambda *_: None)
     both = World.scopes
     monkeypatch.setattr(World, "scopes", lambda self, *given, **named: both(self, *given, **named)[:2])
     assert ask_to_the_end(world) == (20, "")
@@ -213,7 +213,7 @@ def test_where_each_purpose_has_a_share_the_log_alone_tells_that_one_was_left_ou
     ask(world, "research")
     assert verify(world.export()).ok
     world.parts = {} if taken else world.parts
-    monkeypatch.setattr(ledger_module, "_check_scopes", lambda *_: None)
+    monkeypatch.setattr(ledger_module.charges, "require_due", lambda *_: None)
     world.charge(EACH, world.scopes(), world.asked(purpose="actuarial"))
     report = verify(world.export())
     assert list(report.kinds) == ["charge_scopes"]
@@ -236,7 +236,7 @@ def test_the_evidence_of_an_answer_shows_the_purpose_and_its_charge(
     assert with_evidence(world, tmp_path / "bundle", texts, whole) == 0
     assert with_evidence(world, tmp_path / "bundle", {"sql": "SELECT 1"}, whole) == 0
     assert with_evidence(world, tmp_path / "bundle", {**texts, "purpose": "research"}, whole) == 1
-    monkeypatch.setattr(ledger_module, "_check_scopes", lambda *_: None)
+    monkeypatch.setattr(ledger_module.charges, "require_due", lambda *_: None)
     assert with_evidence(world, tmp_path / "bundle", texts, whole[:2]) == 1
 
 
