@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import shutil
@@ -272,6 +273,8 @@ def serve(home: Home, port: int | None, ready: Callable[[str], None]) -> None:
         _leave_address(home, address, None if home.settings.domain.elsewhere else door)
         stack.callback(home.address_file.unlink, missing_ok=True)
         ready(address)
+        gc.collect()
+        gc.freeze()  # else the collector looks through all that stays for ever, while every request waits
         Server(
             gateway.app,
             drain_s=DRAIN_S,

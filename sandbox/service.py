@@ -7,6 +7,7 @@ everybody.
 from __future__ import annotations
 
 import contextlib
+import gc
 import grp
 import os
 import socket
@@ -150,7 +151,7 @@ def serve(home: Path, socket_path: Path | None, socket_group: str | None = None)
     datasets = Datasets(domain)
     door = Door(datasets, store, pool, verifier, seed_of(state))
     door.degraded = tuple(sorted(domain.allow_degraded))
-    threading.Thread(target=prepare, args=(datasets, pool, door), name="bpk-ingest", daemon=True).start()
+    threading.Thread(target=_begin, args=(datasets, pool, door), name="bpk-ingest", daemon=True).start()
     listeners = [] if socket_path is None else [bind(socket_path, socket_group)]
     try:
         Server(application(door), entrance).run(sockets=listeners)
@@ -173,6 +174,12 @@ def _pool_settings(domain: Domain) -> PoolSettings:
         workers_max=limits.max,
         allow_degraded=domain.allow_degraded,
     )
+
+
+def _begin(datasets: Datasets, pool: Pool, door: Door) -> None:
+    prepare(datasets, pool, door)
+    gc.collect()
+    gc.freeze()  # else the collector looks through all that stays for ever, while every question waits
 
 
 def prepare(datasets: Datasets, pool: Pool, door: Door) -> None:
