@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -84,6 +85,49 @@ def test_what_is_left_is_never_negative() -> None:
     assert as_epsilon(limit, Loss()) == 0
     with pytest.raises(Shortfall, match=r"^dataset:d$"):
         Account(Scope("d", None, limit), Loss(rho=9)).charge(Price(1, 0, 1))
+
+
+def test_what_is_left_is_the_cap_without_what_is_spent() -> None:
+    zcdp, pure = Cap("zcdp", 9, 1, 7), Cap("pure", 0, 9, 7)
+    assert left(zcdp, Loss(rho=2, delta=3)) == Loss(rho=7, delta=4)
+    assert left(pure, Loss(epsilon=2, delta=3)) == Loss(epsilon=7, delta=4)
+    for limit in (zcdp, pure):
+        assert left(limit, Loss(10, 10, 10)) == Loss()
+    assert left(pure, Loss(epsilon=9, delta=7)) == Loss()
+    assert as_epsilon(pure, Loss(epsilon=7, delta=4)) == 7
+
+
+@pytest.mark.parametrize(
+    ("limit", "full"),
+    [(Cap("zcdp", 9, 1, 7), Loss(rho=9, delta=7)), (Cap("pure", 0, 9, 7), Loss(epsilon=9, delta=7))],
+)
+def test_a_cap_admits_itself_and_not_one_step_more_of_anything(limit: Cap, full: Loss) -> None:
+    assert limit.admits(full)
+    step = Loss(rho=1) if limit.accountant == "zcdp" else Loss(epsilon=1)
+    assert not limit.admits(full + step)
+    assert not limit.admits(full + Loss(delta=1))
+    other = Loss(epsilon=99) if limit.accountant == "zcdp" else Loss(rho=99)
+    assert limit.admits(full + other), "what this accountant does not count"
+
+
+def test_a_price_counts_by_what_its_accountant_adds_up() -> None:
+    cost = Price(epsilon=5, delta=2, rho=9)
+    assert counted("zcdp", cost) == Loss(rho=9, delta=2)
+    assert counted("pure", cost) == Loss(epsilon=5, delta=2)
+    assert (answers("zcdp", Loss(rho=30, delta=99), cost), answers("zcdp", Loss(rho=99, delta=5), cost)) == (3, 2)
+    assert (answers("pure", Loss(epsilon=30, delta=99), cost), answers("pure", Loss(epsilon=99, delta=5), cost)) == (
+        6,
+        2,
+    )
+    assert answers("pure", Loss(epsilon=30), Price(epsilon=5, delta=0, rho=9)) == 6
+    assert answers("zcdp", Loss(rho=8), Price(epsilon=5, delta=0, rho=9)) == 0
+
+
+def test_a_share_is_rounded_down_and_keeps_the_whole_delta() -> None:
+    assert cap(dp(accountant="pure"), Decimal("2.0000000000009")) == Cap("pure", 0, 2 * EPSILON_UNIT, DELTA)
+    odd = replace(dp("1"), delta=Decimal("7.9e-24"))
+    assert cap(odd) == Cap("zcdp", rho_for(EPSILON_UNIT, 3), EPSILON_UNIT, 3)
+    assert cap(replace(odd, accountant="pure")) == Cap("pure", 0, EPSILON_UNIT, 7)
 
 
 def test_amounts_are_exact_decimals() -> None:

@@ -106,6 +106,14 @@ def test_what_differs_first_is_named(tmp_path: Path, name: str) -> None:
     assert re.fullmatch(WHY[name], found[1]), found
 
 
+def test_a_charge_to_a_scope_that_was_never_opened_freezes_its_dataset(tmp_path: Path) -> None:
+    world = a_busy_world(tmp_path)
+    line = {"scope": "dataset:other", "rho": "0.1", "epsilon": "1", "delta": "0"}
+    with world.store.transaction() as tx:
+        world.log.append(tx, kind="charge", actor="acme", query_id="qry_1", dataset="clinic", charges=[line])
+    assert start(world).frozen == {"clinic": "the charge of qry_1 differs from its record"}
+
+
 def test_other_datasets_stay_open(tmp_path: Path) -> None:
     world, other = a_busy_world(tmp_path), World(tmp_path, "income")
     other.charge()
