@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.audit.broken import Broken
 from gateway.audit.replay import Replay
-from tests.ledger_world import World, a_busy_world
+from gateway.audit.suites import SM3
+from tests.ledger_world import World, a_busy_world, a_world_that_changed_its_key
 from tests.unit.test_audit_handed_on import edit, of
 from tests.unit.test_audit_replayed import also, first_broken
 
@@ -276,6 +278,15 @@ def test_a_log_that_goes_back_to_an_older_format_says_so(busy: World) -> None:
     later = ("suite", "mode", "licence")
     records[2] = {name: value for name, value in records[2].items() if name not in later} | {"v": 1}
     assert first_broken(records) == ("version", "falls back to an older format", 2)
+
+
+def test_a_key_of_other_algorithms_than_the_records_says_so(tmp_path: Path) -> None:
+    records = a_world_that_changed_its_key(tmp_path).records()
+    assert first_broken(records) is None
+    for record in records:
+        record["suite"] = SM3
+    words = "hands over a key of other algorithms than the records"
+    assert first_broken(records) == ("log_key", words, records.index(of(records, "log_key")))
 
 
 def test_a_record_out_of_its_place_says_so(busy: World) -> None:
