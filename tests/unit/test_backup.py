@@ -25,7 +25,7 @@ from gateway.store import Store
 from gateway.stores import copying, sqlite
 from gateway.stores.copying import GUARDS, KEYS, TABLES
 from gateway.stores.sqlite import SqliteStore
-from tests.ledger_world import HASH, SIGNER, World, a_busy_world, price, tamper
+from tests.ledger_world import HASH, SIGNER, World, a_busy_world, dp, price, tamper
 
 Open = Callable[[], Store]
 
@@ -141,6 +141,19 @@ def test_records_that_are_put_back_do_again_what_they_did(tmp_path: Path) -> Non
     again.reopen()
     recovered = recover(again.store, again.ledger, again.log)
     assert (recovered.frozen, recovered.failed) == ({}, (left_running.id,))
+
+
+def test_charges_of_epsilon_are_put_back_as_such(tmp_path: Path) -> None:
+    world = World(tmp_path / "a")
+    scopes = world.scopes(whole=dp(accountant="pure"), share="1")
+    back_up(world.store, world.log, tmp_path / "copy")
+    world.answer(world.charge(price("0.5", accountant="pure", delta=3), scopes).id)
+    again = restored(tmp_path / "b", tmp_path / "copy")
+    import_records(again.store, again.log, file_of(world, tmp_path))
+    for table in ("scope", "charge"):
+        assert rows(again.store)[table] == rows(world.store)[table]
+    again.reopen()
+    assert recover(again.store, again.ledger, again.log).frozen == {}
 
 
 VERSION_1 = ("mode", "suite", "licence")

@@ -17,7 +17,8 @@ from gateway.budget.recovery import Recovered, recover
 from gateway.errors import Misconfigured, NotReady, Refusal, Unsound
 from gateway.store import Store, Transaction
 from gateway.stores.sqlite import SqliteStore
-from tests.ledger_world import SIGNER, World, a_busy_world, price, tamper, unfence
+from policies.privacy_loss import EPSILON_UNIT
+from tests.ledger_world import SIGNER, World, a_busy_world, dp, price, tamper, unfence
 
 Open = Callable[[], Store]
 
@@ -37,6 +38,18 @@ def test_a_whole_ledger_starts_and_settles_what_was_running(tmp_path: Path) -> N
     assert [record["code"] for record in world.records()[-2:]] == ["query_interrupted"] * 2
     assert verify(world.export()).ok
     assert start(world) == Recovered({}, ())
+
+
+def test_a_ledger_that_adds_up_epsilon_starts_as_well(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    scopes = world.scopes(whole=dp(accountant="pure"), share="1")
+    world.answer(world.charge(price("0.5", accountant="pure", delta=3), scopes).id)
+    world.fail(world.charge(price("0.25", accountant="pure"), scopes).id)
+    assert start(world).frozen == {}
+    assert world.spent(scopes[0]) == world.spent(scopes[1]) == 3 * EPSILON_UNIT // 4
+    assert verify(world.export()).ok
+    assert tamper(world, "UPDATE scope SET charged_epsilon = charged_epsilon - 5 WHERE operator IS NULL") == 1
+    assert start(world).frozen == {"clinic": "what dataset:clinic has spent differs from the log"}
 
 
 def test_only_the_serving_process_settles(tmp_path: Path) -> None:
