@@ -210,6 +210,23 @@ def test_a_pure_budget_adds_up_epsilon(world: World) -> None:
     assert world.spent(scopes[0]) == EPSILON_UNIT
 
 
+def test_a_pure_budget_tells_its_epsilon(world: World) -> None:
+    scopes = world.scopes(whole=dp(accountant="pure"), share="1")
+    each = price("0.25", accountant="pure", delta=DELTA // 4)
+    world.charge(each, scopes)
+    with world.store.reading() as view:
+        shown = world.ledger.budgets(view, scopes, each)[1].as_json()
+    told = {name: shown[name] for name in ("accountant", "cap", "spent", "left", "epsilon_left", "answers_left")}
+    assert told == {
+        "accountant": "pure",
+        "cap": {"rho": "0", "epsilon": "1", "delta": "0.000000001"},
+        "spent": {"rho": "0", "epsilon": "0.25", "delta": "0.00000000025"},
+        "left": {"rho": "0", "epsilon": "0.75", "delta": "0.00000000075"},
+        "epsilon_left": "0.75",
+        "answers_left": 3,
+    }
+
+
 def test_private_keys_are_paid_from_delta_under_pure_too(world: World) -> None:
     scopes = world.scopes(whole=dp(accountant="pure"), share="1")
     world.charge(price("0.1", accountant="pure", delta=DELTA), scopes)
