@@ -140,9 +140,10 @@ def _cost(act: Callable[[], None], rate: Rate) -> str:
     if gateway is None:
         act()
         return "what it takes of the processor is only told on Linux"
-    before = processor.taken(gateway)
+    before, own = processor.taken(gateway), time.process_time()
     act()
-    return processor.words(before, processor.taken(gateway), len(rate.took))
+    own = 1000 * (time.process_time() - own) / max(1, len(rate.took))
+    return f"{processor.words(before, processor.taken(gateway), len(rate.took))}, and {own:.1f} ms of whoever asks"
 
 
 def _new(client: Client, number: int) -> Reply:
