@@ -47,6 +47,7 @@ LEDGER: Final = Area(
         "unit/test_purposes.py",
         "unit/test_ledger_store.py",
         "unit/test_audit_decisions.py",
+        "unit/test_block_budgets.py",
         "unit/test_caps.py",
         "unit/test_charges_in_doubt.py",
         "unit/test_cells.py",

@@ -6,7 +6,7 @@ Each fence is taken away in turn; the next one holds, and the last is whoever re
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -49,14 +49,15 @@ def _never_refuses(account: accounts.Account, cost: Any) -> Any:
     return counted(account.scope.cap.accountant, cost)
 
 
-def _books_anything(tx: Transaction, query_id: str, scope: str, amount: Any) -> None:
+def _books_anything(tx: Transaction, query_id: str, charged: Sequence[str], amount: Any) -> None:
     each = (amount.rho, amount.epsilon, amount.delta)
-    tx.write(
-        "UPDATE scope SET charged_rho = charged_rho + ?, charged_epsilon = charged_epsilon + ?,"
-        " charged_delta = charged_delta + ? WHERE id = ?",
-        (*each, scope),
-    )
-    tx.write("INSERT INTO charge VALUES (?, ?, ?, ?, ?)", (query_id, scope, *each))
+    for scope in charged:
+        tx.write(
+            "UPDATE scope SET charged_rho = charged_rho + ?, charged_epsilon = charged_epsilon + ?,"
+            " charged_delta = charged_delta + ? WHERE id = ?",
+            (*each, scope),
+        )
+        tx.write("INSERT INTO charge VALUES (?, ?, ?, ?, ?)", (query_id, scope, *each))
 
 
 def test_a_budget_that_never_refuses_is_stopped_by_three_fences_and_shown_by_the_log(

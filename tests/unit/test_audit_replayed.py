@@ -494,6 +494,11 @@ def test_layers_that_are_done_without_are_named_in_one_way(busy: World, layers: 
     assert (broken.value.code, broken.value.words) == ("fields", "`degraded` is no list of layers")
 
 
+def test_an_export_of_nothing_names_no_log() -> None:
+    report = verify([])
+    assert (report.ok, report.size, report.ledger) == (False, 0, "")
+
+
 def test_a_whole_export_adds_up_to_what_the_ledger_says(busy: World) -> None:
     report = verify(busy.export(), key=SIGNER.vkey)
     assert (report.ok, report.ledger, report.key, report.size) == (

@@ -88,9 +88,12 @@ def test_the_policy_of_these_tests_has_these_blocks() -> None:
 
 
 def test_a_question_is_charged_to_each_of_its_blocks_and_to_no_other(world: World) -> None:
-    ask(world, "2022", "2023")
-    ask(world, "2023")
+    both, one = ask(world, "2022", "2023"), ask(world, "2023")
     assert spent(world, *NAMES) == [EACH.rho, 2 * EACH.rho, 0, 0] * 2
+    with world.store.reading() as view:
+        assert scopes_table.charged_to(view, both.id) == ("2022", "2023")
+        assert scopes_table.charged_to(view, one.id) == ("2023",)
+        assert scopes_table.charged_to(view, "qry_0") == ()
     assert spent(world) == [0, 0]
     first, _ = [record["charges"] for record in world.records() if record["kind"] == "charge"]
     ids = ("dataset:clinic#2022", "dataset:clinic#2023", "operator:acme/clinic#2022", "operator:acme/clinic#2023")
