@@ -70,6 +70,10 @@ class _Target:
     low_kept: float | None = None
     minus: tuple[int, ...] = ()
 
+    def signed(self) -> Iterator[tuple[int, float]]:
+        yield from ((i, 1.0) for i in self.inside)
+        yield from ((i, -1.0) for i in self.minus)
+
 
 class _Audit:
     """Every solution that is found is a world that the enemy cannot rule out: it widens all bounds at once."""
@@ -84,7 +88,12 @@ class _Audit:
         self._scale = float(max((abs(v) for atom in self._atoms for v in atom.by_unit.values()), default=1) or 1)
         self._solver = _solver(self._atoms, parts, self._scale, nonnegative=self._nonnegative)
         self._targets = list(dict.fromkeys(self._wanted()))
-        self._seen: list[tuple[float, float]] = [(float(one.truth), float(one.truth)) for one in self._targets]
+        self._low = np.array([float(one.truth) for one in self._targets])
+        self._high = self._low.copy()
+        terms = [(number, *term) for number, one in enumerate(self._targets) for term in one.signed()]
+        self._of = np.array([number for number, _, _ in terms], dtype=np.int64)
+        self._atom = np.array([atom for _, atom, _ in terms], dtype=np.int64)
+        self._signs = np.array([sign for _, _, sign in terms])
 
     def narrowed(self) -> Iterator[Narrowed]:
         for number, target in enumerate(self._targets):
@@ -93,13 +102,13 @@ class _Audit:
             if not self._wide(number) and target.low_kept is None:
                 self._solve(target, highspy.ObjSense.kMinimize, number)
             if not self._wide(number):
-                low, high = self._seen[number]
+                low, high = float(self._low[number]), float(self._high[number])
                 yield Narrowed(target.what, self._quantity, low, high, target.truth, target.needed)
 
     def _wide(self, number: int) -> bool:
-        target, (low, high) = self._targets[number], self._seen[number]
-        low = low if target.low_kept is None else target.low_kept
-        return high - low >= target.needed - _SLACK * max(1.0, target.needed)
+        target = self._targets[number]
+        low = self._low[number] if target.low_kept is None else target.low_kept
+        return bool(self._high[number] - low >= target.needed - _SLACK * max(1.0, target.needed))
 
     def _wanted(self) -> Iterator[_Target]:
         places: dict[int, list[int]] = {}
@@ -163,16 +172,16 @@ class _Audit:
         self._solver.changeObjectiveSense(sense)
         self._solver.run()
         status = self._solver.getModelStatus()
-        low, high = self._seen[number]
         if status in (highspy.HighsModelStatus.kUnbounded, highspy.HighsModelStatus.kUnboundedOrInfeasible):
-            self._seen[number] = (low, np.inf) if sense == highspy.ObjSense.kMaximize else (-np.inf, high)
+            if sense == highspy.ObjSense.kMaximize:
+                self._high[number] = np.inf
+            else:
+                self._low[number] = -np.inf
             return
         assert status == highspy.HighsModelStatus.kOptimal, (status, self._quantity)
         world = np.array(self._solver.getSolution().col_value) * self._scale
-        for i, other in enumerate(self._targets):
-            value = float(world[list(other.inside)].sum() - world[list(other.minus)].sum())
-            low, high = self._seen[i]
-            self._seen[i] = (min(low, value), max(high, value))
+        values = np.bincount(self._of, weights=self._signs * world[self._atom], minlength=len(self._targets))
+        self._low, self._high = np.minimum(self._low, values), np.maximum(self._high, values)
 
 
 def _atoms(parts: Sequence[Part]) -> list[_Atom]:
