@@ -23,7 +23,8 @@ HEAD_BYTES_MAX: Final = 16_384
 REPLY_BYTES_MAX: Final = 64 * 2**20
 _PART: Final = 65_536
 _STATUS: Final = re.compile(rb"HTTP/1\.1 ([2-5][0-9]{2}) [ -~]*")
-_FIELD: Final = re.compile(rb"([!#-'*+.0-9A-Z^-z|~-]+):[ \t]*([ -~\t]*)")
+_FIELD: Final = re.compile(rb"([!#-'*+.0-9A-Z^-z|~-]+):([ -~\t]*)")
+"""Each of its bytes can be read in one way only, so that a line takes a time by its length."""
 _LENGTH: Final = re.compile(rb"[0-9]{1,12}")
 Dial = Callable[[float], socket.socket]
 """Makes a connection by a moment of the monotonic clock. Raises OSError."""
@@ -129,10 +130,10 @@ def _send(peer: socket.socket, request: bytes, until: float) -> None:
 
 def _received(peer: socket.socket, until: float) -> tuple[_Head, bytes]:
     found = bytearray()
-    while (end := found.find(b"\r\n\r\n")) < 0:
-        if len(found) > HEAD_BYTES_MAX:
-            raise Broken
+    while (end := found.find(b"\r\n\r\n")) < 0 and len(found) <= HEAD_BYTES_MAX:
         found += _part(peer, until)
+    if not 0 <= end <= HEAD_BYTES_MAX:  # a part is longer than a head may be
+        raise Broken
     head, body = _head(bytes(found[:end])), found[end + 4 :]
     if head.length > REPLY_BYTES_MAX:
         raise TooLong

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway import connections as module
-from gateway.connections import REPLY_BYTES_MAX, Broken, Connections, TooLong
+from gateway.connections import HEAD_BYTES_MAX, REPLY_BYTES_MAX, Broken, Connections, TooLong
 from gateway.line import Cut, Line
 
 REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -50,7 +53,8 @@ def door() -> Iterator[Door]:
 def test_a_connection_is_used_again(door: Door) -> None:
     assert door.ask() == (200, b"{}")
     (first,) = door.ends
-    threading.Thread(target=lambda: (first.recv(999), first.recv(999), first.sendall(REPLY)), daemon=True).start()
+    first.recv(999)
+    threading.Thread(target=lambda: (first.recv(999), first.sendall(REPLY)), daemon=True).start()
     assert door.ask() == (200, b"{}")
     assert len(door.ends) == 1
 
@@ -137,6 +141,72 @@ def test_what_is_no_reply_breaks_the_connection(door: Door, reply: bytes) -> Non
     with pytest.raises(Broken):
         door.ask()
     assert not door.connections._idle
+
+
+def head_of(size: int) -> bytes:
+    """A reply whose head, without the empty line at its end, is so long."""
+    short = REPLY.replace(b"Content-Length", b"X: \r\nContent-Length")
+    return short.replace(b"X: ", b"X: " + b" " * (size - short.index(b"\r\n\r\n")))
+
+
+@pytest.mark.parametrize(("size", "parsed"), [(HEAD_BYTES_MAX, True), (HEAD_BYTES_MAX + 1, False), (60_000, False)])
+def test_a_head_that_is_too_long_is_not_even_parsed(
+    door: Door, size: int, parsed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads: list[int] = []
+    head = module._head
+    monkeypatch.setattr(module, "_head", lambda text: (heads.append(len(text)), head(text))[1])
+    door.reply = head_of(size)
+    if parsed:
+        assert door.ask() == (200, b"{}")
+    else:
+        with pytest.raises(Broken):
+            door.ask()
+    assert heads == ([size] if parsed else [])
+
+
+def forks(pattern: re.Pattern[bytes]) -> bool:
+    """Whether a byte may be one more of what repeats, or the next thing: then a line may be read in many ways.
+
+    For patterns that are a row of literals, sets and repetitions of them; others are none of ours.
+    """
+    row: list[tuple[bool, set[int]]] = []
+
+    def bytes_of(operator: str, told: Any) -> set[int]:
+        if operator == "LITERAL":
+            return {told}
+        if operator == "RANGE":
+            return set(range(told[0], told[1] + 1))
+        assert operator == "IN", operator
+        return set[int]().union(*(bytes_of(str(name), each) for name, each in told))
+
+    def walk(items: Any) -> None:
+        for operator, told in items:
+            if str(operator) == "SUBPATTERN":
+                walk(told[-1])
+            elif str(operator) == "MAX_REPEAT":
+                least, most, ((inner, content),) = told
+                row.append((least != most, bytes_of(str(inner), content)))
+            else:
+                row.append((False, bytes_of(str(operator), told)))
+
+    walk(re._parser.parse(pattern.pattern))  # type: ignore[attr-defined]
+    return any(varies and one & other for (varies, one), (_, other) in pairwise(row))
+
+
+@pytest.mark.parametrize("pattern", [module._FIELD, module._STATUS, module._LENGTH])
+def test_no_line_of_a_head_takes_more_than_its_length(pattern: re.Pattern[bytes]) -> None:
+    assert not forks(pattern)
+
+
+def test_a_pattern_that_tries_a_line_in_many_ways_is_noticed() -> None:
+    assert forks(re.compile(rb"([!#-'*+.0-9A-Z^-z|~-]+):[ \t]*([ -~\t]*)"))
+
+
+@pytest.mark.parametrize("value", [b"2", b" 2", b"\t 2", b" 2\t ", b" " * 9999 + b"2"])
+def test_blanks_around_a_value_are_none_of_it(door: Door, value: bytes) -> None:
+    door.reply = REPLY.replace(b": 2", b":" + value)
+    assert door.ask() == (200, b"{}")
 
 
 def test_a_reply_that_is_too_long_is_not_read(door: Door) -> None:
