@@ -50,7 +50,9 @@ class Anchors:
         try:
             handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
             try:
-                os.write(handle, note.encode())
+                left = memoryview(note.encode())
+                while left:  # on a disk that is nearly full a part may be written, and only the next try says why
+                    left = left[os.write(handle, left) :]
             finally:
                 os.close(handle)
             os.replace(beside, self.own)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from gateway.audit import anchors as anchors_module
 from gateway.audit.anchors import NOTE_BYTES_MAX, Anchors
 from gateway.audit.checkpoint import Signer
 from gateway.errors import Fault, Misconfigured
@@ -99,6 +102,47 @@ def test_only_a_newer_checkpoint_is_adopted(anchors: Anchors) -> None:
     with pytest.raises(Misconfigured, match=r"/one: is no checkpoint that a key of this log has signed$"):
         anchors.adopt(file, {SIGNER.vkey})
     assert anchors.own.read_text("utf-8") == note(6)
+
+
+@pytest.fixture
+def by_parts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A disk that takes so many bytes at each try; then it is full."""
+    sizes: list[int] = []
+    write = os.write
+
+    def some(handle: int, content: bytes) -> int:
+        if not sizes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(handle, content[: sizes.pop(0)])
+
+    monkeypatch.setattr(anchors_module.os, "write", some)
+    return sizes
+
+
+def test_a_disk_that_takes_a_part_leaves_the_checkpoint_of_before(anchors: Anchors, by_parts: list[int]) -> None:
+    by_parts += [999]
+    anchors.keep(note(3))
+    by_parts += [40]
+    with pytest.raises(Fault, match=r"log\.checkpoint: not written \("):
+        anchors.keep(note(4))
+    assert anchors.own.read_text("utf-8") == note(3)
+    assert sorted(file.name for file in anchors.own.parent.iterdir()) == ["log.checkpoint", "witnessed"]
+
+
+def test_one_that_takes_it_in_parts_holds_all_of_it(anchors: Anchors, by_parts: list[int]) -> None:
+    by_parts += [40, 1, 999]
+    anchors.keep(note(3))
+    assert anchors.own.read_text("utf-8") == note(3)
+
+
+def test_a_writer_that_tries_once_is_noticed(anchors: Anchors, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(
+        anchors_module.os, "write", lambda handle, content: write(handle, content[:40]) and len(content)
+    )
+    anchors.keep(note(3))
+    with pytest.raises(Misconfigured):
+        sizes(anchors)
 
 
 def test_what_cannot_be_kept_is_a_fault_and_leaves_nothing_beside(anchors: Anchors) -> None:
