@@ -45,17 +45,28 @@ class Runs:
         self._running: dict[str, Worker] = {}
         self._cancelled: dict[str, None] = {}
         """Tickets in the order in which they were cancelled: a word that comes before the worker counts too."""
+        self._due_later: dict[str, bool] = {}
+        """Tickets that are answered at a deadline, until their place is free, and whether they were given up at it."""
 
     def outcome(self, request: Run, planned: Planned, began: float) -> Released | Failed:
         """Of a ticket that was accepted just now: at its deadline after `began`, where it has one."""
         if planned.deadline_ms is None:
             return self._release(request, planned, self._free)
+        with self._lock:
+            self._due_later[request.ticket.id] = False
         with self._store.held(request.ticket.id):
             return self._due(request, planned).answer(began, planned.deadline_ms)
 
     def cancel(self, ticket: str) -> None:
-        """Kills the job's worker, or keeps it from getting one."""
+        """Kills the job's worker, or keeps it from getting one, where it is answered when it is ready.
+
+        Guarantee: a job with a deadline runs on to it, whatever its caller says meanwhile. Else a word at a moment of
+        the caller's choosing would tell whether the job was ready by then: its release is there afterwards, or is not.
+        Source: docs/explanation/guarantees/time.md
+        """
         with self._lock:
+            if ticket in self._due_later:
+                return
             self._cancelled[ticket] = None
             if len(self._cancelled) > CANCELLED_MAX:
                 del self._cancelled[next(iter(self._cancelled))]
@@ -65,7 +76,7 @@ class Runs:
         ticket = request.ticket.id
         return Due(
             work=lambda: self._release(request, planned, self._clear),
-            stop=lambda: self.cancel(ticket),  # a job that has no worker yet gets none
+            stop=lambda: self._give_up(ticket),
             give_up=lambda: self._lost(ticket),
             free=lambda: self._free(ticket),
             late=Failed(),
@@ -102,12 +113,18 @@ class Runs:
             raise RuntimeError("the reserved place was lost")
         with self._lock:
             self._running[request.ticket.id] = worker
-            cancelled = request.ticket.id in self._cancelled
-        if cancelled:
-            raise RuntimeError("cancelled before its worker was there")
+            over = self._due_later.get(request.ticket.id, request.ticket.id in self._cancelled)
+        if over:
+            raise RuntimeError("ended before its worker was there")
         if worker.snapshot != planned.served.snapshot.path:
             raise RuntimeError("the worker holds another snapshot than the ticket names")
         return planned.regime.run(planned.job, request.ticket, worker, planned.served)
+
+    def _give_up(self, ticket: str) -> None:
+        """At its deadline: kills the worker; a job that has none yet gets none."""
+        with self._lock:
+            self._due_later[ticket] = True
+        self._stop(ticket)
 
     def _stop(self, ticket: str) -> None:
         with self._lock:
@@ -125,5 +142,6 @@ class Runs:
     def _free(self, ticket: str) -> None:
         with self._lock:
             worker = self._running.pop(ticket, None)
+            self._due_later.pop(ticket, None)
         if worker is not None:
             worker.close()

@@ -20,6 +20,7 @@ from sandbox.regimes import noisy
 from sandbox.relational.expressions import Column
 from sandbox.relational.nodes import Measure
 from sandbox.release.store import TooLate
+from sandbox.runs import Runs
 from tests.domain_world import DomainWorld, domain_world
 from tests.isolation.test_pool import gone
 from tests.waiting import eventually
@@ -158,17 +159,53 @@ def test_a_place_is_taken_until_the_deadline_though_its_worker_is_gone(
     assert eventually(lambda: place_free(world, "after place"))
 
 
-def test_a_cancelled_question_keeps_its_place_until_the_deadline(
-    world: DomainWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = question(world, "cancelled")
+def cancelled_when(world: DomainWorld, name: str, *, ready: bool) -> tuple[bool, bool, bool]:
+    """A question that is cancelled once its release is kept, or before: whether it came at its deadline, was answered,
+    and shows afterwards."""
+    asked = question(world, name)
     at = prepared(world, asked)
     ticket = world.ticket(asked, at)
-    slowed(monkeypatch, lambda: world.door.cancel(ticket.id))
-    began = time.monotonic()
     run = Run(ticket, world.signed(ticket, asked).signature, asked, at.reservation)
-    assert world.door.run(run) == Failed()
-    assert time.monotonic() - began >= DEADLINE_S
+    with pytest.MonkeyPatch.context() as patch:
+        if ready:
+            answer = world.door._runs._answer
+            patch.setattr(
+                world.door._runs, "_answer", lambda *said: (world.door.cancel(ticket.id), answer(*said))[1]
+            )  # fmt: skip
+        else:
+            slowed(patch, lambda: world.door.cancel(ticket.id))
+        began = time.monotonic()
+        reply = world.door.run(run)
+    in_time = time.monotonic() - began >= DEADLINE_S
+    assert eventually(lambda: place_free(world, f"after {name}"))
+    after = world.door.prepare(Prepare(asked, reserve=False))
+    assert isinstance(after, Prepared)
+    return in_time, isinstance(reply, Released), after.release is not None
+
+
+def test_a_word_to_cancel_does_not_tell_whether_the_answer_was_ready(world: DomainWorld) -> None:
+    """Its release is there afterwards as if nothing had been said: it is paid for, and free to whoever asks again."""
+    found = [cancelled_when(world, f"cancelled {ready}", ready=ready) for ready in (False, True)]
+    assert found == [(True, True, True)] * 2
+
+
+def test_a_word_before_the_ticket_does_not_tell_it_either(world: DomainWorld) -> None:
+    asked = question(world, "cancelled first")
+    at = prepared(world, asked)
+    ticket = world.ticket(asked, at)
+    world.door.cancel(ticket.id)
+    run = Run(ticket, world.signed(ticket, asked).signature, asked, at.reservation)
+    assert isinstance(world.door.run(run), Released)
+
+
+def test_a_word_that_ends_a_job_before_its_deadline_would_be_noticed(
+    world: DomainWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def at_once(runs: Runs, ticket: str) -> None:
+        runs._give_up(ticket)
+
+    monkeypatch.setattr(Runs, "cancel", at_once)
+    assert cancelled_when(world, "ended early", ready=False) != cancelled_when(world, "ended late", ready=True)
 
 
 def test_an_answer_that_is_kept_in_time_is_given_however_long_its_writing_takes(
