@@ -14,14 +14,14 @@ from gateway.audit.note import LOG_KEY, WITNESS_KEY, parse_key
 from gateway.audit.older import Witnesses
 from gateway.audit.report import Report
 from gateway.audit.stamps import MISSING, Stamp, certificates, check, read
-from gateway.audit.told import verify_numbers
+from gateway.audit.told import UNPROVEN, is_answer, verify_numbers
 from gateway.audit.verify import verify_file, verify_receipt
 
 JSON_BYTES_MAX: Final = 50_000_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 sound, 1 not sound or unreadable, 2 wrong usage."""
+    """0 sound, 1 not sound, not proven or unreadable, 2 wrong usage."""
     parser = argparse.ArgumentParser(
         description="Verifies an exported audit log, a folder of tiles or a receipt, offline."
     )
@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quorum", type=int, help="how many of them must have cosigned; all by default")
     parser.add_argument("--timestamps", type=Path, help="file of time stamps over checkpoints of the log")
     parser.add_argument("--authority", type=Path, help="certificates (PEM) by which they are judged")
+    parser.add_argument("--allow-unproven", action="store_true", help="take an answer whose numbers nothing proves")
     parser.add_argument("--json", action="store_true", help="the report as JSON")
     chosen = parser.parse_args(arguments)
     if wrong := _usage(chosen):
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if is_bundle(value) or is_report(value):
             return _judge_handed_on(value, chosen.key, witnesses, as_json=chosen.json)
         if (receipt := _inner(value)) is not None:
-            return _judge_receipt(value, receipt, chosen.key, witnesses, as_json=chosen.json)
+            return _judge_receipt(value, receipt, chosen, witnesses)
         since = [path.read_text(encoding="utf-8") for path in chosen.since]
         receipts = [_receipt_of(path) for path in chosen.receipt]
         stamped = _stamped(chosen)
@@ -80,22 +81,23 @@ def _judge_stamps(report: Report, stamped: Sequence[Stamp], authority: Path) -> 
     report.stamped.sort()
 
 
-def _judge_receipt(
-    value: Any, receipt: Mapping[str, Any], key: str | None, witnesses: Witnesses, *, as_json: bool
-) -> int:
+def _judge_receipt(value: Any, receipt: Mapping[str, Any], chosen: argparse.Namespace, witnesses: Witnesses) -> int:
     """A receipt, or the answer that it came with: then its numbers too."""
-    if key is None:
+    if chosen.key is None:
         print("a receipt is judged under the log's key: name it with --key", file=sys.stderr)
         return 2
-    problems = verify_receipt(receipt, key, witnesses)
-    proven = False
-    if not problems and "rows" in value:
-        proven, problems = verify_numbers(value, receipt["record"])
-    if as_json:
+    problems = verify_receipt(receipt, chosen.key, witnesses)
+    verdict, proven = "NOT SOUND", False
+    if not problems and is_answer(value):
+        why = verify_numbers(value, receipt["record"])
+        proven = why is None
+        if why is not None and not (why.code == UNPROVEN and chosen.allow_unproven):
+            problems, verdict = [why.words], "NOT PROVEN" if why.code == UNPROVEN else verdict
+    if chosen.json:
         told = {"ok": not problems, "index": receipt.get("index"), "numbers": proven, "problems": problems}
         print(json.dumps(told, indent=2))
     elif problems:
-        print("\n".join(f"NOT SOUND: {words}" for words in problems))
+        print("\n".join(f"{verdict}: {words}" for words in problems))
     else:
         record = receipt["record"]
         print(

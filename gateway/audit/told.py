@@ -21,6 +21,8 @@ TOLD: Final = ("columns", "confidence", "intervals", "notes", "rows")
 """The fields of an answer that it covers."""
 OPENING: Final = "opening"
 """The field beside them: the salt, in hex."""
+UNPROVEN: Final = "unproven"
+"""The code where nothing speaks against the numbers, and nothing for them."""
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+e[+-]\d+|\.\d+|e[+-]\d+)')
 """Of JSON as Python writes it: a string, or a double. Whole numbers and all else are the same in both."""
 
@@ -41,22 +43,41 @@ def require_told(answer: Mapping[str, Any], record: Mapping[str, Any], digest: D
     if committed is None:
         return False
     if answer.get(OPENING) is None:
-        raise Broken("opening_missing", "the numbers come without the opening that would prove them")
+        raise Broken(UNPROVEN, "the numbers come without their opening: it was erased, or taken away")
     if digest(bytes.fromhex(answer[OPENING]) + told_text(answer).encode()).hex() != committed:
         raise Broken("answer_differs", "the numbers are not those that the record commits to")
     return True
 
 
-def verify_numbers(answer: Mapping[str, Any], record: Mapping[str, Any]) -> tuple[bool, list[str]]:
-    """Whether the record proves the numbers of the answer that its receipt came with, and what is wrong with them."""
+def is_answer(value: Any) -> bool:
+    """Whether it says anything that the record of an answer would have to prove."""
+    return isinstance(value, dict) and not value.keys().isdisjoint((*TOLD, OPENING))
+
+
+def rests_on(record: Mapping[str, Any]) -> bool:
+    """Whether it is a record that an answer comes with: its release, or the decision that a stored one answers."""
+    return record["kind"] == "release" or (record["kind"], record["decision"]) == ("decision", "reused")
+
+
+def verify_numbers(answer: Mapping[str, Any], record: Mapping[str, Any]) -> Broken | None:
+    """Why the record does not prove the numbers of the answer that its receipt came with; None: it does."""
     try:
-        if answer["id"] != record["query_id"]:
-            return False, ["the receipt is that of another query"]
-        return require_told(answer, record, DIGESTS[suite_of(record)]), []
+        _require_own(answer, record)
+        if not require_told(answer, record, DIGESTS[suite_of(record)]):
+            return Broken(UNPROVEN, "the record is of an older version, which commits to no numbers")
     except Broken as broken:
-        return False, [broken.words]
+        return broken
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
-        return False, ["the answer is unreadable"]
+        return Broken("answer_unreadable", "the answer is unreadable")
+    return None
+
+
+def _require_own(answer: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+    """Raises Broken for the receipt of any record but the one that this answer rests on."""
+    if not rests_on(record):
+        raise Broken("receipt_differs", "the receipt is of a record that no answer rests on")
+    if answer["id"] != record["query_id"]:
+        raise Broken("receipt_differs", "the receipt is that of another query")
 
 
 def _written(token: re.Match[str]) -> str:

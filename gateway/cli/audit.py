@@ -319,6 +319,9 @@ def verify(
     authority: Annotated[
         Path | None, typer.Option("--authority", help="Certificates (PEM) by which the time stamps are judged.")
     ] = None,
+    allow_unproven: Annotated[
+        bool, typer.Option("--allow-unproven", help="Take an answer whose numbers nothing proves.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Verify a log or a receipt, offline: nothing changed, dropped, swapped or cut, and the budget adds up."""
@@ -336,4 +339,5 @@ def verify(
     for vkey in witness or []:
         arguments += ["--witness", vkey]
     arguments += [] if quorum is None else ["--quorum", str(quorum)]
+    arguments += ["--allow-unproven"] if allow_unproven else []
     raise typer.Exit(main(arguments))

@@ -17,7 +17,7 @@ from gateway.audit import bundles, told
 from gateway.audit.bundles import verify_bundle
 from gateway.audit.offline import main
 from gateway.audit.older import NO_WITNESSES
-from gateway.audit.told import told_text, verify_numbers
+from gateway.audit.told import UNPROVEN, told_text, verify_numbers
 from gateway.budget.queries import QueryRow, Stored
 from gateway.domain import Unreachable
 from gateway.erasing import FLOOR_DAYS, Wanted, Why, erase
@@ -78,8 +78,7 @@ def numbers(row: QueryRow) -> dict[str, Any]:
 def proves(answer: dict[str, Any]) -> bool:
     """What both verifiers say."""
     record = answer["receipt"]["record"]
-    proven, problems = verify_numbers(answer, record)
-    assert proven is not bool(problems)
+    proven = verify_numbers(answer, record) is None
     assert second_verifier.told(answer, record) is proven
     return proven
 
@@ -118,15 +117,69 @@ def test_a_stored_answer_has_a_commitment_and_a_salt_of_its_own(world: World) ->
 def test_numbers_without_their_opening_or_with_anothers_receipt_are_not_proven(world: World) -> None:
     answer = answered(world, asked(world))
     record = answer["receipt"]["record"]
-    assert verify_numbers({**answer, "opening": None}, record) == (
-        False,
-        ["the numbers come without the opening that would prove them"],
-    )
-    assert verify_numbers({**answer, "id": "qry_0"}, record) == (False, ["the receipt is that of another query"])
-    assert verify_numbers({**answer, "rows": {1: 2}}, record)[0] is False
-    assert verify_numbers({**answer, "opening": "no hex"}, record) == (False, ["the answer is unreadable"])
     old = {**record, "commitments": {"release": HASH}}
-    assert verify_numbers(answer, old) == (False, []), "of a version that committed to none"
+    for changed, under, code, words in (
+        ({"opening": None}, record, UNPROVEN, "without their opening: it was erased, or taken away"),
+        ({}, old, UNPROVEN, "of an older version, which commits to no numbers"),
+        ({"id": "qry_0"}, record, "receipt_differs", "the receipt is that of another query"),
+        ({"rows": {1: 2}}, record, "answer_differs", "not those that the record commits to"),
+        ({"opening": "no hex"}, record, "answer_unreadable", "the answer is unreadable"),
+    ):
+        found = verify_numbers({**answer, **changed}, under)
+        assert found is not None
+        assert found.code == code
+        assert words in found.words
+
+
+def judged(tmp_path: Path, answer: dict[str, Any], *more: str) -> int:
+    file = tmp_path / "answer.json"
+    file.write_text(json.dumps(answer), encoding="utf-8")
+    return main([str(file), "--key", SIGNER.vkey, *more])
+
+
+def test_changed_numbers_gain_nothing_by_the_receipt_of_a_record_that_proves_none(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = answered(world, asked(world))
+    OTHER[0](answer)
+    receipts = [world.log.receipt(record["seq"]) for record in world.records() if record["kind"] != "release"]
+    forged = [{**answer, "receipt": each, "id": each["record"]["query_id"]} for each in receipts]
+    assert {each["receipt"]["record"]["kind"] for each in forged} >= {"genesis", "decision", "charge", "admin"}
+    for each in forged:
+        without = {name: value for name, value in each.items() if name != "rows"}
+        for more in ((), ("--allow-unproven",)):
+            assert judged(tmp_path, each, *more) == judged(tmp_path, without, *more) == 1
+    assert "NOT SOUND: the receipt is of a record that no answer rests on" in capsys.readouterr().out
+    monkeypatch.setattr(told, "_require_own", lambda *_: None)
+    assert {judged(tmp_path, each, "--allow-unproven") for each in forged} == {0}, "the planted verifier takes any"
+
+
+def test_numbers_that_nothing_proves_fail_unless_they_are_allowed(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = answered(world, asked(world))
+    row = world.charge()
+    with world.store.transaction() as tx:
+        hashes = {"release": HASH}
+        about = {"actor": row.operator, "dataset": row.dataset, "policy_digest": HASH, "snapshot": HASH}
+        old = world.log.append(tx, kind="release", query_id=row.id, hashes=hashes, **about)
+    for unproven, words in (
+        ({**answer, "opening": None}, "the numbers come without their opening: it was erased, or taken away"),
+        (
+            {**NUMBERS, "id": row.id, "receipt": world.log.receipt(old)},
+            "the record is of an older version, which commits to no numbers",
+        ),
+    ):
+        assert judged(tmp_path, unproven) == 1
+        assert capsys.readouterr().out == f"NOT PROVEN: {words}\n"
+        assert judged(tmp_path, unproven, "--json") == 1
+        told = json.loads(capsys.readouterr().out)
+        assert (told["ok"], told["numbers"], told["problems"]) == (False, False, [words])
+        assert judged(tmp_path, unproven, "--allow-unproven") == 0
+        assert "it proves no numbers" in capsys.readouterr().out
+    assert judged(tmp_path, answer["receipt"]) == 0, "a receipt alone says no numbers"
+    OTHER[0](answer)
+    assert judged(tmp_path, answer, "--allow-unproven") == 1
 
 
 def test_the_evidence_holds_the_numbers_and_proves_them(
@@ -169,7 +222,9 @@ def test_what_was_erased_opens_for_nobody_who_kept_no_copy(world: World, wanted:
         erase(world.log, tx, chosen, WHY, world.clock())
     gone = answered(world, row)
     assert gone["opening"] is None
-    assert verify_numbers(gone, gone["receipt"]["record"])[0] is False
+    found = verify_numbers(gone, gone["receipt"]["record"])
+    assert found is not None
+    assert found.code == UNPROVEN
     assert "answer" not in evidence(world.log, world.store, "auditor", row.id, numbers)
     assert proves({**kept, "receipt": gone["receipt"]}), "whoever kept a copy can still show it"
 
