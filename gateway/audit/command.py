@@ -16,6 +16,8 @@ OUTPUT_BYTES_MAX: Final = 1024
 """Of what it answers, and of what it says besides."""
 INPUT_BYTES_MAX: Final = 4096
 """So much fits into a pipe that nobody reads, on every system."""
+_LOOK_S: Final = 0.0005
+_LOOK_S_MAX: Final = 0.05
 
 
 class CommandFailed(Exception):
@@ -34,7 +36,10 @@ class Command:
     timeout_s: float
 
     def run(self, more: Sequence[str], content: bytes) -> bytes:
-        """What it answers to `content`. Raises CommandFailed; then it and what it started in its group are gone."""
+        """What it answers to `content`. Raises CommandFailed.
+
+        Either way it and what it started are gone then, but for what has left its process group (`setsid`).
+        """
         if len(content) > INPUT_BYTES_MAX:
             raise CommandFailed("is given too much")
         give_up = time.monotonic() + self.timeout_s
@@ -70,10 +75,9 @@ def _answer(process: subprocess.Popen[bytes], content: bytes, give_up: float) ->
     with contextlib.suppress(BrokenPipeError):
         process.stdin.close()
     answer, said = _heard(process.stdout, process.stderr, give_up)
-    try:
-        code = process.wait(max(0.0, give_up - time.monotonic()))
-    except subprocess.TimeoutExpired as error:
-        raise CommandFailed("takes too long") from error
+    if not _ends(process, give_up):
+        raise CommandFailed("takes too long")
+    code = _end(process)
     if code != 0:
         raise CommandFailed(f"ends with the code {code}", _shown(said))
     return answer
@@ -99,14 +103,47 @@ def _heard(answers: IO[bytes], words: IO[bytes], give_up: float) -> tuple[bytes,
     return heard[answers.fileno()], heard[words.fileno()]
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.returncode is None:  # not waited for yet, so that its group's number is nobody else's
+def _ends(process: subprocess.Popen[bytes], give_up: float) -> bool:
+    """Whether it ends in time. It is not waited for yet, so that its group's number is nobody else's.
+
+    Python before 3.13 cannot tell on macOS without that: there, what it left behind goes on.
+    """
+    if not hasattr(os, "waitid"):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.0, give_up - time.monotonic()))
+        return process.returncode is not None
+    pause = _LOOK_S
+    while not _ended(process.pid):
+        left = give_up - time.monotonic()
+        if left <= 0:
+            return False
+        time.sleep(min(pause, left))
+        pause = min(2 * pause, _LOOK_S_MAX)
+    return True
+
+
+def _ended(child: int) -> bool:
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _end(process: subprocess.Popen[bytes]) -> int:
+    """The code that it ends with, once nothing of its group is left."""
+    if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+            _kill(process.pid)
+    code = process.wait()
     for pipe in filter(None, (process.stdin, process.stdout, process.stderr)):
         with contextlib.suppress(OSError):
             pipe.close()
+    return code
+
+
+def _kill(group: int) -> None:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except PermissionError:  # macOS says so where all of them have ended
+        if not (hasattr(os, "waitid") and _ended(group)):
+            raise
 
 
 def _shown(said: bytes) -> str:

@@ -111,26 +111,42 @@ def test_one_that_takes_too_long_is_ended(name: str, tmp_path: Path) -> None:
         ran(script(tmp_path, "signer", HANGING[name]), timeout_s=0.3)
 
 
-def outlived(tmp_path: Path, wait_s: float) -> bool:
+ENDS = {"says too much": "cat /dev/zero", "ends with the code 3": "exit 3", "": "printf ok"}
+
+
+def outlived(tmp_path: Path, wait_s: float, why: str = "says too much") -> bool:
     """Whether a child of the program is there so long after its end. It holds a pipe open until it is gone."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        with pytest.raises(CommandFailed, match="says too much"):
-            ran(script(tmp_path, "signer", f'exec 9>"{pipe}"; sleep 600 & echo $! >"{tmp_path}/child"; cat /dev/zero'))
+        child = f'sleep 600 </dev/null >/dev/null 2>&1 & echo $! >"{tmp_path}/child"'
+        program = script(tmp_path, "signer", f'exec 9>"{pipe}"; {child}; {ENDS[why]}')
+        if why:
+            with pytest.raises(CommandFailed, match=why):
+                ran(program)
+        else:
+            assert ran(program) == b"ok"
         return not select.select([reader], [], [], wait_s)[0]
     finally:
         os.close(reader)
 
 
-def test_what_it_started_is_ended_with_it(tmp_path: Path) -> None:
-    assert not outlived(tmp_path, wait_s=60)
+@pytest.mark.parametrize("why", ENDS)
+def test_what_it_started_is_ended_with_it(why: str, tmp_path: Path) -> None:
+    assert not outlived(tmp_path, wait_s=60, why=why)
 
 
 def test_a_runner_that_ends_the_program_alone_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands.os, "killpg", os.kill)
     assert outlived(tmp_path, wait_s=1)
+    os.kill(int((tmp_path / "child").read_text()), 9)
+
+
+def test_a_runner_that_waits_for_the_program_first_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where there is no other way."""
+    monkeypatch.delattr(commands.os, "waitid")
+    assert outlived(tmp_path, wait_s=1, why="")
     os.kill(int((tmp_path / "child").read_text()), 9)
 
 
