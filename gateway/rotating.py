@@ -56,6 +56,7 @@ def rotate(home: Home, store: Store, log: Log) -> Rotated:
     successor = prepare(home)
     keys = log.keys()
     if keys.newest != successor.vkey:
+        log.try_out(successor)
         with store.transaction() as tx:
             log.hand_over(tx, successor)
         keys = log.keys()

@@ -83,7 +83,14 @@ class Signer:
         every log extends."""
         if isinstance(self.key, Ed25519PrivateKey):
             return None
-        return self.key.unready(self._text(0, DIGESTS[self.suite](b"")).encode())
+        return self.key.unready(self._nothing().encode())
+
+    def try_out(self) -> None:
+        """Signs that checkpoint once. Raises NotReady where a plugged key does not."""
+        self._line(self._nothing())
+
+    def _nothing(self) -> str:
+        return self._text(0, DIGESTS[self.suite](b""))
 
     def _text(self, size: int, root: bytes) -> str:
         return f"{self.origin}\n{size}\n{base64.b64encode(root).decode()}\n"

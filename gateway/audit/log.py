@@ -375,6 +375,16 @@ class Log:
                         f"the log in {self._store.name} goes on with another key; put that key back"
                     ) from error
 
+    def try_out(self, successor: Signer) -> None:
+        """Has the key of now and the next one sign: one that is out is found before a transaction waits for it.
+
+        Raises NotReady.
+        """
+        with self._store.reading() as view:
+            old = self._ring.signer(view)
+        for each in (old, successor):
+            each.try_out()
+
     def hand_over(self, tx: Transaction, successor: Signer) -> int:
         """The log goes over to another key: how many records it then has. Durable with `tx`.
 

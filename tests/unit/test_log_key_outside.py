@@ -18,6 +18,7 @@ import pytest
 from gateway import pipeline as pipelines
 from gateway import rotating
 from gateway.audit import plugged
+from gateway.audit.log import Log
 from gateway.audit.note import parse_key
 from gateway.audit.suites import SHA256, SM3, SM3_SM2
 from gateway.audit.verify import verify_receipt
@@ -199,6 +200,39 @@ def test_a_change_that_one_of_the_keys_does_not_sign_never_was(tmp_path: Path) -
     assert told["keys"] == before["keys"]
     (tmp_path / "away").rename(name)
     assert run("audit", "rotate-key", "--home", home.root)["key"] != before["key"]
+
+
+@pytest.fixture(params=[0, 1], ids=["the key of now", "the next one"])
+def dead(tmp_path: Path, request: pytest.FixtureRequest) -> Home:
+    """A home with one of whose two keys its signer does not sign."""
+    signer = Moody(tmp_path / "vault")
+    home = plug(make_home(tmp_path / "home"), signer.public, signer.command)
+    run("audit", "checkpoint", "--home", home.root)
+    shutil.copy(new_key(signer.keys), home.next_log_key.with_suffix(".pub"))
+    sorted(signer.keys.glob("*.pem"), key=lambda file: file.stat().st_mtime_ns)[request.param].unlink()
+    return home
+
+
+def locked(home: Home, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether a change of the key took the lock of the ledger, only to find that a signer is out."""
+    store, log = open_log(home)
+    begun: list[int] = []
+    transaction = store.transaction
+    with contextlib.closing(store):
+        monkeypatch.setattr(store, "transaction", lambda: (begun.append(1), transaction())[1])
+        with pytest.raises(plugged.SignerFailed):
+            rotating.rotate(home, store, log)
+        assert len(log.keys().chain) == 1
+    return bool(begun)
+
+
+def test_a_signer_that_is_out_is_found_before_the_ledger_is_locked(dead: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not locked(dead, monkeypatch)
+
+
+def test_a_change_that_tries_no_key_before_is_noticed(dead: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Log, "try_out", lambda *_: None)
+    assert locked(dead, monkeypatch)
 
 
 # a gateway
