@@ -243,7 +243,7 @@ def _records(records: list[dict]) -> None:
     licences: dict = {}
     spent: Counter = Counter()
     quorums: dict = {"keys": {}, "used": set()}
-    charged, paid, ended = set(), set(), set()
+    charged, paid, ended, telling = set(), set(), set(), False
     for seq, record in enumerate(records):
         kind, query = record["kind"], record["query_id"]
         terms = record.get("terms")
@@ -286,8 +286,16 @@ def _records(records: list[dict]) -> None:
             _approvers(record, terms, quorums)
         if shape in ("release", "reused"):
             need("release" in record["commitments"])
+            telling = _telling(record, telling)
             _cells(record["code"], query in paid)
     need(records[-1]["decision"] != "run")
+
+
+def _telling(record: dict, before: bool) -> bool:
+    """Whether the log commits to its answers by this one, if it did `before`."""
+    now = "answer" in record["commitments"]
+    need(now or not before)
+    return now
 
 
 def _is_of(scope: str, dataset: str) -> bool:

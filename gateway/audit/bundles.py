@@ -17,7 +17,7 @@ from gateway.audit.replay_rights import Rights
 from gateway.audit.report import Report
 from gateway.audit.shapes import TERMS, amounts_of, canonical, check_fields, check_shape, shape_of
 from gateway.audit.suites import Digest
-from gateway.audit.told import require_told, rests_on
+from gateway.audit.told import Commitments, require_told, rests_on
 
 
 def is_bundle(value: Any) -> bool:
@@ -146,10 +146,13 @@ def _judge_texts(bundle: Mapping[str, Any], own: Mapping[int, Any], terms: Any, 
 
 
 def _judge_numbers(bundle: Mapping[str, Any], own: list[Any], digest: Digest) -> None:
-    """Where there are any: that they are those of the answer's own record."""
+    """Where there are any: that they are those of the answer's own record. The records go by the rule either way."""
+    told, commitments = [record for record in own if rests_on(record)], Commitments()
+    for record in told:
+        commitments.take(record)
     if "answer" not in bundle:
         return
-    committed = [require_told(bundle["answer"], record, digest) for record in own if rests_on(record)]
+    committed = [require_told(bundle["answer"], record, digest) for record in told]
     if True not in committed:
         raise Broken("answer_unproven", "it holds numbers that no record of the query commits to")
 

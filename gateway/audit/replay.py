@@ -28,6 +28,7 @@ from gateway.audit.shapes import (
     shape_of,
 )
 from gateway.audit.suites import DIGESTS, suite_of
+from gateway.audit.told import Commitments
 
 _CELLS: Final = re.compile(r"cells_(0|[1-9]\d{0,11})_(0|[1-9]\d{0,11})", re.ASCII)
 
@@ -91,6 +92,7 @@ class Replay:
         self.rights = Rights()
         self.caps = Caps()
         self.blocks = Blocks()
+        self.answers = Commitments()
         self._version = 1
         self._seq = 0
         self.without_budget = 0
@@ -161,6 +163,7 @@ class Replay:
         self._open(record, "reused")
         if _release(record) not in self._releases:
             self.reused_from_elsewhere += 1
+        self.answers.take(record)
         self._count(record)
 
     def _refused(self, record: dict[str, Any]) -> None:
@@ -197,6 +200,7 @@ class Replay:
     def _release(self, record: dict[str, Any]) -> None:
         self._end(record)
         self._releases.add(_release(record))
+        self.answers.take(record)
         if record["code"] is not None and self._find(record).paid:
             raise Broken("cells", "counts cells of a query that was charged a privacy loss")
         self._count(record)

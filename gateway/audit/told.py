@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
@@ -47,6 +48,20 @@ def require_told(answer: Mapping[str, Any], record: Mapping[str, Any], digest: D
     if digest(bytes.fromhex(answer[OPENING]) + told_text(answer).encode()).hex() != committed:
         raise Broken("answer_differs", "the numbers are not those that the record commits to")
     return True
+
+
+@dataclass(slots=True)
+class Commitments:
+    """Those of a log's answers: once a record has one, every later one of its kinds has one too."""
+
+    begun: bool = False
+
+    def take(self, record: Mapping[str, Any]) -> None:
+        """The next record that an answer rests on. Raises Broken."""
+        if COMMITMENT in record["commitments"]:
+            self.begun = True
+        elif self.begun:
+            raise Broken("answer_missing", "does not commit to what was answered, as an earlier record does")
 
 
 def is_answer(value: Any) -> bool:

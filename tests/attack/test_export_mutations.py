@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gateway.audit import replay
+from gateway.audit import replay, told
 from gateway.audit.checkpoint import Signer
 from gateway.audit.offline import main
 from gateway.audit.older import canonical
@@ -161,6 +161,17 @@ def older(record: dict) -> None:
         del record[name]
 
 
+def telling(record: dict) -> None:
+    record["commitments"]["answer"] = "ab" * 32
+
+
+def all_telling(records: list[dict], start: int) -> None:
+    """As a version that commits to answers writes from there on."""
+    answers = [record for record in records if record["kind"] == "release" or record["decision"] == "reused"]
+    for record in answers[start:]:
+        telling(record)
+
+
 def ended(records: list[dict]) -> dict:
     """The end of the first licence, right after its beginning."""
     begun = next(record for record in records if record["code"] == "licence")
@@ -210,6 +221,16 @@ FORGERIES: dict[str, Callable[[list[dict]], None]] = {
     "an outcome under another policy": edit("failure", lambda record: record.update(policy_digest="cd" * 32)),
     "a release that names nothing": edit("release", lambda record: record.update(commitments=None)),
     "a release of other things": edit("release", lambda record: record.update(commitments={"sql": "ab" * 32})),
+    "a release without its answer after one with it": edit("release", telling),
+    "the last stored answer without it": lambda records: (
+        all_telling(records, 0),
+        edit("reused", lambda record: record["commitments"].pop("answer"), -1)(records),
+    ),
+    "a release without it after a stored answer with it": edit("reused", telling, -2),
+    "the last release without it": lambda records: (
+        all_telling(records, 0),
+        edit("release", lambda record: record["commitments"].pop("answer"), -1)(records),
+    ),
     "an unknown kind": edit("read", lambda record: record.update(kind="note")),
     "an unknown decision": edit("repeated", lambda record: record.update(decision="allowed")),
     "an unknown field": edit("read", lambda record: record.update(note="x")),
@@ -313,6 +334,13 @@ def test_the_key_holder_cannot_break_the_rules_either(name: str, lines: list[byt
     assert caught(sign(renumbered(records)))
 
 
+@pytest.mark.parametrize("start", [0, 1, 4, -1])
+def test_records_may_begin_to_commit_to_answers_at_any(start: int, lines: list[bytes]) -> None:
+    records = [json.loads(line) for line in lines[:-1]]
+    all_telling(records, start)
+    assert not caught(sign(renumbered(records)))
+
+
 def test_numbers_out_of_order_are_caught_even_when_signed(lines: list[bytes]) -> None:
     for place in range(1, len(lines) - 1):
         records = [json.loads(line) for line in lines[:-1]]
@@ -383,11 +411,18 @@ def skip_numbers(self: replay.Replay, seq: int, record: dict) -> None:
 
 original = replay.Replay._check_place
 add_up = replay.Replay._book
+release = replay.Replay._release
 
 
 def open_again(self: replay.Replay, record: dict, way: str) -> None:
     """A verifier that lets a query be decided twice."""
     self._queries[record["query_id"]] = replay._Query(replay._about(record), way, record["mode"], record["licence"])
+
+
+def release_alone(self: replay.Replay, record: dict) -> None:
+    """A verifier that does not ask whether a release commits to its answer."""
+    self.answers = told.Commitments()
+    release(self, record)
 
 
 def attack_by_name(name: str, lines: list[bytes]) -> None:
@@ -404,6 +439,7 @@ def attack_by_name(name: str, lines: list[bytes]) -> None:
         (("_book", lambda self, *line: add_up(self, *line) or True), "a charge beyond the cap"),
         (("_end", lambda self, record: None), "an outcome twice"),
         (("_open", open_again), "a reuse twice"),
+        (("_release", release_alone), "a release without its answer after one with it"),
     ],
 )
 def test_a_verifier_with_a_rule_left_out_is_noticed(

@@ -135,6 +135,13 @@ FORGERIES: dict[str, tuple[Change, str]] = {
     "a cap that is not told": (gone("cap_zcdp"), "has no cap that it is within"),
     "a cap below the charge in rho": (amount("cap_zcdp", 0, "rho", "0.0001"), "has no cap that it is within"),
     "a charge beyond the cap in delta": (amount("charge", 1, "delta", "0.1"), "has no cap that it is within"),
+    "an outcome without a commitment after one with it": (
+        lambda records: (
+            records.append({**of(records, "release"), "time": records[-1]["time"]}),
+            of(records, "release").update(commitments={"release": HASH, "answer": HASH}),
+        ),
+        "does not commit to what was answered",
+    ),
     "another policy": (edit("policy", policy_digest="cd" * 32), "not the one in force"),
     "no policy": (gone("policy"), "not the one in force"),
     "no licence": (gone("licence"), "a licence that is not in force"),

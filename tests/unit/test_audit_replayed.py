@@ -69,6 +69,10 @@ RULES: dict[str, tuple[Callable[[Records], object], str]] = {
     "two lines of a cap": (lambda records: (c := of(records, "cap_zcdp"))["charges"].append(c["charges"][0]), "cap"),
     "a mode that there is not": (edit("run", mode="other"), "fields"),
     "cells of a charged loss": (edit("release", code="cells_1_1"), "cells"),
+    "a release with a commitment, and none after it": (
+        lambda records: of(records, "release")["commitments"].update(answer=HASH),
+        "answer_missing",
+    ),
     "cells as words": (edit("reused", code="cells_one"), "cells"),
     "cells with a zero before": (edit("reused", code="cells_01_1"), "cells"),
     "more cells than there are": (edit("reused", code=f"cells_{10**12}_1"), "cells"),
