@@ -13,7 +13,7 @@ from gateway.audit.checkpoint import Signer
 from gateway.audit.suites import SM3_SM2
 from gateway.budget import queries
 from gateway.budget.account import Account, Scope, Shortfall, advance, dataset_scopes, scopes_of, shortfall_words
-from gateway.budget.loss import AMOUNT_MAX, Cap, Loss, answers, as_epsilon, cap, counted, left, words
+from gateway.budget.loss import AMOUNT_MAX, Cap, Loss, answers, as_epsilon, cap, counted, left, most, words
 from gateway.budget.queries import Repeated, Stored
 from gateway.errors import Fault, Misconfigured, Refusal
 from gateway.store import Store
@@ -108,6 +108,11 @@ def test_a_cap_admits_itself_and_not_one_step_more_of_anything(limit: Cap, full:
     assert not limit.admits(full + Loss(delta=1))
     other = Loss(epsilon=99) if limit.accountant == "zcdp" else Loss(rho=99)
     assert limit.admits(full + other), "what this accountant does not count"
+
+
+def test_the_most_of_several_losses_is_that_of_each_amount() -> None:
+    assert most([]) == Loss()
+    assert most([Loss(1, 5, 2), Loss(3, 2, 9)]) == most([Loss(3, 2, 9), Loss(1, 5, 2)]) == Loss(3, 5, 9)
 
 
 def test_a_price_counts_by_what_its_accountant_adds_up() -> None:
