@@ -36,7 +36,7 @@ from sandbox.relational.facts import Refuse
 from sandbox.relational.size import require_few_parts, require_small
 from sandbox.release.store import Store, Stored, StoreUnusable, TicketRefused, loss_of
 from sandbox.runs import Planned, Runs
-from sandbox.soon import soon
+from sandbox.soon import Soon
 from sandbox.tickets import TicketVerifier
 
 log = logs.logger("bpk.domain")
@@ -89,6 +89,7 @@ class Door:
         self._looking = threading.Lock()
         self._looked = float("-inf")
         self._can_write = True
+        self._soon = Soon()
         self._runs = Runs(pool, store, self._answer)
         self._noisy = Noisy(store, seed)
         self._exact = Exact(store, Memories(store))
@@ -122,7 +123,7 @@ class Door:
             regime.require_left(job, served)
         released = None
         if stored is not None and answered and request.fetch and request.accuracy is None:
-            released = soon(partial(self._fetch, Fetch(stored[0], request.question)), ALONG_S)
+            released = self._soon.get(stored[0], partial(self._fetch, Fetch(stored[0], request.question)), ALONG_S)
         reservation = None
         if request.reserve and not answered:
             reservation = self._pool.reserve(request.question.dataset, PLACE_WAIT_S)
