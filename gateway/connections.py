@@ -16,9 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from sandbox.protocol import RESERVATION_S
+
 IDLE_S: Final = 30.0
 """How long a connection is kept for the next exchange: less than the data domain keeps it."""
 IDLE_MAX: Final = 64
+"""Of more, those that have been idle longer than a place is held for what came over them: the data domain gives a place
+back whose connection has gone, and its question may be being charged."""
 HEAD_BYTES_MAX: Final = 16_384
 REPLY_BYTES_MAX: Final = 64 * 2**20
 _PART: Final = 65_536
@@ -100,7 +104,7 @@ class Connections:
                 self._idle.append((peer, now))
             else:
                 over.append(peer)
-            while self._idle and (len(self._idle) > IDLE_MAX or now - self._idle[0][1] >= IDLE_S):
+            while self._idle and now - self._idle[0][1] >= (RESERVATION_S if len(self._idle) > IDLE_MAX else IDLE_S):
                 over.append(self._idle.popleft()[0])
         for each in over:
             each.close()

@@ -17,6 +17,7 @@ from typing import Final
 from gateway.connections import Broken, Connections, Dial, TooLong
 from gateway.errors import Misconfigured
 from sandbox import logs
+from sandbox.protocol import RESERVATION_S
 from sandbox.tls import CertificateError, Files, Renewed
 from sandbox.tls_words import words
 
@@ -49,6 +50,9 @@ class Cut(Exception):
 class Line:
     """Thread-safe. Certificates that are renewed on disk are taken up: exchanges that run end on the old ones.
 
+    Connections under the old ones stay for as long as a place may be held for what came over them: the data domain
+    gives back those whose connection has gone, and a question is charged between its price and its run.
+
     Raises Misconfigured for certificates that cannot be used.
     """
 
@@ -62,6 +66,7 @@ class Line:
             except CertificateError as error:
                 raise Misconfigured(str(error)) from error
         self._lease = self._connect()
+        self._retired: list[_Lease] = []
 
     def exchange(self, route: str, content: bytes | None, seconds: float, *, again: bool) -> tuple[int, bytes]:
         """HTTP status and body of the reply. Raises Cut.
@@ -83,7 +88,8 @@ class Line:
                 raise Cut(words(error)) from error
 
     def close(self) -> None:
-        self._lease.pool.close()
+        for lease in (self._lease, *self._retired):
+            lease.pool.close()
 
     def _request(self, route: str, content: bytes | None) -> bytes:
         method, body = ("GET", b"") if content is None else ("POST", content)
@@ -100,8 +106,9 @@ class Line:
     def _pool(self) -> Iterator[Connections]:
         with self._lock:
             if self._identity is not None and self._identity.look():
-                self._retire(self._lease)
+                self._retired.append(self._lease)
                 self._lease = self._connect()
+            self._end_retired()
             lease = self._lease
             lease.users += 1
         try:
@@ -109,13 +116,14 @@ class Line:
         finally:
             with self._lock:
                 lease.users -= 1
-                if lease is not self._lease and not lease.users:
-                    lease.pool.close()
+                lease.used = time.monotonic()
 
-    @staticmethod
-    def _retire(lease: _Lease) -> None:
-        if not lease.users:
-            lease.pool.close()
+    def _end_retired(self) -> None:
+        now = time.monotonic()
+        for lease in tuple(self._retired):
+            if not lease.users and now - lease.used >= RESERVATION_S:
+                lease.pool.close()
+                self._retired.remove(lease)
 
     def _connect(self) -> _Lease:
         return _Lease(Connections(self._near if isinstance(self._place, Path) else self._far(self._place)))
@@ -152,10 +160,11 @@ class Line:
 
 @dataclass(slots=True)
 class _Lease:
-    """Connections made under one certificate, and how many exchanges use them now."""
+    """Connections made under one certificate, how many exchanges use them now, and when the last of them ended."""
 
     pool: Connections
     users: int = 0
+    used: float = float("-inf")
 
 
 def _patience(until: float) -> float:

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from gateway import connections as module
+from gateway import line as line_module
 from gateway.connections import HEAD_BYTES_MAX, REPLY_BYTES_MAX, Broken, Connections, TooLong
 from gateway.line import Cut, Line
 
@@ -90,9 +92,18 @@ def test_one_that_was_idle_for_too_long_is_closed(door: Door, monkeypatch: pytes
 
 def test_no_more_than_some_are_kept(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "IDLE_MAX", 0)
+    monkeypatch.setattr(module, "RESERVATION_S", -1)
     door.ask()
     door.ask()
     assert len(door.ends) == 2
+
+
+def test_one_over_which_a_place_may_be_held_is_kept_all_the_same(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "IDLE_MAX", 0)
+    monkeypatch.setattr(module, "RESERVATION_S", 3600)
+    monkeypatch.setattr(module, "IDLE_S", 7200)
+    door.ask()
+    assert len(door.connections._idle) == 1
 
 
 def test_after_the_end_none_is_kept(door: Door) -> None:
@@ -223,6 +234,86 @@ def test_a_reply_that_does_not_come_in_time_is_waited_for_no_longer(door: Door, 
     with pytest.raises(TimeoutError):
         door.ask(-1)
     assert not door.connections._idle
+
+
+class Renewing:
+    """Certificates that are renewed whenever one is told so."""
+
+    renewed = False
+
+    def look(self) -> bool:
+        found, self.renewed = self.renewed, False
+        return found
+
+
+@dataclass
+class Renewable:
+    """A line to a door that says `{}` to whatever is asked, and its ends of their connections."""
+
+    line: Line
+    identity: Renewing
+    ends: list[socket.socket]
+
+    def ask(self) -> None:
+        assert self.line.exchange("/v1/status", None, 20, again=False) == (200, b"{}")
+
+    def renew(self) -> None:
+        self.identity.renewed = True
+        self.ask()
+
+    def there(self, number: int) -> bool:
+        return self.ends[number].fileno() >= 0
+
+
+@pytest.fixture
+def renewable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Renewable]:
+    ends: list[socket.socket] = []
+
+    def dial(_: Line, __: float) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        ends.append(ours)
+        threading.Thread(target=serve, args=(theirs,), daemon=True).start()
+        return ours
+
+    def serve(peer: socket.socket) -> None:
+        with peer:
+            while peer.recv(999):
+                peer.sendall(REPLY)
+
+    monkeypatch.setattr(Line, "_near", dial)
+    found = Renewable(Line(tmp_path / "door"), Renewing(), ends)
+    found.line._identity = found.identity  # type: ignore[assignment]
+    yield found
+    found.line.close()
+
+
+def test_a_renewed_certificate_ends_no_connection_over_which_a_place_is_held(renewable: Renewable) -> None:
+    renewable.ask()
+    renewable.renew()
+    renewable.ask()
+    assert len(renewable.ends) == 2
+    assert renewable.there(0)
+    renewable.line.close()
+    assert not renewable.there(0)
+
+
+def test_one_that_is_ended_at_once_is_noticed(renewable: Renewable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(line_module, "RESERVATION_S", -1)
+    renewable.ask()
+    renewable.renew()
+    assert not renewable.there(0)
+
+
+def test_no_place_is_held_any_more_and_it_is_ended(renewable: Renewable, monkeypatch: pytest.MonkeyPatch) -> None:
+    renewable.ask()
+    with renewable.line._pool():  # an exchange that runs
+        renewable.renew()
+        monkeypatch.setattr(line_module, "RESERVATION_S", -1)
+        renewable.ask()
+        assert renewable.there(0)
+    renewable.ask()
+    assert not renewable.there(0)
+    assert renewable.line._retired == []
 
 
 def test_what_a_restarted_service_left_behind_is_tried_again_where_that_is_safe(tmp_path: Path) -> None:
