@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import tracemalloc
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -207,7 +209,7 @@ def test_the_evidence_holds_the_numbers_and_proves_them(
     assert verify_bundle(bundle, SIGNER.vkey, NO_WITNESSES) == [], "the planted verifier looks at no numbers"
 
 
-@pytest.mark.parametrize("wanted", ["query", "decision", "actor"])
+@pytest.mark.parametrize("wanted", ["query", "decision", "release", "actor"])
 def test_what_was_erased_opens_for_nobody_who_kept_no_copy(world: World, wanted: str) -> None:
     row = asked(world)
     kept = answered(world, row)
@@ -216,6 +218,7 @@ def test_what_was_erased_opens_for_nobody_who_kept_no_copy(world: World, wanted:
     chosen = {
         "query": Wanted(query_id=row.id),
         "decision": Wanted(record=decision),
+        "release": Wanted(record=row.record),
         "actor": Wanted(actor="acme"),
     }[wanted]
     with world.store.transaction() as tx:
@@ -258,6 +261,25 @@ def test_the_text_is_that_of_rfc_8785(rows: list[list[Any]]) -> None:
     answer = {**NUMBERS, "rows": rows}
     assert told_text(answer).encode() == rfc8785.dumps(answer)
     assert told_text(json.loads(json.dumps(answer))) == told_text(answer), "as it comes over the wire"
+
+
+def taken_for(text: str) -> int:
+    """Bytes, at the most, that it takes to write an answer with this text in it, all copies included."""
+    answer = {**NUMBERS, "rows": [[text]]}
+    tracemalloc.start()
+    try:
+        told_text(answer)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_long_text_takes_some_times_its_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = '"' * 200_000
+    most = 16 * len(text)
+    assert taken_for(text) < most
+    monkeypatch.setattr(told, "_TOKEN", re.compile(r'"(?:[^"\\]|\\.)*"'))
+    assert taken_for(text) > most, "the planted form keeps a way back from every character"
 
 
 @pytest.mark.parametrize("number", [2**53, -(2**64), 10**30])
