@@ -6,7 +6,7 @@ Part of the offline verifier: standard library and `cryptography`, nothing of th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from gateway.audit.broken import Broken
 from gateway.audit.keys import following
@@ -17,7 +17,11 @@ from gateway.audit.replay_rights import Rights
 from gateway.audit.report import Report
 from gateway.audit.shapes import TERMS, amounts_of, canonical, check_fields, check_shape, shape_of
 from gateway.audit.suites import Digest
-from gateway.audit.told import Commitments, require_told, rests_on
+from gateway.audit.told import OPENING, TOLD, Commitments, require_told, rests_on
+
+_FIELDS: Final = frozenset(
+    {"bundle", "query_id", "key", "checkpoint", "handovers", "records", "opened", "answer"}
+)  # fmt: skip
 
 
 def is_bundle(value: Any) -> bool:
@@ -62,6 +66,8 @@ def verify_bundle(bundle: Mapping[str, Any], key: str, witnesses: Witnesses) -> 
 
 
 def _judge(bundle: Mapping[str, Any], digest: Digest) -> None:
+    if not bundle.keys() <= _FIELDS:
+        raise Broken("bundle", "it has fields that evidence has not, of which nothing is proven")
     rights, caps, own, terms = Rights(), _Caps(), [], None
     for each in bundle["records"]:
         record = each["record"]
@@ -152,6 +158,8 @@ def _judge_numbers(bundle: Mapping[str, Any], own: list[Any], digest: Digest) ->
         commitments.take(record)
     if "answer" not in bundle:
         return
+    if bundle["answer"].keys() != {*TOLD, OPENING}:
+        raise Broken("answer_differs", "its answer has other fields than those that a record commits to")
     committed = [require_told(bundle["answer"], record, digest) for record in told]
     if True not in committed:
         raise Broken("answer_unproven", "it holds numbers that no record of the query commits to")

@@ -14,7 +14,8 @@ from gateway.audit.note import LOG_KEY, WITNESS_KEY, parse_key
 from gateway.audit.older import Witnesses
 from gateway.audit.report import Report
 from gateway.audit.stamps import MISSING, Stamp, certificates, check, read
-from gateway.audit.told import UNPROVEN, is_answer, verify_numbers
+from gateway.audit.told import UNPROVEN, is_answer, not_covered, verify_numbers
+from gateway.audit.unique import NamedTwice, value_of
 from gateway.audit.verify import verify_file, verify_receipt
 
 JSON_BYTES_MAX: Final = 50_000_000
@@ -95,14 +96,14 @@ def _judge_receipt(value: Any, receipt: Mapping[str, Any], chosen: argparse.Name
             problems, verdict = [why.words], "NOT PROVEN" if why.code == UNPROVEN else verdict
     if chosen.json:
         told = {"ok": not problems, "index": receipt.get("index"), "numbers": proven, "problems": problems}
-        print(json.dumps(told, indent=2))
+        print(json.dumps(told | ({"not_covered": not_covered(value)} if proven else {}), indent=2))
     elif problems:
         print("\n".join(f"{verdict}: {words}" for words in problems))
     else:
         record = receipt["record"]
         print(
             f"sound: record {receipt['index']} of {record['ledger']} is in the log ({record['kind']}, {record['time']})"
-            f"{_of_numbers(proven) if value is not receipt else ''}"
+            f"{_of_numbers(proven) if value is not receipt else ''}{_of_others(value) if proven else ''}"
         )
     return 1 if problems else 0
 
@@ -131,21 +132,31 @@ def _of_numbers(proven: bool) -> str:
     return ", and the numbers are those that it commits to" if proven else "; it proves no numbers"
 
 
+def _of_others(answer: Mapping[str, Any]) -> str:
+    """What a reader might take to be proven as well. The names are whoever's who made the file."""
+    names = [json.dumps(name) for name in not_covered(answer)]
+    return f"\nit does not cover {', '.join(names)}" if names else ""
+
+
 def _value_in(path: Path) -> Any:
-    """The one JSON value that the file is; None for an export."""
+    """The one JSON value that the file is; None for an export. Raises NamedTwice."""
     with path.open("rb") as file:
         first = file.readline(JSON_BYTES_MAX)
         try:
-            return json.loads(first)
+            return value_of(first)
+        except NamedTwice:
+            raise
         except (ValueError, RecursionError):
             try:
-                return json.loads(first + file.read(JSON_BYTES_MAX))
+                return value_of(first + file.read(JSON_BYTES_MAX))
+            except NamedTwice:
+                raise
             except (ValueError, RecursionError):
                 return None
 
 
 def _receipt_of(path: Path) -> Mapping[str, Any]:
-    return _inner(json.loads(path.read_bytes())) or {}
+    return _inner(value_of(path.read_bytes())) or {}
 
 
 def _inner(value: Any) -> Mapping[str, Any] | None:

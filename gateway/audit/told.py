@@ -70,6 +70,11 @@ def is_answer(value: Any) -> bool:
     return isinstance(value, dict) and not value.keys().isdisjoint((*TOLD, OPENING))
 
 
+def not_covered(answer: Mapping[str, Any]) -> list[str]:
+    """The fields of an answer of which its record proves nothing."""
+    return sorted(answer.keys() - {*TOLD, OPENING, "id", "receipt"})
+
+
 def rests_on(record: Mapping[str, Any]) -> bool:
     """Whether it is a record that an answer comes with: its release, or the decision that a stored one answers."""
     return record["kind"] == "release" or (record["kind"], record["decision"]) == ("decision", "reused")

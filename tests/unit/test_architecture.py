@@ -109,6 +109,7 @@ def test_the_verifier_shares_nothing_with_the_writer() -> None:
         "broken",
         "bundles",
         "told",
+        "unique",
         "note",
     )
     libraries = ("cryptography", "rfc3161_client", *sys.stdlib_module_names)

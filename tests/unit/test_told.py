@@ -15,7 +15,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.audit import bundles, told
+from gateway.audit import bundles, offline, told
 from gateway.audit.bundles import verify_bundle
 from gateway.audit.offline import main
 from gateway.audit.older import NO_WITNESSES
@@ -207,6 +207,53 @@ def test_the_evidence_holds_the_numbers_and_proves_them(
     OTHER[0](bundle["answer"])
     monkeypatch.setattr(bundles, "require_told", lambda *_: True)
     assert verify_bundle(bundle, SIGNER.vkey, NO_WITNESSES) == [], "the planted verifier looks at no numbers"
+
+
+def test_evidence_says_nothing_that_is_not_proven(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = evidence(world.log, world.store, "auditor", asked(world).id, numbers)
+    more = {**bundle, "answer": {**bundle["answer"], "cost": "0"}}
+    less = {**bundle, "answer": {name: value for name, value in bundle["answer"].items() if name != "opening"}}
+    for other in (more, less):
+        assert verify_bundle(other, SIGNER.vkey, NO_WITNESSES) == [
+            "its answer has other fields than those that a record commits to"
+        ]
+    beside = {**bundle, "total": 42}
+    assert verify_bundle(beside, SIGNER.vkey, NO_WITNESSES) == [
+        "it has fields that evidence has not, of which nothing is proven"
+    ]
+    monkeypatch.setattr(bundles, "TOLD", (*bundles.TOLD, "cost"))
+    monkeypatch.setattr(bundles, "_FIELDS", {*bundles._FIELDS, "total"})
+    for planted in (more, beside):
+        assert verify_bundle({**planted, "answer": more["answer"]}, SIGNER.vkey, NO_WITNESSES) == []
+
+
+def test_a_file_that_names_a_field_twice_is_not_read(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer, file, log = answered(world, asked(world)), tmp_path / "twice.json", tmp_path / "log.ndjson"
+    bundle = evidence(world.log, world.store, "auditor", answer["id"], numbers)
+    log.write_bytes(b"".join(world.export()))
+    for value, also in ((answer, {"rows": [["F", 1, 1.0]]}), (bundle, {"answer": NUMBERS})):
+        file.write_text(json.dumps(also)[:-1] + "," + json.dumps(value)[1:], encoding="utf-8")
+        assert main([str(file), "--key", SIGNER.vkey]) == 1
+        assert capsys.readouterr().err == "cannot be read: a field is named twice in one object\n"
+    assert main([str(log), "--receipt", str(file)]) == 1
+    with monkeypatch.context() as planted:
+        planted.setattr(offline, "value_of", json.loads)
+        assert main([str(file), "--key", SIGNER.vkey]) == 0, "the planted reader takes the last, and others the first"
+    file.write_text(json.dumps(answer, indent=1).replace("{", '{"a": 1, "a": 2,', 1), encoding="utf-8")
+    assert main([str(file), "--key", SIGNER.vkey]) == 1, "on many lines as well"
+
+
+def test_what_an_answer_says_besides_is_named_as_not_covered(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = answered(world, asked(world)) | {"mode": "dp", "blocks": ["2024"], "\x1b[2J": 1}
+    assert judged(tmp_path, answer) == 0
+    told = capsys.readouterr().out
+    assert told.endswith('that it commits to\nit does not cover "\\u001b[2J", "blocks", "mode"\n')
+    assert judged(tmp_path, answer, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["not_covered"] == ["\x1b[2J", "blocks", "mode"]
 
 
 @pytest.mark.parametrize("wanted", ["query", "decision", "release", "actor"])
