@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from gateway.http import wire
+from gateway.http import replies, wire
 from gateway.http.example import Example
 from gateway.http.examples import EXAMPLES
 from gateway.http.problems import MEDIA_TYPE, TITLES
@@ -81,21 +81,21 @@ _WORDS: Final[dict[tuple[str, str], tuple[str, str, str]]] = {
     ("GET", "/docs"): ("Operation", "This document as a page", ""),
 }
 _MODELS: Final[dict[tuple[str, str], tuple[type[BaseModel], ...]]] = {
-    ("POST", "/v1/queries"): (wire.Answer, wire.Failure, wire.Unfinished),
-    ("GET", "/v1/queries/{query_id}"): (wire.Answer, wire.Failure, wire.Unfinished),
-    ("DELETE", "/v1/queries/{query_id}"): (wire.Ended,),
-    ("GET", "/v1/queries"): (wire.History,),
-    ("POST", "/v1/queries/check"): (wire.Check,),
-    ("GET", "/v1/datasets"): (wire.Datasets,),
-    ("GET", "/v1/datasets/{name}"): (wire.DatasetDetail,),
-    ("GET", "/v1/budgets"): (wire.Budgets,),
-    ("GET", "/v1/budgets/history"): (wire.SpendOverTime,),
-    ("GET", "/v1/audit/records"): (wire.Records,),
-    ("GET", "/v1/audit/checkpoint"): (wire.Checkpoint,),
-    ("GET", "/v1/audit/proof/inclusion"): (wire.Inclusion,),
-    ("GET", "/v1/audit/proof/consistency"): (wire.Consistency,),
-    ("GET", "/healthz"): (wire.Health,),
-    ("GET", "/readyz"): (wire.Ready,),
+    ("POST", "/v1/queries"): (replies.Answer, replies.Failure, replies.Unfinished),
+    ("GET", "/v1/queries/{query_id}"): (replies.Answer, replies.Failure, replies.Unfinished),
+    ("DELETE", "/v1/queries/{query_id}"): (replies.Ended,),
+    ("GET", "/v1/queries"): (replies.History,),
+    ("POST", "/v1/queries/check"): (replies.Check,),
+    ("GET", "/v1/datasets"): (replies.Datasets,),
+    ("GET", "/v1/datasets/{name}"): (replies.DatasetDetail,),
+    ("GET", "/v1/budgets"): (replies.Budgets,),
+    ("GET", "/v1/budgets/history"): (replies.SpendOverTime,),
+    ("GET", "/v1/audit/records"): (replies.Records,),
+    ("GET", "/v1/audit/checkpoint"): (replies.Checkpoint,),
+    ("GET", "/v1/audit/proof/inclusion"): (replies.Inclusion,),
+    ("GET", "/v1/audit/proof/consistency"): (replies.Consistency,),
+    ("GET", "/healthz"): (replies.Health,),
+    ("GET", "/readyz"): (replies.Ready,),
 }
 _PARAMETERS: Final[dict[tuple[str, str], tuple[tuple[str, str], ...]]] = {
     ("GET", "/v1/queries"): (("limit", "at most so many, up to 200"), ("cursor", "from the page before")),
@@ -149,7 +149,7 @@ def document() -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for method, path in _WORDS:
         paths.setdefault(path, {})[method.lower()] = _operation((method, path))
-    used = {model for models in _MODELS.values() for model in models} | {wire.AskBody, wire.Problem}
+    used = {model for models in _MODELS.values() for model in models} | {wire.AskBody, replies.Problem}
     pairs = [(model, "validation") for model in sorted(used, key=lambda model: model.__name__)]
     _, definitions = models_json_schema(pairs, ref_template=_REF)  # type: ignore[arg-type]  # the literal "validation"
     return {
@@ -196,7 +196,7 @@ def _response(route: tuple[str, str], status: int, examples: list[Example]) -> d
     listed = CURSOR if (route, status) == (("GET", "/v1/audit/records"), 200) else HEADERS.get(status)
     headers = {} if listed is None else {"headers": listed}
     if status >= 400 and route != ("GET", "/readyz"):
-        problem = {"schema": _ref(wire.Problem), "examples": shown}
+        problem = {"schema": _ref(replies.Problem), "examples": shown}
         return {"description": words, **headers, "content": {MEDIA_TYPE: problem}}
     kind = _TEXT.get(route, "application/json")
     content: dict[str, Any] = {
@@ -207,7 +207,7 @@ def _response(route: tuple[str, str], status: int, examples: list[Example]) -> d
         refs = [_ref(model) for model in _MODELS[route]]
         content["schema"] = refs[0] if len(refs) == 1 else {"oneOf": refs}
     if status == 202:
-        content["schema"] = _ref(wire.Unfinished)
+        content["schema"] = _ref(replies.Unfinished)
     as_text = {"schema": {"type": "string"}, "examples": shown}
     more = dict.fromkeys(_ALSO.get(route, ()), as_text)
     return {"description": words, **headers, "content": {kind: content, **more}}

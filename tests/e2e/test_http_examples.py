@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.http import wire
+from gateway.http import replies
 from gateway.http.example import QUERY, Example
 from gateway.http.examples import EXAMPLES
 from tests.served_home import Served
@@ -60,7 +60,7 @@ def test_an_example_gets_the_reply_that_the_document_shows(served: Served, examp
     if example.status >= 400:
         assert reply.headers["content-type"] == "application/problem+json"
         assert told(body) == example.reply
-        wire.Problem.model_validate(body)
+        replies.Problem.model_validate(body)
     elif example.route != ("GET", "/openapi.json"):
         assert set(body) == set(example.reply)
         if example.route == ("POST", "/v1/queries/check"):
@@ -71,7 +71,7 @@ def test_an_example_gets_the_reply_that_the_document_shows(served: Served, examp
 def test_an_answer_has_the_shape_of_the_document(served: Served, mode: str) -> None:
     body = served.ask("SELECT COUNT(*) AS n FROM people", mode=mode).json()
     assert ("rules" in body) == (mode == "aggregate")
-    assert wire.Answer.model_validate(body).model_dump(exclude={"receipt"}, exclude_unset=True) == {
+    assert replies.Answer.model_validate(body).model_dump(exclude={"receipt"}, exclude_unset=True) == {
         name: value for name, value in body.items() if name != "receipt"
     }
 

@@ -23,7 +23,7 @@ from gateway.cli.command import app
 from gateway.cli.doctor import _blocks
 from gateway.errors import Fault, Refusal
 from gateway.home import Home
-from gateway.http import wire
+from gateway.http import replies, wire
 from gateway.http.request import question_of
 from gateway.identity.roles import Caller
 from gateway.oversight.bundle import evidence
@@ -236,8 +236,8 @@ def test_an_answer_and_a_check_say_of_which_blocks_they_are_and_what_is_left_in_
     answer = world.call("POST", "/v1/queries", body("2021", "2020")).json()
     again = world.call("GET", f"/v1/queries/{answer['id']}").json()
     whole = world.call("POST", "/v1/queries", body()).json()
-    wire.Check.model_validate(check)
-    wire.Answer.model_validate(answer)
+    replies.Check.model_validate(check)
+    replies.Answer.model_validate(answer)
     assert check["blocks"] == answer["blocks"] == ["2020", "2021"]
     assert whole["blocks"] == list(YEARS)
     for told in (check, answer, again):
@@ -296,7 +296,7 @@ def test_the_catalogue_and_budgets_list_the_blocks(world: GatewayWorld) -> None:
     rows = [row[0].strip() for row in asking._rows(told[1])]
     assert rows == ["operator:op-a/clinic", "2020", "3 blocks, 2021 to rest"]
     over_time = world.call("GET", "/v1/budgets/history").json()
-    wire.SpendOverTime.model_validate(over_time)
+    replies.SpendOverTime.model_validate(over_time)
     assert [each["scope"] for each in over_time["scopes"]] == [
         "dataset:clinic", "dataset:clinic#2020", "operator:op-a/clinic", "operator:op-a/clinic#2020"
     ]  # fmt: skip

@@ -12,7 +12,6 @@ import httpx
 import pytest
 
 from gateway.home import open_home
-from gateway.http import wire
 from gateway.http.describe import document
 from gateway.http.everywhere import PATHS
 from gateway.identity.roles import ROUTES
@@ -65,7 +64,7 @@ def wrong(seen: Seen, told: dict[str, Any]) -> list[str]:
             if reply.headers["content-type"].partition(";")[0] not in kinds:
                 found.append(f"{name} {reply.headers['content-type']}")
             elif "application/problem+json" in kinds:
-                wire.Problem.model_validate(reply.json())
+                replies.Problem.model_validate(reply.json())
     return found
 
 

@@ -14,7 +14,7 @@ from gateway import charging, pipeline
 from gateway.audit.verify import verify
 from gateway.budget.cells import Cells
 from gateway.home import Home
-from gateway.http import wire
+from gateway.http import replies
 from policies.types import BIGINT
 from sandbox.protocol import FREE, OutputColumn, Prepared, Question, Released, Ticket
 from tests.gateway_world import GatewayWorld, ScriptedDomain, gateway_world
@@ -106,7 +106,7 @@ def numbered(i: int) -> str:
 def test_an_answer_costs_cells_and_cites_the_rules_of_the_policy(world: GatewayWorld) -> None:
     status, body = ask(world)
     assert status == 200
-    wire.Answer.model_validate(body)
+    replies.Answer.model_validate(body)
     assert (body["mode"], body["columns"][0]["kind"], body["confidence"]) == ("aggregate", "protected", 1.0)
     assert body["rows"] == [[1505], [None]]
     assert body["intervals"] == [[[1503, 1507]], [None]]
@@ -131,7 +131,7 @@ def test_the_rules_are_the_same_whatever_is_answered(world: GatewayWorld) -> Non
     assert ask(world, numbered(1))[1]["rules"] == first
     verdict = world.call("POST", "/v1/queries/check", {**ASK, "sql": numbered(2)}).json()
     assert verdict["rules"] == first
-    wire.Check.model_validate(verdict)
+    replies.Check.model_validate(verdict)
 
 
 def test_it_is_recorded_as_run_and_charged_nothing(world: GatewayWorld) -> None:
@@ -275,7 +275,7 @@ def test_epsilon_and_accuracy_are_refused_and_recorded(world: GatewayWorld) -> N
 def test_budgets_tell_what_was_shown_and_what_is_left(world: GatewayWorld) -> None:
     ask(world)
     body = world.call("GET", "/v1/budgets").json()
-    wire.Budgets.model_validate(body)
+    replies.Budgets.model_validate(body)
     assert body["cells"] == [
         {
             "dataset": "clinic",

@@ -26,7 +26,7 @@ from gateway.caps import Caps
 from gateway.cli import show
 from gateway.decided import Approvers
 from gateway.errors import Fault, Refusal
-from gateway.http import wire
+from gateway.http import replies
 from gateway.oversight.bundle import evidence
 from gateway.right import Right
 from gateway.store import Store
@@ -338,10 +338,10 @@ BODY = {"sql": "SELECT COUNT(*) AS n FROM people", "purpose": "research"}
 def test_answers_checks_and_budgets_tell_what_is_left_to_a_purpose(tmp_path: Path) -> None:
     with served(tmp_path / "home", "0.6") as world:
         checked = world.call("POST", "/v1/queries/check", BODY).json()
-        answer = wire.Answer.model_validate(world.call("POST", "/v1/queries", BODY).json())
+        answer = replies.Answer.model_validate(world.call("POST", "/v1/queries", BODY).json())
         told = world.call("GET", "/v1/budgets").json()["budgets"]
         other = world.call("GET", "/v1/budgets", subject="op-b").json()["budgets"]
-    (before,) = wire.Check.model_validate(checked).budget.purposes
+    (before,) = replies.Check.model_validate(checked).budget.purposes
     (left,) = answer.budget.purposes
     assert f"more such answers; for research: epsilon {show.shorter(before.epsilon_left)}, " in show.left(
         checked["budget"]
