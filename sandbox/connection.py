@@ -6,14 +6,16 @@ uvicorn's own protocol waits for ever for a request that begins and does not end
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import socket
+import struct
+from collections.abc import Callable, Hashable
 from typing import Any, Final
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sandbox import logs
-from sandbox.peers import PEER, Peer
+from sandbox.peers import PEER, PEERS, Peer
 from sandbox.tls import names
 
 log = logs.logger("bpk.domain")
@@ -24,6 +26,7 @@ STALL_S: Final = 30.0
 LIFE_S: Final = 600.0
 """After that a connection ends with its next reply, so that its peer has to show a certificate again."""
 TURN_AWAY_S: Final = 2.0
+_CREDENTIALS: Final = struct.Struct("3i")
 _TURNED_AWAY: Final = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
@@ -76,21 +79,40 @@ class Connection(H11Protocol):
 
 
 class DoorConnection(Connection):
-    """Of a gateway, for which places may be held: no longer than it stays."""
+    """Of a gateway, for which places may be held: no longer than it is there, over this connection or another."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._peer = Peer()
-        self.app_state = {**self.app_state, PEER: self._peer}
+        self._peer: Peer | None = None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self.loop.time() < self._until:  # else it was ended here, and its peer goes on over another one
-            self._peer.leave()
+        if self._peer is not None:
+            self._peer.leave(ended_here=self.loop.time() >= self._until)
         super().connection_lost(exc)
+
+    def _join(self, whose: Hashable) -> None:
+        self._peer = self.app_state[PEERS].join(whose)
+        self.app_state = {**self.app_state, PEER: self._peer}
+
+
+class LocalConnection(DoorConnection):
+    """On the Unix socket: a gateway is a process."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._join(_process(transport.get_extra_info("socket")))
+
+
+def _process(peer: socket.socket) -> Hashable:
+    """That has connected. Those that the system does not tell apart, as of other containers, are one."""
+    if not hasattr(socket, "SO_PEERCRED"):  # on Linux alone: elsewhere each connection is a gateway
+        return object()
+    return _CREDENTIALS.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
 
 
 class RemoteConnection(DoorConnection):
     """Over TLS, from a peer whose certificate the authority has signed. Only the one that is called `client` is served.
+    A gateway is an address.
 
     `left` is told when it has ended.
     """
@@ -120,7 +142,9 @@ class RemoteConnection(DoorConnection):
         known_as = names(transport.get_extra_info("peercert"))
         self._welcome = self._client in known_as
         self._until = self.loop.time() + LIFE_S
-        if not self._welcome:
+        if self._welcome:
+            self._join((self.client or ("?",))[0])
+        else:
             shown = ", ".join(f"`{each[:100]}`" for each in known_as[:3]) or "no name"
             reason = f"its certificate is for {shown}, not for `{self._client}`"
             log.warning("a peer was turned away", host=(self.client or ("?",))[0], reason=reason)

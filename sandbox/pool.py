@@ -26,7 +26,7 @@ from sandbox.supervised import Worker, WorkerFailed, WorkerLimits
 __all__ = ["Pool", "PoolSettings", "Worker", "WorkerFailed"]
 
 LAPSE_S = 1.0
-"""A gateway may also close a connection because it has too many, and charges a question meanwhile."""
+"""A gateway that has no connection left may be there all the same, as behind a network that broke, and be charging."""
 _LOOK_S = 1.0
 _RETRY_S = 1.0
 _ZYGOTE_S = 30.0

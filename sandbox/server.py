@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import uvicorn
 
-from sandbox.connection import DoorConnection, RemoteConnection
+from sandbox.connection import LocalConnection, RemoteConnection
 from sandbox.entrance import Entrance
+from sandbox.peers import PEERS, Peers
 
 KEEP_ALIVE_S: Final = 75
 """Longer than the gateway keeps an idle connection: it must not send on one that is being closed here."""
@@ -27,7 +28,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=DoorConnection,
+                http=LocalConnection,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -43,6 +44,7 @@ class Server(uvicorn.Server):
         self._entering: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self.lifespan.state[PEERS] = Peers()
         await super().startup(sockets=sockets)
         if self._entrance is not None:
             self._entering = asyncio.get_running_loop().create_task(self._entrance.serve(self._connection))

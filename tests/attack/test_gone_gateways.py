@@ -18,7 +18,7 @@ import pytest
 from sandbox import codec, server
 from sandbox import pool as pool_module
 from sandbox.connection import Connection
-from sandbox.peers import Peer
+from sandbox.peers import Peers
 from sandbox.protocol import Prepare, Prepared
 from sandbox.server import Server
 from sandbox.service import application, bind
@@ -82,6 +82,7 @@ def test_the_place_of_a_gateway_that_died_comes_back(tmp_path: Path, monkeypatch
     with served(tmp_path, monkeypatch) as found:
         with found.connect() as peer:
             found.reserve(peer)
+        assert eventually(found.alone, 20)
         with found.connect() as another:
             found.reserve(another)
 
@@ -100,7 +101,7 @@ def test_so_does_one_that_is_found_only_after_its_gateway_died(tmp_path: Path, m
 
 
 def test_without_the_watch_over_connections_it_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "DoorConnection", Connection)
+    monkeypatch.setattr(server, "LocalConnection", Connection)
     with served(tmp_path, monkeypatch) as found:
         with found.connect() as peer:
             reservation = found.reserve(peer)
@@ -115,6 +116,49 @@ def test_a_gateway_that_is_there_keeps_its_place(tmp_path: Path, monkeypatch: py
             pass
         assert eventually(lambda: len(found.server.server_state.connections) == 1, 20)
         assert found.world.pool._held[reservation].until > time.monotonic() + 1000
+
+
+def kept(found: Served) -> bool:
+    """Whether a gateway that closes the connection over which a place is held for it, and has another, keeps it."""
+    with found.connect():
+        with found.connect() as peer:
+            reservation = found.reserve(peer)
+        assert eventually(lambda: len(found.server.server_state.connections) == 1, 20)
+        held = found.world.pool._held.get(reservation)
+        stays = held is not None and held.until > time.monotonic() + 1000
+    assert eventually(lambda: not found.world.pool._held, 20), "it comes back when the last connection is gone"
+    return stays
+
+
+def test_a_gateway_that_has_another_connection_keeps_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with served(tmp_path, monkeypatch) as found:
+        assert kept(found)
+
+
+def test_a_door_that_takes_each_connection_for_a_gateway_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sandbox.connection._process", lambda _: object())
+    with served(tmp_path, monkeypatch) as found:
+        assert not kept(found)
+
+
+def test_another_gateway_that_is_there_keeps_no_place_of_one_that_died() -> None:
+    told: list[str] = []
+    peers = Peers()
+    first, second, other = peers.join(1), peers.join(1), peers.join(2)
+    first.hold(lambda: told.append("first"))
+    second.hold(lambda: told.append("second"))
+    other.hold(lambda: told.append("other"))
+    first.leave()
+    assert told == []
+    first.hold(lambda: told.append("late"))
+    assert told == ["late"], "nobody was told of it"
+    second.leave()
+    assert told == ["late", "first", "second"]
+    other.leave(ended_here=True)
+    assert told == ["late", "first", "second"]
+    assert peers._there == {}
 
 
 def test_a_place_that_comes_back_in_a_moment_may_still_be_taken(
@@ -146,10 +190,9 @@ def test_a_connection_that_the_door_itself_ends_takes_no_place_along(
 def test_a_peer_remembers_no_longer_than_a_place_can_be_held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sandbox.peers.RESERVATION_S", -1)
     told: list[int] = []
-    peer = Peer()
+    peer = Peers().join(1)
     for number in range(100):
         peer.hold(lambda number=number: told.append(number))  # type: ignore[misc]
+    assert len(peer._held) == 1
     peer.leave()
-    assert told == [99]
-    peer.hold(lambda: told.append(100))
-    assert told == [99, 100]
+    assert told == []
