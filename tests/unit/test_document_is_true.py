@@ -14,6 +14,7 @@ import pytest
 from gateway.home import open_home
 from gateway.http.describe import document
 from gateway.http.everywhere import PATHS
+from gateway.http.replies import Problem
 from gateway.identity.roles import ROUTES
 from gateway.identity.token import Verifier
 from gateway.stores.sqlite import SqliteStore
@@ -64,7 +65,7 @@ def wrong(seen: Seen, told: dict[str, Any]) -> list[str]:
             if reply.headers["content-type"].partition(";")[0] not in kinds:
                 found.append(f"{name} {reply.headers['content-type']}")
             elif "application/problem+json" in kinds:
-                replies.Problem.model_validate(reply.json())
+                Problem.model_validate(reply.json())
     return found
 
 
