@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
@@ -182,8 +182,9 @@ def test_a_purposes_share_ends_at_its_edge_and_the_rest_is_left_to_others(
 class StaleLedger(Ledger):
     """Planted: looks at the cap in a transaction of its own, and books whatever it saw fit."""
 
-    def account(self, view: Reading, scope: Scope) -> Account:
-        return Account(scope, getattr(self, "seen", {}).get(scope.id, Loss()))
+    def accounts(self, view: Reading, scopes: Sequence[Scope]) -> tuple[Account, ...]:
+        seen: dict[str, Loss] = getattr(self, "seen", {})
+        return tuple(Account(scope, seen.get(scope.id, Loss())) for scope in scopes)
 
 
 def spend_stale(folder: Path, dataset: str, tell: int) -> None:
@@ -193,7 +194,8 @@ def spend_stale(folder: Path, dataset: str, tell: int) -> None:
     scopes = world.counted_scopes(operator, ANSWERS, EACH)
     while True:
         with world.store.reading() as view:
-            world.ledger.seen = {scope.id: Ledger.account(world.ledger, view, scope).spent for scope in scopes}
+            found = Ledger.accounts(world.ledger, view, scopes)
+        world.ledger.seen = {each.scope.id: each.spent for each in found}
         time.sleep(0.002)
         try:
             row = world.charge(EACH, scopes, world.asked(operator))
@@ -202,16 +204,16 @@ def spend_stale(folder: Path, dataset: str, tell: int) -> None:
         os.write(tell, row.id.encode() + b"\n")
 
 
-def book_blindly(tx: Transaction, query_id: str, scope: str, amount: Loss) -> None:
+def add_blindly(tx: Transaction, base: str, scopes: Sequence[str], amount: Loss) -> None:
     """Planted: the statement without its second look at the cap."""
-    tx.write("UPDATE scope SET charged_rho = charged_rho + ? WHERE id = ?", (amount.rho, scope))
-    tx.write("INSERT INTO charge VALUES (?, ?, ?, 0, 0)", (query_id, scope, amount.rho))
+    for scope in scopes:
+        tx.write("UPDATE scope SET charged_rho = charged_rho + ? WHERE id = ?", (amount.rho, scope))
 
 
 def test_a_ledger_that_looks_at_the_cap_outside_the_transaction_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scopes_table, "book", book_blindly)
+    monkeypatch.setattr(scopes_table, "_add", add_blindly)
     world = World(tmp_path, "d0")
     with world.store.transaction() as tx:
         tx.write("DROP TRIGGER scope_within_cap")
@@ -228,10 +230,12 @@ def test_a_ledger_that_looks_at_the_cap_outside_the_transaction_is_noticed(
 
 
 def test_the_same_fault_is_stopped_by_the_file_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scopes_table, "book", book_blindly)
+    monkeypatch.setattr(scopes_table, "_add", add_blindly)
     world = World(tmp_path, "d0")
     scopes = world.counted_scopes("acme", 1, EACH)
     world.charge(EACH, scopes)
-    monkeypatch.setattr(Ledger, "account", lambda self, view, scope: Account(scope, Loss()))
+    monkeypatch.setattr(
+        Ledger, "accounts", lambda self, view, scopes: tuple(Account(scope, Loss()) for scope in scopes)
+    )
     with pytest.raises(Fault, match="the cap"):
         world.charge(EACH, scopes)
