@@ -92,7 +92,7 @@ def test_an_accuracy_is_admitted_at_the_most_and_priced_at_no_more() -> None:
 def test_nobody_else_makes_an_admitted_query() -> None:
     found = judged()
     with pytest.raises(AssertionError):
-        AdmittedQuery("eve", "clinic", clinic(), None, None, "dp", found.question, 1)
+        AdmittedQuery("eve", "clinic", clinic(), None, None, "dp", found.question, 1, ())
 
 
 def test_a_query_is_never_judged_by_another_policy() -> None:

@@ -152,7 +152,7 @@ def test_a_store_that_a_newer_release_brings_on_while_it_is_open_takes_nothing_m
 def test_a_newer_tally_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "domain.sqlite"
     Store(path).close()
-    plain = json.loads((tmp_path / "domain.tally").read_bytes()) | {"format": tally.FORMAT + 1, "more": []}
+    plain = json.loads((tmp_path / "domain.tally").read_bytes()) | {"format": tally.FORMATS[-1] + 1, "more": []}
     (tmp_path / "domain.tally").write_text(json.dumps(plain))
     with pytest.raises(WrittenByNewer, match="newer release"):
         Store(path)

@@ -433,7 +433,7 @@ def test_a_tally_says_where_a_store_says_less() -> None:
     ],
 )
 def test_a_tally_holds_names_and_counts(tmp_path: Path, name: str, value: object) -> None:
-    good = {"format": tally.FORMAT, "spent": [["clinic", "zcdp", 0, 0]], "exact": [["clinic", 0]]}
+    good = {"format": tally.FORMATS[0], "spent": [["clinic", "zcdp", 0, 0]], "exact": [["clinic", 0]]}
     path = tmp_path / "spent.tally"
     path.write_text(json.dumps(good))
     assert tally.read(path) == tally.Tally({("clinic", "zcdp"): (0, 0)}, {"clinic": 0})
@@ -465,10 +465,10 @@ def test_what_a_newer_release_wrote_is_left_alone(tmp_path: Path) -> None:
         Store(path)
     with contextlib.closing(sqlite3.connect(path)) as today:
         today.execute(f"PRAGMA user_version = {len(LAYOUTS)}")
-    newer = json.dumps({"format": tally.FORMAT + 1})
+    newer = json.dumps({"format": tally.FORMATS[-1] + 1})
     path.with_suffix(".tally").write_text(newer)
     for _ in range(2):
-        with pytest.raises(WrittenByNewer, match=r"written by a newer release \(format 2\); install that one again"):
+        with pytest.raises(WrittenByNewer, match=r"written by a newer release \(format 3\); install that one again"):
             Store(path)
     assert path.with_suffix(".tally").read_text() == newer
 
