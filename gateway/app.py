@@ -61,6 +61,9 @@ from gateway.supervisor import Supervisor
 from gateway.turns import TurnLimits, Turns
 from sandbox import logs, tls
 
+SWITCH_S: Final = 0.0005
+"""How long a thread may keep the others from going on. Who writes lets go of the interpreter at every statement, while
+others wait for its transaction: at the usual 5 ms for each that would be most of what they wait for."""
 DRAIN_S: Final = 8.0
 """How long running questions may go on after the order to stop."""
 FOLDER: Final = "bpk-"
@@ -275,6 +278,7 @@ def serve(home: Home, port: int | None, ready: Callable[[str], None]) -> None:
         ready(address)
         gc.collect()
         gc.freeze()  # else the collector looks through all that stays for ever, while every request waits
+        sys.setswitchinterval(SWITCH_S)
         Server(
             gateway.app,
             drain_s=DRAIN_S,
