@@ -14,7 +14,7 @@ SECONDS ?= 3600
 help: ## print this list
 	@echo "make demo           a gateway with real data: questions asked, answered, one refused, the log verified"
 	@echo "make serve          leave the demo's gateway running; prints its address and tokens (PORT=8080: on this port)"
-	@echo "make test           the whole test suite, with ruff, mypy and the import rules (some 20 minutes on 2 cores)"
+	@echo "make test           the whole test suite, with ruff, mypy and the import rules (some 15 minutes on 2 cores)"
 	@echo "make test-long      bigger numbers of the same tests, in slices that can be resumed (SLICE=n: one of them)"
 	@echo "make test-timing    whether the clock tells neighbouring data apart (20 minutes on a quiet machine)"
 	@echo "make coverage       whether the tests of ledger, log and accounting take every branch (ARGS=log: of one of them)"
