@@ -81,6 +81,13 @@ def receipts_a_second(signer: Signer, folder: Path, seconds: float) -> tuple[flo
             return sum(pool.map(ask, range(ASKERS))) / seconds, len(made)
 
 
+def signed_and_checked(signer: Signer, times: int) -> tuple[list[float], list[float]]:
+    """Ms of each signature, and of each look at one."""
+    note = parse_checkpoint(signer.sign(1, bytes(32)))
+    signing = each_ms(lambda number: signer.sign(number, bytes(32)), times)
+    return signing, each_ms(lambda _: signed_by(note, signer.vkey), times)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="What signatures of the log cost, by a key inside and outside.")
     parser.add_argument("--times", type=int, default=200, help="signatures one after the other")
@@ -95,9 +102,7 @@ def main() -> None:
         }
         print(f"{'':<26} {'signing, ms':>22} {'verifying, ms':>14} {f'receipts/s, {ASKERS} at once':>28}")
         for name, signer in signers.items():
-            signing = each_ms(lambda number, by=signer: by.sign(number, bytes(32)), chosen.times)  # type: ignore[misc]
-            note = parse_checkpoint(signer.sign(1, bytes(32)))
-            checking = each_ms(lambda _, note=note, by=signer: signed_by(note, by.vkey), chosen.times)  # type: ignore[misc]
+            signing, checking = signed_and_checked(signer, chosen.times)
             (folder / name).mkdir()
             rate, made = receipts_a_second(signer, folder / name, chosen.seconds)
             took = f"{spread(signing).median:.2f} (p95 {spread(signing).p95:.2f})"

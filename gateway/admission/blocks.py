@@ -33,11 +33,11 @@ def within(plan: Output, policy: Policy, mode: Mode, asked: Sequence[str] | None
 
 
 def charged(plan: Output, policy: Policy, mode: Mode) -> tuple[str, ...]:
-    """The blocks whose budgets pay for `plan` as it goes to the data domain: () where the policy has none.
+    """The blocks whose budgets pay for `plan` as it goes to the data domain: () where there are none.
 
     Guarantee: every block whose units have an influence on the answer is one of them.
     """
-    return blocks.blocks_of(plan, policy) or policy.blocks if mode == "dp" else ()
+    return blocks.blocks_of(plan, policy) if mode == "dp" else ()
 
 
 def _meant(word: str, policy: Policy) -> str:
