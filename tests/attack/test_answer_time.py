@@ -93,7 +93,7 @@ def test_a_quick_failure_waits_for_the_same_deadline(world: DomainWorld) -> None
     asked = question(world, "killed")
     at = prepared(world, asked)
     assert at.reservation is not None
-    os.kill(world.pool._held[at.reservation].worker.pid, signal.SIGKILL)
+    os.kill(world.pool._places._held[at.reservation].worker.pid, signal.SIGKILL)
     reply, took = timed(world, asked, at)
     assert reply == Failed()
     assert took >= DEADLINE_S
@@ -142,7 +142,7 @@ def test_a_place_is_taken_until_the_deadline_though_its_worker_is_gone(
     asked = question(world, "place")
     at, free = prepared(world, asked), world.door._runs._free
     assert at.reservation is not None
-    worker = world.pool._held[at.reservation].worker
+    worker = world.pool._places._held[at.reservation].worker
     seen: list[tuple[float, bool, str | None]] = []
 
     def freed(ticket: str) -> None:
@@ -301,7 +301,7 @@ def test_what_is_answered_before_its_deadline_would_be_noticed(
     asked = question(world, "planted")
     _, took = timed(world, asked, prepared(world, asked))
     assert took < DEADLINE_S
-    for worker in list(world.pool._workers):
+    for worker in list(world.pool._places._workers):
         worker.close()
 
 

@@ -250,7 +250,7 @@ def test_a_worker_killed_in_the_middle_is_the_constant_failure_and_stays_paid(wo
     question = world.question(Measure("count", Column("0.weight")))
     prepared, before = world.prepared(question, reserve=True), world.spent()
     assert prepared.reservation is not None
-    worker = world.pool._held[prepared.reservation].worker
+    worker = world.pool._places._held[prepared.reservation].worker
     os.kill(worker._process.pid, signal.SIGKILL)
     ticket = world.ticket(question, prepared)
     run = Run(ticket, world.signed(ticket, question).signature, question, prepared.reservation)

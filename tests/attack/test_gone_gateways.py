@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import codec, server
-from sandbox import pool as pool_module
+from sandbox import codec, places, server
 from sandbox.connection import Connection
 from sandbox.peers import Peers
+from sandbox.places import Held
 from sandbox.protocol import Prepare, Prepared
 from sandbox.server import Server
 from sandbox.service import application, bind
@@ -54,6 +54,11 @@ class Served:
         assert prepared.reservation is not None
         return prepared.reservation
 
+    @property
+    def held(self) -> dict[str, Held]:
+        """Places by their tokens."""
+        return self.world.pool._places._held
+
     def alone(self) -> bool:
         """Whether the door has noticed that nobody is there."""
         return not self.server.server_state.connections
@@ -61,7 +66,7 @@ class Served:
 
 @contextlib.contextmanager
 def served(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
-    for module in ("sandbox.pool", "sandbox.peers"):  # no place comes back by itself
+    for module in ("sandbox.places", "sandbox.peers"):  # no place comes back by itself
         monkeypatch.setattr(f"{module}.RESERVATION_S", 3600)
     with domain_world(home, workers_max=1) as world, tempfile.TemporaryDirectory(prefix="bpk-") as short:
         path = Path(short) / "door"
@@ -97,7 +102,7 @@ def test_so_does_one_that_is_found_only_after_its_gateway_died(tmp_path: Path, m
             assert waits.wait(20)
         assert eventually(lambda: len(found.server.server_state.connections) == 1, 20)
         found.world.pool.release(reservation)
-        assert eventually(lambda: bool(found.world.pool._warm.get("clinic")) and not found.world.pool._held, 20)
+        assert eventually(lambda: bool(found.world.pool._places._warm.get("clinic")) and not found.held, 20)
 
 
 def test_without_the_watch_over_connections_it_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +111,7 @@ def test_without_the_watch_over_connections_it_does_not(tmp_path: Path, monkeypa
         with found.connect() as peer:
             reservation = found.reserve(peer)
         assert eventually(found.alone, 20)
-        assert found.world.pool._held[reservation].until > time.monotonic() + 1000
+        assert found.held[reservation].until > time.monotonic() + 1000
 
 
 def test_a_gateway_that_is_there_keeps_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +120,7 @@ def test_a_gateway_that_is_there_keeps_its_place(tmp_path: Path, monkeypatch: py
         with found.connect():
             pass
         assert eventually(lambda: len(found.server.server_state.connections) == 1, 20)
-        assert found.world.pool._held[reservation].until > time.monotonic() + 1000
+        assert found.held[reservation].until > time.monotonic() + 1000
 
 
 def kept(found: Served) -> bool:
@@ -124,9 +129,9 @@ def kept(found: Served) -> bool:
         with found.connect() as peer:
             reservation = found.reserve(peer)
         assert eventually(lambda: len(found.server.server_state.connections) == 1, 20)
-        held = found.world.pool._held.get(reservation)
+        held = found.held.get(reservation)
         stays = held is not None and held.until > time.monotonic() + 1000
-    assert eventually(lambda: not found.world.pool._held, 20), "it comes back when the last connection is gone"
+    assert eventually(lambda: not found.held, 20), "it comes back when the last connection is gone"
     return stays
 
 
@@ -164,12 +169,12 @@ def test_another_gateway_that_is_there_keeps_no_place_of_one_that_died() -> None
 def test_a_place_that_comes_back_in_a_moment_may_still_be_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_module, "LAPSE_S", 600)
+    monkeypatch.setattr(places, "LAPSE_S", 600)
     with served(tmp_path, monkeypatch) as found:
         with found.connect() as peer:
             reservation = found.reserve(peer)
         assert eventually(found.alone, 20)
-        assert found.world.pool._held[reservation].until < time.monotonic() + 1000
+        assert found.held[reservation].until < time.monotonic() + 1000
         worker = found.world.pool.take(reservation, "clinic")
         assert worker is not None
         worker.close()
@@ -184,7 +189,7 @@ def test_a_connection_that_the_door_itself_ends_takes_no_place_along(
         connection._until = float("-inf")  # as where a certificate was renewed  # type: ignore[union-attr]
         peer.close()
         assert eventually(found.alone, 20)
-        assert found.world.pool._held[reservation].until > time.monotonic() + 1000
+        assert found.held[reservation].until > time.monotonic() + 1000
 
 
 def test_a_peer_remembers_no_longer_than_a_place_can_be_held(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DomainWorld]:
 def run_of(world: DomainWorld) -> Run:
     """A question that was not asked before, with a place that is held for it."""
     asked.append(world.question(Measure("count", Column("0.sex")), epsilon=f"0.00{len(asked) + 1:03}"))
-    assert eventually(lambda: world.pool._warm.get("clinic"), WAIT_S)
+    assert eventually(lambda: world.pool._places._warm.get("clinic"), WAIT_S)
     at = world.door.prepare(Prepare(asked[-1], reserve=True))
     assert isinstance(at, Prepared), at
     ticket = world.ticket(asked[-1], at)
@@ -161,4 +161,4 @@ def test_a_word_that_races_with_the_end_gives_one_outcome_and_loses_no_place(wor
         assert not world.door._runs._running
     assert kinds <= {Released, Failed}
     assert eventually(lambda: place_is_free(world), WAIT_S)
-    assert eventually(lambda: len(world.pool._workers) <= 1, WAIT_S)
+    assert eventually(lambda: len(world.pool._places._workers) <= 1, WAIT_S)

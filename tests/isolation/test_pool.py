@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from policies.types import BIGINT, BOOLEAN, DATE, DOUBLE, INTEGER, TEXT, TIMESTAMP, Type
-from sandbox import pool as pool_module
+from sandbox import places
 from sandbox.pool import Pool, PoolSettings, Worker, WorkerFailed
 from sandbox.supervised import WorkerLimits
 from tests.isolation.confined import ROOT
@@ -213,7 +213,7 @@ def test_a_warm_worker_is_there_at_once_and_a_fresh_one_soon(snapshot: Path) -> 
     with small_pool(snapshot, workers_max=3) as pool:
         waits = []
         for _ in range(5):  # the shortest of several: the machine may have other work in one of them
-            assert eventually(lambda: bool(pool._warm.get("clinic")))
+            assert eventually(lambda: bool(pool._places._warm.get("clinic")))
             began = time.monotonic()
             warm = taken_from(pool)
             waits.append(time.monotonic() - began)
@@ -224,10 +224,10 @@ def test_a_warm_worker_is_there_at_once_and_a_fresh_one_soon(snapshot: Path) -> 
 
 def test_the_next_worker_is_not_started_while_the_one_that_was_taken_needs_the_processor(snapshot: Path) -> None:
     with small_pool(snapshot, workers_max=3) as pool:
-        assert eventually(lambda: bool(pool._warm.get("clinic")))
+        assert eventually(lambda: bool(pool._places._warm.get("clinic")))
         began = time.monotonic()
         worker = taken_from(pool)
-        assert eventually(lambda: pool._refilling or bool(pool._warm.get("clinic")))
+        assert eventually(lambda: pool._places._refilling or bool(pool._places._warm.get("clinic")))
         assert time.monotonic() - began > 0.2
         worker.close()
 
@@ -246,14 +246,14 @@ def test_a_reservation_holds_a_place_and_is_taken_once(snapshot: Path) -> None:
 
 
 def test_a_reservation_expires_and_its_place_comes_back(snapshot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_module, "RESERVATION_S", 0.3)
+    monkeypatch.setattr(places, "RESERVATION_S", 0.3)
     with small_pool(snapshot, workers_max=1) as pool:
         token = pool.reserve("clinic")
         assert token is not None
         assert pool.reserve("clinic") is None
-        assert eventually(lambda: not pool._held, 3)
+        assert eventually(lambda: not pool._places._held, 3)
         assert pool.take(token, "clinic") is None
-        assert eventually(lambda: bool(pool._warm.get("clinic")), 3)
+        assert eventually(lambda: bool(pool._places._warm.get("clinic")), 3)
         assert pool.reserve("clinic") is not None
 
 
@@ -270,7 +270,7 @@ def test_an_unknown_dataset_has_no_place(pool: Pool) -> None:
 
 def test_a_waiting_worker_of_another_dataset_makes_room(snapshot: Path) -> None:
     with small_pool(snapshot, workers_max=1) as pool:
-        assert eventually(lambda: bool(pool._warm.get("clinic")))
+        assert eventually(lambda: bool(pool._places._warm.get("clinic")))
         pool.serve("income", snapshot)
         worker = pool.take(None, "income")
         assert worker is not None
@@ -281,7 +281,7 @@ def test_a_new_snapshot_replaces_the_waiting_workers(snapshot: Path) -> None:
     with open_folder() as name, small_pool(snapshot) as pool:
         newer = Path(name) / "newer.duckdb"
         newer.write_bytes(snapshot.read_bytes())
-        assert eventually(lambda: bool(pool._warm.get("clinic")))
+        assert eventually(lambda: bool(pool._places._warm.get("clinic")))
         pool.serve("clinic", newer)
         assert taken_from(pool).snapshot == newer
 
@@ -327,13 +327,13 @@ def test_leftovers_of_a_killed_service_are_wiped(snapshot: Path) -> None:
 def test_a_killed_zygote_is_replaced_and_its_workers_are_gone(snapshot: Path) -> None:
     with small_pool(snapshot) as pool:
         worker = taken_from(pool)
-        assert pool._zygote is not None
-        before = pool._zygote.pid
+        assert pool._starts._zygote is not None
+        before = pool._starts._zygote.pid
         os.kill(before, signal.SIGKILL)
         assert eventually(lambda: gone(worker.pid), 2)
         with pytest.raises(WorkerFailed):
             worker.query("SELECT 1", (INTEGER,), 1)
-        assert eventually(lambda: pool._zygote is not None and pool._zygote.pid != before)
+        assert eventually(lambda: pool._starts._zygote is not None and pool._starts._zygote.pid != before)
         assert taken_from(pool).query("SELECT 1", (INTEGER,), 1) == [(1,)]
 
 
@@ -342,7 +342,7 @@ def test_many_callers_at_once_each_get_a_worker_of_their_own(snapshot: Path) -> 
         with ThreadPoolExecutor(8) as callers:
             ends = list(callers.map(lambda number: _one_job(pool, number), range(40)))
         assert ends == ["right"] * 40
-        assert eventually(lambda: len(pool._workers) == 1 and pool._starting == 0)
+        assert eventually(lambda: len(pool._places._workers) == 1 and pool._places._starting == 0)
 
 
 def test_without_waiting_a_full_house_is_said_at_once(snapshot: Path) -> None:
@@ -409,7 +409,7 @@ from sandbox.pool import Pool, PoolSettings
 pool = Pool(PoolSettings(spill=Path(sys.argv[2]), memory_mb=256))
 pool.serve("clinic", Path(sys.argv[3]))
 worker = pool.take(None, "clinic")
-print(pool._zygote.pid, worker.pid, flush=True)
+print(pool._starts._zygote.pid, worker.pid, flush=True)
 time.sleep(60)
 """
 
@@ -417,17 +417,17 @@ time.sleep(60)
 def test_a_zygote_killed_just_before_a_refill_stalls_nobody(snapshot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pool's own thread once waited half a minute for the zygote that it alone could have started."""
     with small_pool(snapshot, warm=1) as pool:
-        assert eventually(lambda: bool(pool._warm.get("clinic")))
-        honest, armed = pool._expire, [True]
+        assert eventually(lambda: bool(pool._places._warm.get("clinic")))
+        honest, armed = pool._places.expire, [True]
 
         def kill_first() -> None:
             honest()
-            if armed and pool._missing() is not None and pool._zygote is not None:
+            if armed and pool._places._missing() is not None and pool._starts._zygote is not None:
                 armed.clear()
-                os.kill(pool._zygote.pid, signal.SIGKILL)
-                assert eventually(lambda: pool._zygote is not None and not pool._zygote.alive)
+                os.kill(pool._starts._zygote.pid, signal.SIGKILL)
+                assert eventually(lambda: pool._starts._zygote is not None and not pool._starts._zygote.alive)
 
-        monkeypatch.setattr(pool, "_expire", kill_first)
+        monkeypatch.setattr(pool._places, "expire", kill_first)
         taken_from(pool).close()
         assert eventually(lambda: not armed)
         begin = time.monotonic()
