@@ -92,7 +92,7 @@ class Outcomes:
         policy = self.catalog.policies.get(row.dataset)
         licence = self.catalog.licence_for(row.operator, row.dataset, self.today())
         left, read = None, tuple[str, ...]()
-        with self.store.reading() as view:
+        with self.log.receipted(row.record) as (view, receipt):
             opening = self.log.opening(view, row.record)
             if policy is not None:
                 known = opened(view, policy, row.operator)
@@ -100,7 +100,6 @@ class Outcomes:
                 read = _blocks_of(view, row, policy)
                 about = (policy, row.mode, scopes, released.price, row.operator)
                 left = answer.left(view, self.ledger, *about, read)
-        receipt = self.log.receipt(row.record)
         return answer.answered(row, released, left, receipt, opening, policy) | answer.read(read)
 
     def of(self, row: QueryRow) -> dict[str, Any]:

@@ -9,10 +9,10 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from gateway.audit import approvers, cosigned, handover, rights, soundness, tree
 from gateway.audit import record as records
@@ -20,7 +20,7 @@ from gateway.audit.anchors import Anchors
 from gateway.audit.checkpoint import Signer
 from gateway.audit.handover import Held, KeyMissing, Ring
 from gateway.audit.keys import CHANGES_MAX, SHAPE, Keys
-from gateway.audit.note import Checkpoint, key_hash, signed_by, size_of
+from gateway.audit.note import Checkpoint, key_hash, parse_checkpoint, signed_by, size_of
 from gateway.audit.record import Decision, Entry, Kind, Secret
 from gateway.audit.search import PAGE_MAX
 from gateway.audit.suites import DIGESTS, Digest, digest_name, suite_of
@@ -29,6 +29,19 @@ from gateway.decided import Approvers, Decided
 from gateway.errors import Fault, Misconfigured, Refusal, Unsound
 from gateway.right import Right
 from gateway.store import Reading, Store, Transaction
+
+NO_LONGER: Final = "the log no longer extends what was signed before"
+
+
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    """What this process signed last: size, root, last leaf, and the note over that. SM2 would sign the same tree in
+    another way each time, and a signer outside takes its time."""
+
+    size: int
+    root: bytes
+    last: bytes | None
+    note: str | None
 
 
 def utc_now() -> datetime:
@@ -60,11 +73,8 @@ class Log:
         self._anchors = anchors
         self._clock = clock
         self._degraded = degraded
-        self._signed: tuple[int, bytes, bytes | None] = (0, self._digest(b""), None)
-        """Size, root and last leaf of what was signed; replaced as one, for other threads look at it."""
-        self._newest: str | None = None
-        """The note over that: SM2 would sign the same tree in another way each time, and a signer outside takes its
-        time."""
+        self._signed = _Signed(0, self._digest(b""), None, None)
+        """Replaced as one, for other threads look at it."""
         self._signing = threading.Lock()
         self._closed: str | None = None
         self._sessions = store.sessions
@@ -228,22 +238,37 @@ class Log:
 
         Raises Fault when there is no such record, NotReady where the log's key does not sign.
         """
-        with self._store.reading() as view:
-            wanted = max(index, handover.last(view)) + 1  # under the key of now
-        note = self._covering(wanted)
-        with self._store.reading() as view:
-            row, size = view.one("SELECT body FROM record WHERE seq = ?", (index,)), size_of(note)
-            if row is None:
-                raise Fault("a receipt for a record that is not durable")
-            witnessed = _over(view, index)
-            if witnessed is not None:  # says more than our own word
-                note, size = witnessed, size_of(witnessed)
-            path = soundness.Subtrees(view, self._digest).inclusion(index, size)
-            handed = handover.links(view, size, self._digest)
+        with self.receipted(index) as (_, receipt):
+            return receipt
+
+    @contextmanager
+    def receipted(self, index: int) -> Iterator[tuple[Reading, dict[str, Any]]]:
+        """A view of what is durable, and the receipt of a record by it. Raises as `receipt` does."""
+        wanted = index + 1
+        while True:
+            note = self._covering(wanted, proven=True)
+            with self._store.reading() as view:
+                last = handover.last(view)
+                asked, wanted = wanted, max(index, last) + 1  # under the key of now
+                if wanted <= max(asked, size_of(note)):
+                    yield view, self._receipt(view, index, note, changed=last >= 0)
+                    return
+
+    def _receipt(self, view: Reading, index: int, note: str, *, changed: bool) -> dict[str, Any]:
+        """Guarantee: on return the proof holds, from the record to the root that `checkpoint` was signed over."""
+        row = view.one("SELECT body FROM record WHERE seq = ?", (index,))
+        if row is None:
+            raise Fault("a receipt for a record that is not durable")
+        note = _over(view, index) or note  # what witnesses have cosigned says more than our own word
+        checkpoint, leaf = parse_checkpoint(note), tree.leaf_hash(row[0], self._digest)
+        path = soundness.Subtrees(view, self._digest).inclusion(index, checkpoint.size)
+        if not tree.inclusion_holds(index, checkpoint.size, leaf, path, checkpoint.root, self._digest):
+            self._lose_trust(NO_LONGER)
+        handed = handover.links(view, checkpoint.size, self._digest) if changed else []
         return {
             "index": index,
             "record": json.loads(row[0]),
-            "leaf_hash": tree.leaf_hash(row[0], self._digest).hex(),
+            "leaf_hash": leaf.hex(),
             "proof": [step.hex() for step in path],
             "checkpoint": note,
             **({"handovers": handed} if handed else {}),
@@ -340,8 +365,8 @@ class Log:
     def _require_whole(self, view: Reading) -> None:
         """What this process has signed is there: a server that took over may lack the last records. Raises Unsound."""
         self._require_open()
-        size, _, last = self._signed
-        if size and soundness.leaf(view, size - 1) != last:
+        signed = self._signed
+        if signed.size and soundness.leaf(view, signed.size - 1) != signed.last:
             self._lose_trust("the log no longer holds what was signed before")
         if self._store.sessions != self._sessions:
             try:
@@ -434,44 +459,45 @@ class Log:
         content = records.body(entry, ledger=self.origin, seq=seq, time=time, suite=signer.suite)
         about = (time, entry.kind, entry.actor, entry.query_id, entry.dataset, entry.decision, entry.code)
         self._insert(tx, seq, about, content)
-        for secret in entry.secrets:
-            text = secret.text if secret.kept else ""
-            tx.write("INSERT INTO secret VALUES (?, ?, ?, ?)", (seq, secret.name, secret.salt, text))
+        kept = [(seq, each.name, each.salt, each.text if each.kept else "") for each in entry.secrets]
+        _insert_all(tx, "secret", kept)
         return int(seq)
 
     def _insert(self, tx: Transaction, seq: int, about: tuple[str | None, ...], content: bytes) -> None:
         tx.write("INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (seq, *about, content))
-        for level, place, value in tree.appended(
-            seq, tree.leaf_hash(content, self._digest), partial(soundness.node, tx), self._digest
-        ):
-            tx.write("INSERT INTO node VALUES (?, ?, ?)", (level, place, value))
+        leaf = tree.leaf_hash(content, self._digest)
+        _insert_all(tx, "node", tree.appended(seq, leaf, partial(soundness.node, tx), self._digest))
 
     def _durable(self) -> int:
         """How many records there are as somebody asks for a signature over them."""
         with self._store.reading() as view:
             return self.size(view)
 
-    def _covering(self, wanted: int) -> str:
+    def _covering(self, wanted: int, *, proven: bool = False) -> str:
         """A note over at least `wanted` records, but never one that does not extend what this process signed before.
 
-        Whoever waits for a turn is served by what was signed meanwhile, if that covers it. Nothing is read from the
-        store while a signer outside takes its time.
+        Whoever waits for a turn is served by what was signed meanwhile, if that covers it: at once where it is
+        `proven`, by whoever asks, that the note is over the records of now. Nothing is read from the store while a
+        signer outside takes its time.
         """
         with self._signing:
+            signed = self._signed
+            if proven and signed.note is not None and wanted <= signed.size:
+                self._require_open()
+                return signed.note
             with self._store.reading() as view:
                 subtrees, size = soundness.Subtrees(view, self._digest), self.size(view)
                 self._require_open()
-                signed_size, signed_root, _ = self._signed
-                if size < signed_size or (signed_size and subtrees.root(signed_size) != signed_root):
-                    self._lose_trust("the log no longer extends what was signed before")
-                if self._newest is not None and wanted <= signed_size:
-                    return self._newest
+                if size < signed.size or (signed.size and subtrees.root(signed.size) != signed.root):
+                    self._lose_trust(NO_LONGER)
+                if signed.note is not None and wanted <= signed.size:
+                    return signed.note
                 root, last = subtrees.root(size), soundness.leaf(view, size - 1)
                 signer, note = self._ring.signer(view), handover.note_at(view, size)
             note = note or signer.sign(size, root)
-            if size > signed_size:
+            if size > signed.size:
                 self._anchors.keep(note)
-                self._signed, self._newest = (size, root, last), note
+                self._signed = _Signed(size, root, last, note)
             return note
 
     @contextmanager
@@ -483,6 +509,13 @@ class Log:
                 yield partial(soundness.node, view)
             except ValueError as error:
                 raise Refusal("not_found", str(error)) from error
+
+
+def _insert_all(tx: Transaction, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """In one statement: others wait for this transaction, and every statement lets other threads go on first."""
+    if rows:
+        marks = ", ".join([f"({', '.join('?' * len(rows[0]))})"] * len(rows))
+        tx.write(f"INSERT INTO {table} VALUES {marks}", [each for row in rows for each in row])  # noqa: S608  # our own text
 
 
 def _over(view: Reading, index: int) -> str | None:

@@ -23,9 +23,13 @@ SHARES: Final = "shares"
 
 def undeclared(view: Reading, dataset: str, policy_digest: str, right: Right) -> Iterator[tuple[str, Entry]]:
     """What must be on record before the decision and is not: its name and its entry."""
-    yield from _news(view, *policy_entry(dataset, policy_digest, right.supply))
+    entries = dict([policy_entry(dataset, policy_digest, right.supply)])
     if right.licence is not None:
-        yield from _news(view, *licence_entry(right.licence))
+        entries |= [licence_entry(right.licence)]
+    marks = ", ".join("?" * len(entries))
+    rows = view.all(f"SELECT name, said FROM declared WHERE name IN ({marks})", tuple(entries))  # noqa: S608  # our own text
+    told: dict[str, str] = dict(rows)
+    yield from ((name, entry) for name, entry in entries.items() if told.get(name) != _said(entry))
 
 
 def policy_entry(dataset: str, digest: str, supply: Supply) -> tuple[str, Entry]:
@@ -60,11 +64,6 @@ def remember(tx: Transaction, name: str, entry: Entry) -> None:
     tx.write("DELETE FROM declared WHERE name = ?", (name,))
     if entry.terms is not None:
         tx.write("INSERT INTO declared (name, said) VALUES (?, ?)", (name, _said(entry)))
-
-
-def _news(view: Reading, name: str, entry: Entry) -> Iterator[tuple[str, Entry]]:
-    if view.one("SELECT said FROM declared WHERE name = ?", (name,)) != (_said(entry),):
-        yield name, entry
 
 
 def _said(entry: Entry) -> str:

@@ -72,7 +72,9 @@ def consistency(old: int, new: int, node: Node, digest: Digest = sha256) -> list
     return path[::-1]
 
 
-def inclusion_holds(index: int, size: int, leaf: bytes, path: Sequence[bytes], expected: bytes) -> bool:
+def inclusion_holds(  # noqa: PLR0913, PLR0917  # as the RFC has them, and the digest
+    index: int, size: int, leaf: bytes, path: Sequence[bytes], expected: bytes, digest: Digest = sha256
+) -> bool:
     """RFC 9162 section 2.1.3.2."""
     if not 0 <= index < size or not len(leaf) == len(expected) == 32:
         return False
@@ -81,11 +83,11 @@ def inclusion_holds(index: int, size: int, leaf: bytes, path: Sequence[bytes], e
         if last == 0:
             return False
         if first % 2 == 1 or first == last:
-            value = parent_hash(sibling, value)
+            value = parent_hash(sibling, value, digest)
             while first % 2 == 0 and first != 0:
                 first, last = first >> 1, last >> 1
         else:
-            value = parent_hash(value, sibling)
+            value = parent_hash(value, sibling, digest)
         first, last = first >> 1, last >> 1
     return last == 0 and value == expected
 

@@ -168,12 +168,13 @@ class Ledger:
         amounts = self.fitting(tx, scopes, price)
         lines = charges.lines_of(scopes, price)
         seq = self._journal.append(tx, kind="decision", decision="run", **_about(asked), texts=texts, right=asked.right)
-        queries.insert(tx, self._row(asked, price if scopes else FREE, seq, seat))
+        row = self._row(asked, price if scopes else FREE, seq, seat)
+        queries.insert(tx, row)
         for amount in dict.fromkeys(amounts):
             alike = [scope.id for scope, each in zip(scopes, amounts, strict=True) if each == amount]
             scopes_table.book(tx, asked.id, alike, amount)
         self._journal.append(tx, kind="charge", **_about(asked), charges=lines)
-        return queries.get(tx, asked.id)
+        return row
 
     def reuse(  # noqa: PLR0913  # what is recorded and what is kept of an answer
         self,
@@ -205,10 +206,11 @@ class Ledger:
             told=told,
             right=asked.right,
         )
-        queries.insert(tx, self._row(asked, FREE, seq, seats.NOBODY, stored))
+        row = self._row(asked, FREE, seq, seats.NOBODY, stored)
+        queries.insert(tx, row)
         if fresh is not None:
             cells.book(tx, asked.id, asked.operator, asked.dataset, fresh)
-        return queries.get(tx, asked.id)
+        return row
 
     def repeat(self, tx: Transaction, row: QueryRow) -> int:
         """Records that the same request came again and got the outcome of `row`; the record's index."""
@@ -321,11 +323,10 @@ class Ledger:
     ) -> tuple[Budget, ...]:
         """What is spent and left in each scope, and how many answers at `price`: in the blocks `among` of each, where
         there are blocks."""
-        found = []
-        for scope in scopes:
-            whole, *parts = self.accounts(view, (scope, *(replace(scope, block=block) for block in among)))
-            found.append(budget_of(whole, price, parts))
-        return tuple(found)
+        each = [scope if block is None else replace(scope, block=block) for scope in scopes for block in (None, *among)]
+        accounts, step = self.accounts(view, each), len(among) + 1
+        groups = (accounts[start : start + step] for start in range(0, len(accounts), step))
+        return tuple(budget_of(whole, price, parts) for whole, *parts in groups)
 
     def fitting(self, view: Reading, scopes: Sequence[Scope], price: Price) -> tuple[Loss, ...]:
         """What `price` would add to each scope. Raises Refusal(budget_exhausted) where it does not fit into all."""

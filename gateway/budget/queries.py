@@ -22,7 +22,8 @@ _COLUMNS: Final = (
     " epsilon, delta, rho, state, reused, release, release_hash, record, seat, ticket"
 )
 _SELECT: Final = f"SELECT {_COLUMNS} FROM query"  # noqa: S608  # our own text
-_INSERT: Final = f"INSERT INTO query (place, {_COLUMNS}) VALUES ({', '.join('?' * 21)})"  # noqa: S608  # our own text
+_PLACE: Final = "(SELECT coalesce(max(place), 0) + 1 FROM query)"
+_INSERT: Final = f"INSERT INTO query (place, {_COLUMNS}) VALUES ({_PLACE}{', ?' * 20})"  # noqa: S608  # our own text
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +170,7 @@ def insert(tx: Transaction, row: QueryRow) -> None:
     before: tuple[Any, ...] = (row.id, row.operator, row.key, row.request_hash, row.dataset, row.mode)
     about = (row.policy_digest, row.snapshot, row.question, row.created, cost.epsilon, cost.delta, cost.rho)
     end = (row.state, int(row.reused), row.release, row.release_hash, row.record, row.seat, row.ticket)
-    tx.write(_INSERT, (_next_place(tx), *before, *about, *end))
+    tx.write(_INSERT, (*before, *about, *end))
 
 
 def end(tx: Transaction, query_id: str, state: State, record: int, stored: Stored | None) -> None:
@@ -179,11 +180,6 @@ def end(tx: Transaction, query_id: str, state: State, record: int, stored: Store
         "UPDATE query SET state = ?, release = ?, release_hash = ?, record = ? WHERE id = ?",
         (state, *release, record, query_id),
     )
-
-
-def _next_place(tx: Transaction) -> int:
-    row = tx.one("SELECT max(place) FROM query")
-    return 1 if row is None or row[0] is None else int(row[0]) + 1
 
 
 def _query(row: Row) -> QueryRow:

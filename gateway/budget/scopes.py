@@ -46,7 +46,9 @@ def is_open(view: Reading, purpose: str | None, operator: str, dataset: str) -> 
 
 def opened(view: Reading, policy: Policy, operator: str) -> tuple[str, ...]:
     """The operator's purposes that ever had a share of their own, of those that may be asked for."""
-    return tuple(purpose for purpose in policy.purposes if is_open(view, purpose, operator, policy.dataset))
+    ids = {purpose: purpose_id(purpose, operator, policy.dataset) for purpose in policy.purposes}
+    found = find_all(view, ids.values())
+    return tuple(purpose for purpose, each in ids.items() if each in found)
 
 
 def spent_at(view: Reading, scope: str, dataset: str, records: int) -> Loss:

@@ -130,7 +130,7 @@ def test_who_waits_for_a_signature_is_served_by_the_next_one(tmp_path: Path) -> 
 
 def test_a_log_that_signs_for_each_who_asks_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Log._covering
-    monkeypatch.setattr(Log, "_covering", lambda log, _: real(log, 10**9))
+    monkeypatch.setattr(Log, "_covering", lambda log, _, **__: real(log, 10**9))
     assert signatures_for_many(tmp_path) > 2
 
 
