@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, Protocol
 from uuid import uuid4
@@ -23,6 +23,7 @@ from gateway.identity.confirmation import Confirmation, confirmation
 from gateway.identity.jws import Bad
 from gateway.identity.keys import VerifyingKey
 from gateway.identity.roles import Caller, Role, known_roles
+from gateway.identity.verified import Verified
 from gateway.settings import Tokens
 from sandbox import logs
 
@@ -73,18 +74,47 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
+class _Times:
+    """Seconds since 1970, as the issuer's clock has it."""
+
+    issued: int
+    starts: int
+    expires: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a token says that `key`, called `kid`, has signed, before anything is held against the clock."""
+
+    kid: str
+    key: VerifyingKey
+    times: _Times
+    accepted: Accepted
+
+
+@dataclass(frozen=True, slots=True)
 class Verifier:
     settings: Tokens
     keys: Keys
     now: Callable[[], float] = time.time
+    _verified: Verified[_Said] = field(default_factory=Verified, init=False, repr=False, compare=False)
 
     def accept(self, token: str) -> Accepted:
-        """Raises Refusal(`token_invalid` or `token_expired`), NotReady without any key of the issuer."""
+        """Raises Refusal(`token_invalid` or `token_expired`), NotReady without any key of the issuer.
+
+        A token that was accepted before is held against the keys and the clock again, and not against its signature.
+        """
         try:
-            return self._accepted(jws.members(self.payload(token)))
+            said = self._verified.find(token)
+            if said is not None and self.keys.get(said.kid) is said.key:
+                self._check_now(said.times)
+            else:
+                said = self._said(token)
+                self._verified.keep(token, said)
         except Bad as bad:
             _log.info("a token is refused", reason=str(bad))
             raise NotAccepted(bad) from None
+        return said.accepted
 
     def caller(self, token: str) -> Caller:
         """Raises as `accept`."""
@@ -92,11 +122,15 @@ class Verifier:
 
     def payload(self, token: str) -> bytes:
         """What one of our keys signed, whatever it says. Raises Bad, NotReady."""
-        compact = jws.read(token)
-        jws.verify(compact, self._key(compact.header))
-        return compact.payload
+        return self._signed(token)[0]
 
-    def _key(self, header: dict[str, object]) -> VerifyingKey:
+    def _signed(self, token: str) -> tuple[bytes, str, VerifyingKey]:
+        compact = jws.read(token)
+        kid, key = self._key(compact.header)
+        jws.verify(compact, key)
+        return compact.payload, kid, key
+
+    def _key(self, header: dict[str, object]) -> tuple[str, VerifyingKey]:
         if not set(header) <= HEADER_MEMBERS:
             raise Bad("a header member that is not known here")
         self._check_type(header)
@@ -106,7 +140,7 @@ class Verifier:
         key = self.keys.get(kid)
         if key is None:
             raise _UnknownKey("a key that is not known here")
-        return key
+        return kid, key
 
     def _check_type(self, header: dict[str, object]) -> None:
         kind = header.get("typ", "jwt")
@@ -115,7 +149,9 @@ class Verifier:
         if kind.lower() not in ACCESS_TOKEN and not (self.settings.type == "jwt" and kind.lower() == "jwt"):
             raise Bad("not marked as an access token (`typ`); see `type` in [tokens]")
 
-    def _accepted(self, claims: dict[str, object]) -> Accepted:
+    def _said(self, token: str) -> _Said:
+        payload, kid, key = self._signed(token)
+        claims = jws.members(payload)
         if claims.get("iss") != self.settings.issuer:
             raise Bad("another issuer")
         if not _names(claims.get("aud"), self.settings.audience):
@@ -125,23 +161,22 @@ class Verifier:
             raise Bad("no subject, or one that is none")
         if not isinstance(token_id, str) or not _SUBJECT.fullmatch(token_id):
             raise Bad("no token id, or one that is none")
-        issued = self._check_times(claims)
+        times = _times(claims)
+        self._check_now(times)
         service = is_service(claims)
         roles = known_roles(_roles(claims, self.settings.roles_claim), service=service)
         bound = confirmation(claims.get("cnf"), given="cnf" in claims)
-        return Accepted(Caller(subject, roles, service=service, bound=bound.binds), token_id, issued, bound)
+        caller = Caller(subject, roles, service=service, bound=bound.binds)
+        return _Said(kid, key, times, Accepted(caller, token_id, times.issued, bound))
 
-    def _check_times(self, claims: dict[str, object]) -> int:
-        issued, expires = _time(claims.get("iat")), _time(claims.get("exp"))
-        starts = _time(claims["nbf"]) if "nbf" in claims else issued
+    def _check_now(self, times: _Times) -> None:
         now, leeway = self.now(), self.settings.leeway_s
-        if max(issued, starts) > now + leeway:
+        if max(times.issued, times.starts) > now + leeway:
             raise Bad("not valid yet")
-        if not 0 < expires - issued <= self.settings.lifetime_s_max:
+        if not 0 < times.expires - times.issued <= self.settings.lifetime_s_max:
             raise Bad("valid for longer than `lifetime_s_max`, or for no time")
-        if expires <= now - leeway:
+        if times.expires <= now - leeway:
             raise Refusal("token_expired", "the bearer token has expired", hint="get a new one and ask again")
-        return issued
 
 
 def is_service(claims: dict[str, object]) -> bool:
@@ -159,6 +194,11 @@ def is_service(claims: dict[str, object]) -> bool:
 def _names(audience: object, ours: str) -> bool:
     """Whether the token is for us alone: one for several audiences could be replayed here by any of them."""
     return audience in (ours, [ours])
+
+
+def _times(claims: dict[str, object]) -> _Times:
+    issued, expires = _time(claims.get("iat")), _time(claims.get("exp"))
+    return _Times(issued, _time(claims["nbf"]) if "nbf" in claims else issued, expires)
 
 
 def _time(value: object) -> int:
