@@ -13,13 +13,14 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import FastAPI, Request, Response
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sandbox import logs
@@ -47,42 +48,62 @@ SOCKET_PATH_MAX: Final = 100
 PARENT_LOOK_S: Final = 0.3
 
 
-def application(door: Door) -> FastAPI:
+Answer = Callable[[Scope, Receive], Awaitable[Response]]
+
+
+def application(door: Door) -> ASGIApp:
     """The routes of `sandbox.protocol` over `door`."""
-    app = FastAPI(title="Baopingkou data domain", openapi_url=None, docs_url=None, redoc_url=None)
 
-    def route(
-        path: str, expected: type[Any], act: Callable[[Any], Any], threads: CapacityLimiter | None = None
-    ) -> None:
-        async def answer(request: Request) -> Response:
-            body = await _body(request)
-            if body is None:
-                return Response(status_code=400)
-            peer = request.scope.get("state", {}).get(PEER)
-
-            def work() -> object:
-                told = act(loads(body, expected))
-                _hold(told, peer, door)
-                return told
-
-            try:
-                return _reply(await to_thread.run_sync(work, limiter=threads))
-            except (CodecError, Unaskable):
-                return Response(status_code=400)
-
-        app.add_api_route(path, answer, methods=["POST"])
-
-    route("/v1/prepare", Prepare, door.prepare)
-    route("/v1/run", Run, lambda run: _named(run, door), CapacityLimiter(RUNS_MAX))
-    route("/v1/fetch", Fetch, door.fetch)
-    route("/v1/cancel", Cancel, lambda cancel: door.cancel(cancel.ticket))
-
-    async def status() -> Response:
+    async def status(_: Scope, __: Receive) -> Response:
         return _reply(await run_in_threadpool(door.status))
 
-    app.add_api_route("/v1/status", status, methods=["GET"])
-    app.add_middleware(_ConstantFaults)
-    return app
+    running = CapacityLimiter(RUNS_MAX)
+    routes = {
+        "/v1/prepare": ("POST", _to(door, Prepare, door.prepare)),
+        "/v1/run": ("POST", _to(door, Run, lambda run: _named(run, door), running)),
+        "/v1/fetch": ("POST", _to(door, Fetch, door.fetch)),
+        "/v1/cancel": ("POST", _to(door, Cancel, lambda cancel: door.cancel(cancel.ticket))),
+        "/v1/status": ("GET", status),
+    }
+    return _ConstantFaults(_Routes(routes))
+
+
+def _to(door: Door, expected: type[Any], act: Callable[[Any], Any], threads: CapacityLimiter | None = None) -> Answer:
+    async def answer(scope: Scope, receive: Receive) -> Response:
+        body = await _body(receive)
+        if body is None:
+            return Response(status_code=400)
+        peer = scope.get("state", {}).get(PEER)
+
+        def work() -> object:
+            told = act(loads(body, expected))
+            _hold(told, peer, door)
+            return told
+
+        try:
+            return _reply(await to_thread.run_sync(work, limiter=threads))
+        except (CodecError, Unaskable):
+            return Response(status_code=400)
+
+    return answer
+
+
+class _Routes:
+    """By path and method, each of one form. Pure ASGI: layers that do nothing for five routes cost as much as what is
+    asked."""
+
+    def __init__(self, routes: Mapping[str, tuple[str, Answer]]) -> None:
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method, answer = self._routes.get(scope["path"], ("", None))
+        if answer is None:
+            response: Response = JSONResponse({"detail": "Not Found"}, 404)
+        elif scope["method"] != method:
+            response = JSONResponse({"detail": "Method Not Allowed"}, 405, {"Allow": method})
+        else:
+            response = await answer(scope, receive)
+        await response(scope, receive, send)
 
 
 def _hold(told: object, peer: Peer | None, door: Door) -> None:
@@ -98,13 +119,18 @@ def _named(run: Run, door: Door) -> object:
         return door.run(run)
 
 
-async def _body(request: Request) -> bytes | None:
-    """The request's body, or None when it is larger than anything of ours."""
+async def _body(receive: Receive) -> bytes | None:
+    """A request's body, or None when it is larger than anything of ours. Raises ClientDisconnect."""
     found = bytearray()
-    async for chunk in request.stream():
-        found += chunk
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        found += message.get("body", b"")
         if len(found) > BODY_BYTES_MAX:
             return None
+        more = message.get("more_body", False)
     return bytes(found)
 
 

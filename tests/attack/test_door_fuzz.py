@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from policies.types import BIGINT
 from sandbox import codec
@@ -149,7 +149,7 @@ def _digest(question: Question) -> str:
         return "0" * 64
 
 
-async def _asked(app: FastAPI, route: str, body: bytes) -> tuple[int, bytes]:
+async def _asked(app: ASGIApp, route: str, body: bytes) -> tuple[int, bytes]:
     """Straight through ASGI: no socket, every layer of ours."""
     sent: list[Any] = []
     given = [{"type": "http.request", "body": body, "more_body": False}]
