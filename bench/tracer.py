@@ -59,7 +59,7 @@ def main(process: str, home: str, spans: str, door: str = "") -> None:
     with Path(spans).open("w", encoding="utf-8", buffering=1) as out:
         watch("gateway" if process == "gateway" else "domain", out)
         if process == "gateway":
-            open_home, serve = _get("gateway.home:open_home"), _get("gateway.app:serve")
+            open_home, serve = _get("gateway.home:open_home"), _get("gateway.serving:serve")
             serve(open_home(Path(home)), 0, lambda _: None)
         else:
             _get("sandbox.service:serve")(Path(home), Path(door))

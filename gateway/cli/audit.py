@@ -149,8 +149,8 @@ def bundle(
     from contextlib import ExitStack, closing
     from functools import partial
 
-    from gateway.app import served_door
     from gateway.books import open_log
+    from gateway.domain_door import served_door
     from gateway.outcomes import numbers_of
     from gateway.oversight.bundle import evidence
 

@@ -80,7 +80,7 @@ def _valid(place: Remote) -> str:
 
 def _reached(home: Home, place: Place) -> str:
     """Raises Fault in words that say what to mend."""
-    from gateway.app import open_domain
+    from gateway.domain_door import open_domain
 
     with closing(open_domain(home, place)) as domain:
         status = domain.status()
@@ -89,8 +89,8 @@ def _reached(home: Home, place: Place) -> str:
 
 
 def _home_checks(root: Path, domain: dict[str, Any]) -> list[dict[str, Any]]:
-    from gateway.app import elsewhere
     from gateway.catalog import Catalog
+    from gateway.domain_door import elsewhere
     from gateway.errors import Fault
     from gateway.home import open_home, read_private_key
     from gateway.identity.keys import load_keys

@@ -111,7 +111,7 @@ def _outcomes(outcomes: tuple[Outcome, ...], depth: str) -> dict[str, Any]:
 @contextmanager
 def _domain(home: Home) -> Iterator[Domain]:
     """The data domain of the home: the one that is served now, or one for this test alone."""
-    from gateway.app import own_domain, served_door
+    from gateway.domain_door import own_domain, served_door
 
     door = served_door(home)
     if door is not None:

@@ -87,7 +87,7 @@ def serve(
     """Serve a home: the gateway, and the data domain's service beside it."""
     import json
 
-    from gateway.app import serve as run
+    from gateway.serving import serve as run
     from sandbox import logs
 
     if follow is not None:

@@ -20,9 +20,9 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.app import open_domain
 from gateway.audit.verify import verify
 from gateway.cli.tokens import issue_token
+from gateway.domain_door import open_domain
 from sandbox import codec
 from sandbox.protocol import Question, Ticket
 from tests.deployment import Deployment, Process, below, free_port

@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.app import open_domain
+from gateway.domain_door import open_domain
 from sandbox import logs
 from tests.attack.test_hostile_over_http import PRIVATE_KEYS, QUESTIONS, SMUGGLED, STATEMENTS
 from tests.deployment import below, processes
