@@ -6,7 +6,9 @@ The other side is trusted with data, not with our process: replies are bounded i
 from __future__ import annotations
 
 import re
-from typing import Final, TypeVar
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Final, TypeVar, cast
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -35,6 +37,9 @@ from sandbox.protocol import (
 TURNED_AWAY: Final = 403
 STATUS_S: Final = 5
 LAYERS_MAX: Final = 32
+AGAIN_BYTES_MAX: Final = 16_384
+"""Of a reply that is remembered, as what it was read as."""
+_NO_PLACE: Final = b'"reservation":null'
 _LAYER: Final = re.compile(r"[a-z][a-z_]{0,31}")
 R = TypeVar("R")
 
@@ -126,15 +131,18 @@ class Domain:
         self.degraded = tuple(sorted(set(degraded)))
 
     def _ask(self, route: str, request: Request | None, seconds: float, expected: type[R]) -> R:
-        plain = self._exchange(route, request, seconds)
+        body = self._exchange(route, request, seconds)
+        comes_again = len(body) <= AGAIN_BYTES_MAX and _NO_PLACE in body
         try:
-            if isinstance(plain, dict) and plain.get("@") == "Refused":
-                raise _refusal(codec.decode(plain, Refused))
-            return codec.decode(plain, expected)
+            read = cast("Callable[[bytes, type[R]], R | Refused]", _read_lately) if comes_again else _read
+            told = read(body, expected)
         except codec.CodecError as error:
             raise Unreachable(f"the data domain's reply to {route} is none of ours: {error}") from error
+        if isinstance(told, Refused):
+            raise _refusal(told)
+        return told
 
-    def _exchange(self, route: str, request: Request | None, seconds: float) -> object:
+    def _exchange(self, route: str, request: Request | None, seconds: float) -> bytes:
         content = None if request is None else codec.dumps(request)
         try:  # a run may have been heard, and a ticket is for one try
             status, body = self._line.exchange(route, content, seconds, again=not isinstance(request, Run))
@@ -144,10 +152,21 @@ class Domain:
             raise Unreachable("the data domain lets nobody in by the name in this gateway's certificate")
         if status != 200:
             raise Unreachable(f"the data domain answered {route} with HTTP {status}")
-        try:
-            return codec.parse(body)
-        except codec.CodecError as error:
-            raise Unreachable(f"the data domain's reply to {route} is not JSON") from error
+        return body
+
+
+def _read(body: bytes, expected: type[R]) -> R | Refused:
+    """Raises CodecError."""
+    plain = codec.parse(body)
+    if isinstance(plain, dict) and plain.get("@") == "Refused":
+        return codec.decode(plain, Refused)
+    return codec.decode(plain, expected)
+
+
+@lru_cache(maxsize=256)
+def _read_lately(body: bytes, expected: type[Any]) -> Any:
+    """The price of a stored answer comes to the letter, with the answer, as often as it is asked for."""
+    return _read(body, expected)
 
 
 def _refusal(refused: Refused) -> Exception:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 
@@ -45,7 +45,7 @@ class AdmittedQuery:
 
     def priced(self, epsilon: int) -> AdmittedQuery:
         """The same question at the price that its accuracy needs: never above what was admitted."""
-        if self.mode != "dp" and epsilon == self.epsilon == 0:
+        if epsilon == self.epsilon:
             return self
         if not 0 < epsilon <= self.epsilon:
             raise AssertionError("a query was priced above what was admitted")
@@ -79,25 +79,57 @@ def admit(  # noqa: PLR0913  # who asks what, for what, at which price: each is 
     licence = None if opened else licence_for(policy, licences, operator, day)
     named = purpose_for(policy, licence, purpose) if purpose is not None or not opened else None
     chosen = mode_for(policy, mode)
-    require_asked(query.plan, policy, chosen)
+    settled = _settled(query, policy, chosen, None if blocks is None else tuple(blocks))
     price = _price(policy, chosen, epsilon, by_accuracy=by_accuracy)
-    plan = _paged(of_blocks.within(query.plan, policy, chosen, blocks), chosen, page)
-    question = Question(policy.dataset, policy.digest, chosen, price, plan)
-    paying = of_blocks.charged(plan, policy, chosen)
+    question, paying = settled.question(price, page), settled.paying
     return AdmittedQuery(operator, policy.dataset, policy, licence, named, chosen, question, price, paying, _MAKER)
 
 
-def _paged(plan: Output, mode: Mode, page: Page | None) -> Output:
-    """What is asked, judged already: a page of open rows, or the question in its normal form.
+@dataclass(slots=True)
+class _Settled:
+    """What is asked, judged already: a function of the question and of what is named first here, and of nothing else.
 
-    Raises Refusal(parameter_invalid).
+    The last one is kept beside the question, for the same one comes again and again.
     """
-    if mode == "open":
-        return (page or Page()).of(plan)
-    if page is not None:
-        message = "`limit` and `cursor` are of mode `open`: other answers come whole"
-        raise Refusal("parameter_invalid", message, hint="write LIMIT in the question")
-    return normal(plan)
+
+    policy: Policy
+    mode: Mode
+    blocks: tuple[str, ...] | None
+    plan: Output
+    """In its normal form, but for open rows, of which a page is asked."""
+    paying: tuple[str, ...]
+    _last: Question | None = field(default=None, init=False)
+
+    def is_of(self, policy: Policy, mode: Mode, blocks: tuple[str, ...] | None) -> bool:
+        """Policies by identity: the part that an unlicensed caller sees has the digest of the whole."""
+        return self.policy is policy and self.mode == mode and self.blocks == blocks
+
+    def question(self, price: int, page: Page | None) -> Question:
+        """At this price; of open rows this page, or the first. Raises Refusal(parameter_invalid)."""
+        if self.mode == "open":
+            return self._of((page or Page()).of(self.plan), price)
+        if page is not None:
+            message = "`limit` and `cursor` are of mode `open`: other answers come whole"
+            raise Refusal("parameter_invalid", message, hint="write LIMIT in the question")
+        last = self._last
+        if last is None or last.epsilon != price:
+            last = self._last = self._of(self.plan, price)
+        return last
+
+    def _of(self, plan: Output, price: int) -> Question:
+        return Question(self.policy.dataset, self.policy.digest, self.mode, price, plan)
+
+
+def _settled(query: Query, policy: Policy, mode: Mode, blocks: tuple[str, ...] | None) -> _Settled:
+    """Raises Refusal: what may not be asked of these columns in this mode, or of these blocks."""
+    found = query.beside.what
+    if isinstance(found, _Settled) and found.is_of(policy, mode, blocks):
+        return found
+    require_asked(query.plan, policy, mode)
+    plan = of_blocks.within(query.plan, policy, mode, blocks)
+    plan = plan if mode == "open" else normal(plan)
+    found = query.beside.what = _Settled(policy, mode, blocks, plan, of_blocks.charged(plan, policy, mode))
+    return found
 
 
 def _price(policy: Policy, mode: Mode, epsilon: Decimal | None, *, by_accuracy: bool) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.errors import Refusal
 from gateway.sql.grammar import check
@@ -16,6 +16,13 @@ from policies.model import Policy
 from sandbox.relational.nodes import Output
 
 
+@dataclass(slots=True)
+class Beside:
+    """Room for what was made of a question last: gone with it."""
+
+    what: object = None
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """A question in our model. What follows never looks at `sql` again, but for messages and the record."""
@@ -25,6 +32,7 @@ class Query:
     sql: str
     tables: tuple[str, ...]
     """Names of the tables it uses, sorted, each once."""
+    beside: Beside = field(default_factory=Beside, compare=False, repr=False)
 
 
 def read(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -43,11 +42,11 @@ class InsideDomain(Domain):
         super().__init__(home.root / "nowhere", key, prepare_s_max=60, run_s_max=60)
         self.door: Door | None = None
 
-    def _exchange(self, route: str, request: Request | None, seconds: float) -> object:
+    def _exchange(self, route: str, request: Request | None, seconds: float) -> bytes:
         if self.door is None:
             raise Unreachable("not up yet")
         if request is None:
-            return json.loads(codec.dumps(self.door.status()))
+            return codec.dumps(self.door.status())
         acts: dict[str, tuple[type[Any], Callable[[Any], object]]] = {
             "/v1/prepare": (Prepare, self.door.prepare),
             "/v1/run": (Run, self.door.run),
@@ -55,7 +54,7 @@ class InsideDomain(Domain):
             "/v1/cancel": (Cancel, lambda cancel: self.door and self.door.cancel(cancel.ticket)),
         }
         kind, act = acts[route]
-        return json.loads(codec.dumps(act(codec.loads(codec.dumps(request), kind))))
+        return codec.dumps(act(codec.loads(codec.dumps(request), kind)))
 
 
 class _Lines(logging.Handler):

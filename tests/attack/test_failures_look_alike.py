@@ -64,13 +64,13 @@ def _worker_says(body: bytes) -> Plant:
     return lambda m, home: m.setattr(InsideWorker, "_ask", lambda *_: (FAILED, body))
 
 
-def _on_the_way(act: Callable[[], object]) -> Plant:
+def _on_the_way(act: Callable[[], bytes]) -> Plant:
     """What happens to a charged question between the two sides."""
 
     def plant(m: pytest.MonkeyPatch, home: Side) -> None:
         honest = InsideDomain._exchange
 
-        def exchange(self: InsideDomain, route: str, request: Any, seconds: float) -> object:
+        def exchange(self: InsideDomain, route: str, request: Any, seconds: float) -> bytes:
             return act() if isinstance(request, Run) else honest(self, route, request, seconds)
 
         m.setattr(InsideDomain, "_exchange", exchange)
@@ -78,7 +78,7 @@ def _on_the_way(act: Callable[[], object]) -> Plant:
     return plant
 
 
-def _gone() -> object:
+def _gone() -> bytes:
     raise Unreachable("the data domain broke off")
 
 
@@ -114,8 +114,8 @@ CAUSES: dict[str, Plant] = {
     "a ticket that is refused": _raising(TicketVerifier, "verify", TicketRefused("ticket_refused", "expired")),
     "a dataset that is gone": lambda m, home: m.setattr(Door, "run", lambda *_: Refused("dataset_not_ready", "gone")),
     "a data domain that is gone": _on_the_way(_gone),
-    "a reply that is none of ours": _on_the_way(lambda: {"@": "Secretname"}),
-    "a reply that is no record": _on_the_way(lambda: ["Secretname"]),
+    "a reply that is none of ours": _on_the_way(lambda: b'{"@":"Secretname"}'),
+    "a reply that is no record": _on_the_way(lambda: b'["Secretname"]'),
     "an answer that is too late": _too_late,
 }
 _COUNTED_ON = ("seq", "record", "place", "index")

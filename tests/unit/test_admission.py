@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -9,12 +10,16 @@ from decimal import Decimal
 import pytest
 
 from gateway.admission import filtering
-from gateway.admission.admit import AdmittedQuery, admit
+from gateway.admission.admit import AdmittedQuery, _Settled, admit
 from gateway.admission.licences import askable
 from gateway.admission.lineage import Lineage
+from gateway.admission.paging import Page
 from gateway.admission.roles import require_roles
 from gateway.errors import Refusal
+from gateway.sql.read import Query, read
+from policies.load import load_text
 from policies.model import Licence, Mode, Policy, Release
+from sandbox.protocol import Question
 from sandbox.relational.expressions import Call, Column
 from sandbox.relational.nodes import (
     Distinct,
@@ -34,7 +39,7 @@ from sandbox.relational.nodes import (
     WindowColumn,
 )
 from sandbox.relational.nodes import Release as ReleaseNode
-from tests.sql_world import BOTH, DAY, LIMITS, ONLY_CLINIC, admitted, ask, clinic, licence, school
+from tests.sql_world import BOTH, CLINIC, DAY, LIMITS, ONLY_CLINIC, admitted, ask, clinic, licence, school
 
 COUNT = "SELECT COUNT(*) FROM people"
 
@@ -98,6 +103,72 @@ def test_nobody_else_makes_an_admitted_query() -> None:
 def test_a_query_is_never_judged_by_another_policy() -> None:
     with pytest.raises(AssertionError):
         judged(policy=school())
+
+
+# What was made of a question before.
+
+
+def again(query: Query, policy: Policy, mode: Mode = "dp", page: Page | None = None) -> Question:
+    words = {"operator": "acme", "licences": (licence(),), "purpose": None, "epsilon": None, "day": DAY}
+    return admit(query, policy, mode=mode, page=page, **words).question  # type: ignore[arg-type]
+
+
+def test_a_question_that_comes_again_is_what_it_was() -> None:
+    query = ask(COUNT)
+    first = again(query, clinic())
+    assert again(query, clinic()) is first
+    assert again(ask(COUNT), clinic()) == first
+    assert judged(by_accuracy=True).question == replace(first, epsilon=judged(by_accuracy=True).epsilon)
+
+
+def forbidden() -> Policy:
+    """The same columns under the same digest, of which no sum may be asked."""
+    text = CLINIC.replace(
+        '"收入"     = { type = "integer", role = "measure"', '"收入"     = { type = "integer", role = "hidden"'
+    )
+    return replace(load_text(text, "clinic.toml"), digest=clinic().digest)
+
+
+def asked_of_another_policy() -> str:
+    query = ask('SELECT SUM("收入") FROM people')
+    again(query, clinic())
+    try:
+        again(query, forbidden())
+    except Refusal as refusal:
+        return refusal.code
+    return "admitted"
+
+
+def test_what_one_policy_allows_is_judged_anew_under_another_one_of_its_digest() -> None:
+    assert asked_of_another_policy() != "admitted"
+
+
+def test_planted_what_was_settled_for_one_policy_is_taken_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Settled, "is_of", lambda *_: True)
+    assert asked_of_another_policy() == "admitted"
+
+
+def test_another_mode_is_judged_anew() -> None:
+    query = ask(COUNT)
+    again(query, clinic())
+    with pytest.raises(Refusal) as caught:
+        again(query, clinic(), "aggregate")
+    assert caught.value.code == "mode_not_offered"
+    both = load_text(re.sub(r"^modes = .*$", 'modes = ["dp", "open"]', CLINIC, count=1, flags=re.MULTILINE), "c.toml")
+    query = read(COUNT, {}, {"clinic": both}, LIMITS)
+    again(query, both)
+    with pytest.raises(Refusal) as caught:
+        again(query, both, "open")
+    assert caught.value.message == "mode `open` answers public tables alone"
+
+
+def test_a_page_is_refused_as_often_as_it_is_asked_of_what_comes_whole() -> None:
+    query = ask(COUNT)
+    again(query, clinic())
+    for _ in range(2):
+        with pytest.raises(Refusal) as caught:
+            again(query, clinic(), page=Page(5))
+        assert caught.value.code == "parameter_invalid"
 
 
 # Licences.

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -43,9 +42,9 @@ class Domains:
         )
         monkeypatch.setattr(client, "_exchange", self._exchange)
 
-    def _exchange(self, _route: str, request: Prepare, _seconds: float) -> Any:
+    def _exchange(self, _route: str, request: Prepare, _seconds: float) -> bytes:
         self.asked.append(request)
-        return codec.encode(self.reply)
+        return codec.dumps(self.reply)
 
     def names(self, epsilon: int) -> None:
         self.reply = replace(self.reply, price=Price(epsilon, 0, 1))

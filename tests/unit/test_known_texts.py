@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.admission.admit import _settled
 from gateway.ask import NotAnswered
 from gateway.catalog import Catalog
 from gateway.errors import Refusal
@@ -138,15 +139,20 @@ LONG: tuple[Callable[[int], str], ...] = (
 
 
 def remembered(write: Callable[[int], str]) -> tuple[int, int]:
-    """What is counted of some texts that are alike, and what they really take."""
+    """What is counted of some texts that are alike, and what they really take, with what admission keeps beside."""
     texts, count = Known(LIMITS), 10
-    texts.read(write(1000), {}, ONLY_CLINIC, None)  # what is made once and kept by others is there
+
+    def ask(number: int) -> None:
+        query = texts.read(write(number), {}, ONLY_CLINIC, None)
+        _settled(query, ONLY_CLINIC["clinic"], "dp", None).question(1, None)
+
+    ask(1000)  # what is made once and kept by others is there
     before = texts._size
     gc.collect()
     tracemalloc.start()
     try:
         for number in range(count):
-            texts.read(write(number), {}, ONLY_CLINIC, None)
+            ask(number)
         gc.collect()
         taken, _ = tracemalloc.get_traced_memory()
     finally:
