@@ -9,7 +9,7 @@ ARGS ?=
 SECONDS ?= 3600
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-long test-timing coverage mutation walls fuzz bench bench-accuracy bench-exact bench-audit bench-peers bench-saturation bench-signing load soak lint format clean
+.PHONY: help demo serve test test-long test-timing coverage mutation walls fuzz bench bench-accuracy bench-exact bench-audit bench-blocks bench-peers bench-saturation bench-signing load soak lint format clean
 
 help: ## print this list
 	@echo "make demo           a gateway with real data: questions asked, answered, one refused, the log verified"
@@ -25,6 +25,7 @@ help: ## print this list
 	@echo "make bench-accuracy measure: how far answers are from the truth, with good, loose and no bounds"
 	@echo "make bench-exact    measure: exact answers on real data: how much is withheld, and how long they take"
 	@echo "make bench-audit    measure: a log of 1,000,000 records verified offline, and 10,000 mutated exports caught"
+	@echo "make bench-blocks   measure: what a question costs with budgets per block, by processor time, and what without"
 	@echo "make bench-peers    measure: the same questions put to other libraries, each in an environment of its own"
 	@echo "make bench-saturation  measure: questions a second when everybody asks at once, of one operator and of several"
 	@echo "make bench-signing  measure: what a signature of the log costs, by its own key and by a command outside"
@@ -78,6 +79,9 @@ bench-exact: $(VENV)/.ready-bench
 
 bench-saturation: $(VENV)/.ready-bench
 	@$(BIN)/python -m bench.saturation $(ARGS)
+
+bench-blocks: $(VENV)/.ready-bench
+	@$(BIN)/python -m bench.blocks $(ARGS)
 
 bench-signing: $(VENV)/.ready-test
 	@$(BIN)/python -m bench.signing $(ARGS)

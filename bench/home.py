@@ -25,6 +25,9 @@ PURPOSES: Final = {
     "tpch": "benchmark",
     "income": "research",
     "clinic": "research",
+    "people": "benchmark",
+    "people_by_year": "benchmark",
+    "people_by_month": "benchmark",
 }
 EPSILON_CAP: Final = 1000
 """In the place of the shipped policies' 8, so that hundreds of questions fit. Noise per question stays the same."""
