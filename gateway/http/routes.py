@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from time import monotonic
@@ -26,6 +26,7 @@ from gateway.http.entry import admit, caller_of, service_of
 from gateway.http.padding import Padded
 from gateway.http.problems import Context
 from gateway.http.request import body_of, key_of, limit, listening, parameters, question_of
+from gateway.http.route import Handler, Route
 from gateway.http.security import Envelope
 from gateway.http.service import Service
 from gateway.identity.proof import NonceNeeded
@@ -57,7 +58,7 @@ def create(service: Service) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.service = service
-    routes: list[tuple[str, str, Callable[..., Any]]] = [
+    routes: list[tuple[str, str, Handler]] = [
         ("POST", "/v1/queries", ask),
         ("GET", "/v1/queries", history),
         ("POST", "/v1/queries/check", check),
@@ -83,8 +84,7 @@ def create(service: Service) -> FastAPI:
     ]
     if {(method, path) for method, path, _ in routes} != ROUTES.keys():
         raise Fault("a route without its place in the matrix of roles, or a place without its route")
-    for method, path, handler in routes:
-        app.add_api_route(path, handler, methods=[method], include_in_schema=False, response_model=None)
+    app.router.routes.extend(Route(*route) for route in routes)
     app.add_exception_handler(Refusal, _on_refusal)
     app.add_exception_handler(NotAnswered, _on_not_answered)
     app.add_exception_handler(NotReady, _on_not_ready)

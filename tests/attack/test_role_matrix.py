@@ -9,6 +9,7 @@ import pytest
 
 from gateway.errors import Fault
 from gateway.http import routes
+from gateway.http.security import METHODS
 from gateway.identity.roles import ROUTES, Caller, Role, Route
 from tests.gateway_world import GatewayWorld, gateway_world
 
@@ -66,6 +67,18 @@ def test_what_is_served_is_what_the_matrix_lists(world: GatewayWorld) -> None:
         for method in route.methods  # type: ignore[attr-defined]
     }
     assert served == set(ROUTES)
+
+
+@pytest.mark.parametrize("method", ["HEAD", "PUT", "PATCH", "OPTIONS", "TRACE"])
+@pytest.mark.parametrize("path", sorted({path for _, path in ROUTES}))
+def test_no_other_method_is_answered_and_it_is_counted_for_its_route(
+    world: GatewayWorld, method: str, path: str
+) -> None:
+    reply = world.call(method, address((method, path)), Authorization="")
+    assert reply.status_code == 405
+    assert method == "HEAD" or reply.json()["code"] == "method_not_allowed"
+    counted = f'route="{path}",method="{method if method in METHODS else "other"}",status="405"'
+    assert counted in world.service.metrics.text()
 
 
 @pytest.mark.parametrize("route", [("GET", "/v1/budgets"), ("GET", "/healthz")], ids=" ".join)
