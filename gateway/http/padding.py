@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sandbox.protocol import padded
 
-_JSON: Final = ("application/json", "application/problem+json")
+_JSON: Final = (b"application/json", b"application/problem+json")
 
 
 class Padded:
@@ -27,10 +26,12 @@ class Padded:
                 start = message  # waits for its body, whose length it names
                 return
             if start is not None:
-                headers = MutableHeaders(scope=start)
-                if not message.get("more_body", False) and headers.get("content-type") in _JSON:
+                headers = start["headers"]
+                if not message.get("more_body", False) and dict(headers).get(b"content-type") in _JSON:
                     message = {**message, "body": padded(message.get("body", b""))}
-                    headers["content-length"] = str(len(message["body"]))
+                    length = b"%d" % len(message["body"])
+                    headers = [(name, length if name == b"content-length" else text) for name, text in headers]
+                    start = {**start, "headers": headers}
                 await send(start)
                 start = None
             await send(message)

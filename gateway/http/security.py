@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from secrets import token_hex
 from typing import Final
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import spans
@@ -25,6 +25,7 @@ HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
+_RAW: Final = [(name.lower().encode("latin-1"), text.encode("latin-1")) for name, text in HEADERS.items()]
 METHODS: Final = frozenset({"GET", "POST", "DELETE", "HEAD", "PUT", "PATCH", "OPTIONS"})
 _log = logs.logger("bpk.http")
 
@@ -47,10 +48,10 @@ class Envelope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = int(message["status"])
-                headers = MutableHeaders(scope=message)
-                for name, text in HEADERS.items():
-                    headers.setdefault(name, text)
-                headers["X-Request-Id"] = request_id
+                given = list(message["headers"])
+                names = {name for name, _ in given}
+                missing = [header for header in _RAW if header[0] not in names]
+                message = {**message, "headers": [*given, *missing, (b"x-request-id", request_id.encode("latin-1"))]}
             await send(message)
 
         begin = time.perf_counter()
