@@ -7,6 +7,7 @@ import contextlib
 from typing import Final
 
 from fastapi import Request
+from starlette.concurrency import run_in_threadpool
 
 from gateway.errors import Fault, Refusal
 from gateway.http.service import Service
@@ -36,7 +37,7 @@ async def caller_of(request: Request) -> Caller:
         presented = _presented(request, peer.certificate)
         accepted = await _accepted(service, presented.token, waits=not service.strangers.over(peer.address))
         require_holder(accepted, presented, service.proofs)
-        await asyncio.to_thread(_require_good, service, accepted)
+        await run_in_threadpool(_require_good, service, accepted)
     except Refusal as refusal:
         service.metrics.refused_caller(refusal.code)
         if not isinstance(refusal, NonceNeeded):  # which every caller meets once a minute
