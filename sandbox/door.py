@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from sandbox import deadlines, logs
+from sandbox.asked import Asked, Terms
 from sandbox.datasets import Datasets, Served
 from sandbox.disclosure.memory import Memories
 from sandbox.pool import Pool
@@ -49,21 +50,21 @@ ALONG_S: Final = 3.0
 lose it, and has more time for an answer."""
 
 TICKET_ID_MAX: Final = 100
-Asked = TypeVar("Asked")
-Said = TypeVar("Said")
+Given = TypeVar("Given")
+Gives = TypeVar("Gives")
 
 
 class Unaskable(Exception):
     """A question that no honest gateway asks: its records are well-formed, and nothing can be made of them."""
 
 
-def _planning(act: Callable[[Door, Asked], Said]) -> Callable[[Door, Asked], Said]:
+def _planning(act: Callable[[Door, Given], Gives]) -> Callable[[Door, Given], Gives]:
     """For what comes before a ticket is booked. Plans are functions of question, policy and public metadata, so
     whatever goes wrong in making one tells nothing. The wrapped function also raises Unaskable, and Refuse where the
     store cannot be used."""
 
     @functools.wraps(act)
-    def guarded(self: Door, request: Asked) -> Said:
+    def guarded(self: Door, request: Given) -> Gives:
         try:
             return act(self, request)
         except (Refuse, Unaskable):
@@ -104,32 +105,34 @@ class Door:
             layer.active or not layer.required or layer.name in self.degraded for layer in self.layers
         )
 
-    def prepare(self, request: Prepare) -> Prepared | Refused:
+    def prepare(self, request: Prepare | Asked) -> Prepared | Refused:
         """Price, columns and refusals of a question. Reads no rows and spends nothing. Raises Unaskable."""
         try:
-            return self._prepare(request)
+            return self._prepare(request if isinstance(request, Asked) else Asked(request))
         except Refuse as refusal:
             return refusal.refused
 
     @_planning
-    def _prepare(self, request: Prepare) -> Prepared:
+    def _prepare(self, asked: Asked) -> Prepared:
         """Raises Refuse."""
-        served = self._served(request.question.dataset)
-        regime = self._regime(request.question, served)
-        job, stored = self._job(request, regime, served)
-        described = regime.describe(job, served)
+        request, terms = asked.request, self._terms(asked)
+        served, regime, described = terms.served, terms.regime, terms.described
+        stored = self._find(request, terms)
+        degraded = self._done_without(each_at_deadline=bool(served.deadlines.choices_ms))
         answered = stored is not None and served.policy.release.reuse_across_operators
         if not answered:  # the gateway knows whose the release is; where it counts, this may be a fresh question
-            regime.require_left(job, served)
+            regime.require_left(terms.job, served)
         released = None
         if stored is not None and answered and request.fetch and request.accuracy is None:
+            if (same := asked.said(terms, stored, degraded)) is not None:
+                return same
             released = self._soon.get(stored[0], partial(self._fetch, Fetch(stored[0], request.question)), ALONG_S)
         reservation = None
         if request.reserve and not answered:
             reservation = self._pool.reserve(request.question.dataset, PLACE_WAIT_S)
             if reservation is None:
                 raise Refuse("busy", "every worker is busy", hint="ask again in a moment; nothing was charged")
-        return Prepared(
+        prepared = Prepared(
             plan_digest=request.question.plan_digest,
             price=described.price,
             columns=described.columns,
@@ -140,12 +143,27 @@ class Door:
             release=stored[0] if stored else None,
             release_hash=stored[1] if stored else None,
             reservation=reservation,
-            degraded=self._done_without(each_at_deadline=bool(served.deadlines.choices_ms)),
-            deadline_ms=_deadline(request, regime, job, served),
+            degraded=degraded,
+            deadline_ms=terms.deadline_ms,
             audience=self._verifier.audience,
             cells=described.cells,
             released=released,
         )
+        asked.say(terms, prepared)
+        return prepared
+
+    def _terms(self, asked: Asked) -> Terms:
+        """Raises Refuse."""
+        request = asked.request
+        served = self._served(request.question.dataset)
+        if (known := asked.terms(served)) is not None:
+            return known
+        regime = self._regime(request.question, served)
+        job = self._job(request, regime, served)
+        terms = Terms(served, regime, job, regime.describe(job, served), _deadline(request, regime, job, served))
+        if regime.lasting:
+            asked.agree(terms)
+        return terms
 
     def run(self, request: Run) -> Released | Failed | Refused:
         """Runs a charged question once, and answers at its deadline. A replayed ticket gives what it gave before, or
@@ -264,15 +282,19 @@ class Door:
             return self._opened
         raise Refuse("mode_not_offered", f"the data domain does not answer in mode `{question.mode}`")
 
-    def _job(self, request: Prepare, regime: Regime[Any], served: Served) -> tuple[Any, tuple[str, str] | None]:
-        """What would run, and the stored release that answers already. Raises Refuse."""
+    def _job(self, request: Prepare, regime: Regime[Any], served: Served) -> Any:
+        """What would run. Raises Refuse."""
         if request.accuracy is None:
-            return regime.job(request.question, served), regime.find(request.question, served)
+            return regime.job(request.question, served)
         if request.question.mode != "dp":
             raise Refuse("accuracy_unknown", "an exact answer has no accuracy to choose", hint="leave `accuracy` out")
-        job = self._noisy.job(request.question, served)
-        found = self._noisy.accurate(job, served, request.accuracy)
-        return found, self._noisy.find(found.question, served, derived=False)
+        return self._noisy.accurate(self._noisy.job(request.question, served), served, request.accuracy)
+
+    def _find(self, request: Prepare, terms: Terms) -> tuple[str, str] | None:
+        """The stored release that answers already."""
+        if request.accuracy is None:
+            return terms.regime.find(request.question, terms.served)
+        return self._noisy.find(terms.job.question, terms.served, derived=False)
 
     def _answers(self, stored: Stored, question: Question) -> bool:
         """Whether `question` means what was released, or something that can be told from it."""

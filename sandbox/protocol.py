@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from typing import Literal
 
 from policies.model import Mode
@@ -46,7 +47,7 @@ FREE = Price(0, 0, 0)
 """Of an answer that was given before, and of one without noise."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: it remembers its digest
 class Question:
     """A question, and all that its meaning depends on. `epsilon` is in 1e-12."""
 
@@ -57,7 +58,7 @@ class Question:
     plan: Output
     version: int = VERSION
 
-    @property
+    @cached_property
     def plan_digest(self) -> str:
         """The digest of the private part: post-processing and names do not count, so they are free to differ. Of open
         rows nothing is private, and all counts."""

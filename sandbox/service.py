@@ -14,8 +14,9 @@ import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from anyio import CapacityLimiter, to_thread
 from starlette.concurrency import run_in_threadpool
@@ -24,6 +25,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sandbox import logs
+from sandbox.asked import Lately
 from sandbox.codec import CodecError, dumps, loads
 from sandbox.datasets import Datasets
 from sandbox.domain import Domain, DomainError
@@ -31,7 +33,7 @@ from sandbox.door import Door, Unaskable
 from sandbox.entrance import Entrance
 from sandbox.peers import PEER, Peer
 from sandbox.pool import Pool, PoolSettings
-from sandbox.protocol import Cancel, Fetch, Prepare, Prepared, Run, padded
+from sandbox.protocol import Cancel, Fetch, Prepared, Run, padded
 from sandbox.release import layouts
 from sandbox.release.store import FILE_NAME, Store
 from sandbox.seed import seed_of
@@ -55,37 +57,48 @@ def application(door: Door) -> ASGIApp:
     """The routes of `sandbox.protocol` over `door`."""
 
     async def status(_: Scope, __: Receive) -> Response:
-        return _reply(await run_in_threadpool(door.status))
+        return _reply(dumps(await run_in_threadpool(door.status)))
 
     running = CapacityLimiter(RUNS_MAX)
     routes = {
-        "/v1/prepare": ("POST", _to(door, Prepare, door.prepare)),
-        "/v1/run": ("POST", _to(door, Run, lambda run: _named(run, door), running)),
-        "/v1/fetch": ("POST", _to(door, Fetch, door.fetch)),
-        "/v1/cancel": ("POST", _to(door, Cancel, lambda cancel: door.cancel(cancel.ticket))),
+        "/v1/prepare": ("POST", _to(_prepares(door))),
+        "/v1/run": ("POST", _to(lambda body, _: _named(loads(body, Run), door), running)),
+        "/v1/fetch": ("POST", _to(lambda body, _: dumps(door.fetch(loads(body, Fetch))))),
+        "/v1/cancel": ("POST", _to(lambda body, _: dumps(door.cancel(loads(body, Cancel).ticket)))),
         "/v1/status": ("GET", status),
     }
     return _ConstantFaults(_Routes(routes))
 
 
-def _to(door: Door, expected: type[Any], act: Callable[[Any], Any], threads: CapacityLimiter | None = None) -> Answer:
+Act = Callable[[bytes, Peer | None], bytes]
+"""From one body to the other, for whoever asks, in a thread of its own. Raises CodecError, Unaskable."""
+
+
+def _to(act: Act, threads: CapacityLimiter | None = None) -> Answer:
     async def answer(scope: Scope, receive: Receive) -> Response:
         body = await _body(receive)
         if body is None:
             return Response(status_code=400)
         peer = scope.get("state", {}).get(PEER)
-
-        def work() -> object:
-            told = act(loads(body, expected))
-            _hold(told, peer, door)
-            return told
-
         try:
-            return _reply(await to_thread.run_sync(work, limiter=threads))
+            return _reply(await to_thread.run_sync(act, body, peer, limiter=threads))
         except (CodecError, Unaskable):
             return Response(status_code=400)
 
     return answer
+
+
+def _prepares(door: Door) -> Act:
+    lately = Lately()
+
+    def prepare(body: bytes, peer: Peer | None) -> bytes:
+        asked = lately.read(body)
+        told = door.prepare(asked)
+        if peer is not None and isinstance(told, Prepared) and told.reservation is not None:
+            peer.hold(partial(door.lapse, told.reservation))  # for whoever asked, no longer than it is there
+        return asked.written(told)
+
+    return prepare
 
 
 class _Routes:
@@ -106,17 +119,10 @@ class _Routes:
         await response(scope, receive, send)
 
 
-def _hold(told: object, peer: Peer | None, door: Door) -> None:
-    """A place is held for whoever asked, no longer than it is there."""
-    if peer is not None and isinstance(told, Prepared) and told.reservation is not None:
-        reservation = told.reservation
-        peer.hold(lambda: door.lapse(reservation))
-
-
-def _named(run: Run, door: Door) -> object:
+def _named(run: Run, door: Door) -> bytes:
     """Runs it, and names it in every line of the log meanwhile."""
     with logs.bound(query_id=run.ticket.query, ticket=run.ticket.id):
-        return door.run(run)
+        return dumps(door.run(run))
 
 
 async def _body(receive: Receive) -> bytes | None:
@@ -156,8 +162,8 @@ class _ConstantFaults:
                 await Response(status_code=500)(scope, receive, send)
 
 
-def _reply(record: object) -> Response:
-    return Response(padded(dumps(record)), media_type="application/json")
+def _reply(body: bytes) -> Response:
+    return Response(padded(body), media_type="application/json")
 
 
 def serve(home: Path, socket_path: Path | None, socket_group: str | None = None) -> None:

@@ -52,6 +52,8 @@ class ExactJob:
 
 
 class Exact:
+    lasting = False  # what was said before counts
+
     def __init__(self, store: Store, memory: Memories) -> None:
         self._store = store
         self._memory = memory

@@ -42,6 +42,8 @@ _SORT: Final = 15
 
 
 class Noisy:
+    lasting = True
+
     def __init__(self, store: Store, seed: bytes) -> None:
         self._store = store
         self._seed = seed

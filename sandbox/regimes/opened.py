@@ -37,6 +37,8 @@ class OpenJob:
 
 
 class Opened:
+    lasting = True
+
     def __init__(self, store: Store) -> None:
         self._store = store
         self._plans: Recent[tuple[str, ...], Lowered] = Recent(PLANS_MAX)

@@ -33,6 +33,10 @@ class Described:
 class Regime(Protocol, Generic[Job]):
     """Thread-safe."""
 
+    lasting: bool
+    """Whether `job`, `describe` and `work` are functions of the question and of what is served, and of nothing that was
+    said or spent before."""
+
     def job(self, question: Question, served: Served) -> Job:
         """Raises Refuse."""
 
