@@ -258,10 +258,15 @@ class Log:
         """Guarantee: on return the proof holds, from the record to the root that `checkpoint` was signed over."""
         row = view.one("SELECT body FROM record WHERE seq = ?", (index,))
         if row is None:
+            self._require_length(view, size_of(note))
             raise Fault("a receipt for a record that is not durable")
         note = _over(view, index) or note  # what witnesses have cosigned says more than our own word
         checkpoint, leaf = parse_checkpoint(note), tree.leaf_hash(row[0], self._digest)
-        path = soundness.Subtrees(view, self._digest).inclusion(index, checkpoint.size)
+        try:
+            path = soundness.Subtrees(view, self._digest).inclusion(index, checkpoint.size)
+        except Unsound:
+            self._require_length(view, checkpoint.size)
+            raise
         if not tree.inclusion_holds(index, checkpoint.size, leaf, path, checkpoint.root, self._digest):
             self._lose_trust(NO_LONGER)
         handed = handover.links(view, checkpoint.size, self._digest) if changed else []
@@ -374,6 +379,11 @@ class Log:
             except Unsound as unsound:
                 self._lose_trust(str(unsound))
             self._sessions = self._store.sessions
+
+    def _require_length(self, view: Reading, signed: int) -> None:
+        """Raises Unsound where there are fewer records than were signed, and closes the log."""
+        if self.size(view) < signed:
+            self._lose_trust(NO_LONGER)
 
     def _lose_trust(self, why: str) -> NoReturn:
         self.close(why)

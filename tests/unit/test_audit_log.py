@@ -18,8 +18,8 @@ from gateway.audit.log import Log
 from gateway.audit.note import parse_key
 from gateway.audit.search import Filter, find
 from gateway.audit.verify import verify, verify_receipt
-from gateway.errors import Fault, Misconfigured, Refusal
-from tests.ledger_world import HASH, SIGNER, World, a_busy_world
+from gateway.errors import Fault, Misconfigured, Refusal, Unsound
+from tests.ledger_world import HASH, SIGNER, World, a_busy_world, tamper
 
 
 @pytest.fixture
@@ -209,6 +209,18 @@ def test_a_signature_is_not_shared_by_another_log_than_it_was_made_over(world: W
     another_first_record(world)
     with pytest.raises(Fault, match="no longer extends"):
         world.log.receipt(1)
+    assert world.log.closed is not None
+
+
+@pytest.mark.parametrize("index", [1, 7], ids=["that is left", "that is lost"])
+def test_a_log_that_lost_what_was_signed_is_closed_by_whoever_asks_for_a_receipt(world: World, index: int) -> None:
+    while append(world) < 7:
+        pass
+    world.log.checkpoint()
+    for lost in ("secret WHERE seq > 4", "record WHERE seq > 4", "node WHERE (place + 1) << level > 5"):
+        tamper(world, f"DELETE FROM {lost}")
+    with pytest.raises(Unsound, match="no longer extends"):
+        world.log.receipt(index)
     assert world.log.closed is not None
 
 
