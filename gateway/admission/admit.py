@@ -79,8 +79,12 @@ def admit(  # noqa: PLR0913  # who asks what, for what, at which price: each is 
     licence = None if opened else licence_for(policy, licences, operator, day)
     named = purpose_for(policy, licence, purpose) if purpose is not None or not opened else None
     chosen = mode_for(policy, mode)
-    settled = _settled(query, policy, chosen, None if blocks is None else tuple(blocks))
+    asked = None if blocks is None else tuple(blocks)
+    settled = _found(query, policy, chosen, asked)
+    if settled is None:
+        require_asked(query.plan, policy, chosen)
     price = _price(policy, chosen, epsilon, by_accuracy=by_accuracy)
+    settled = settled or _settle(query, policy, chosen, asked)
     question, paying = settled.question(price, page), settled.paying
     return AdmittedQuery(operator, policy.dataset, policy, licence, named, chosen, question, price, paying, _MAKER)
 
@@ -120,16 +124,17 @@ class _Settled:
         return Question(self.policy.dataset, self.policy.digest, self.mode, price, plan)
 
 
-def _settled(query: Query, policy: Policy, mode: Mode, blocks: tuple[str, ...] | None) -> _Settled:
-    """Raises Refusal: what may not be asked of these columns in this mode, or of these blocks."""
+def _found(query: Query, policy: Policy, mode: Mode, blocks: tuple[str, ...] | None) -> _Settled | None:
     found = query.beside.what
-    if isinstance(found, _Settled) and found.is_of(policy, mode, blocks):
-        return found
-    require_asked(query.plan, policy, mode)
+    return found if isinstance(found, _Settled) and found.is_of(policy, mode, blocks) else None
+
+
+def _settle(query: Query, policy: Policy, mode: Mode, blocks: tuple[str, ...] | None) -> _Settled:
+    """What may be asked of these columns in this mode. Raises Refusal(blocks_invalid)."""
     plan = of_blocks.within(query.plan, policy, mode, blocks)
     plan = plan if mode == "open" else normal(plan)
-    found = query.beside.what = _Settled(policy, mode, blocks, plan, of_blocks.charged(plan, policy, mode))
-    return found
+    settled = query.beside.what = _Settled(policy, mode, blocks, plan, of_blocks.charged(plan, policy, mode))
+    return settled
 
 
 def _price(policy: Policy, mode: Mode, epsilon: Decimal | None, *, by_accuracy: bool) -> int:

@@ -132,6 +132,14 @@ def test_blocks_that_are_none_are_refused_with_those_that_there_are(blocks: list
     assert hint in str(refused.value.hint)
 
 
+def test_columns_are_judged_before_the_price_and_the_price_before_blocks() -> None:
+    dear, wrong = {"epsilon": Decimal(10**6)}, ["2031"]
+    for sql, code in (("SELECT COUNT(*) FROM people WHERE name = 'x'", "column_hidden"), (COUNT, "epsilon_too_large")):
+        with pytest.raises(Refusal) as refused:
+            judged(sql, wrong, **dear)
+        assert refused.value.code == code
+
+
 def test_a_policy_without_blocks_takes_none() -> None:
     with pytest.raises(Refusal, match="are not cut into blocks") as refused:
         judged(COUNT, ["2021"], load_text(CLINIC, "clinic.toml"))

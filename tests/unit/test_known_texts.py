@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.admission.admit import _settled
+from gateway.admission.admit import _settle
 from gateway.ask import NotAnswered
 from gateway.catalog import Catalog
 from gateway.errors import Refusal
@@ -144,7 +144,7 @@ def remembered(write: Callable[[int], str]) -> tuple[int, int]:
 
     def ask(number: int) -> None:
         query = texts.read(write(number), {}, ONLY_CLINIC, None)
-        _settled(query, ONLY_CLINIC["clinic"], "dp", None).question(1, None)
+        _settle(query, ONLY_CLINIC["clinic"], "dp", None).question(1, None)
 
     ask(1000)  # what is made once and kept by others is there
     before = texts._size
