@@ -16,7 +16,6 @@ from gateway.errors import Refusal
 from gateway.right import Right
 from gateway.store import Reading
 from gateway.turns import Wish
-from sandbox import codec
 from sandbox.protocol import TICKET_S, Prepared, Question, Ticket
 
 
@@ -43,7 +42,7 @@ def asked_for(ask: Ask, admitted: AdmittedQuery, prepared: Prepared, query_id: s
         mode=question.mode,
         policy_digest=question.policy_digest,
         snapshot=prepared.snapshot,
-        question=codec.dumps(question).decode(),
+        question=question.text,
         ticket=f"tkt_{token_hex(16)}",
         right=Right(question.mode, admitted.policy.supply, admitted.licence, admitted.purpose),
     )

@@ -20,7 +20,7 @@ from typing import Literal
 
 from policies.model import Mode
 from policies.types import Type, Value
-from sandbox.codec import digest
+from sandbox.codec import digest, dumps
 from sandbox.notes import Note
 from sandbox.relational.expressions import Position
 from sandbox.relational.nodes import Output, find_release, private_part
@@ -47,7 +47,7 @@ FREE = Price(0, 0, 0)
 """Of an answer that was given before, and of one without noise."""
 
 
-@dataclass(frozen=True)  # without slots: it remembers its digest
+@dataclass(frozen=True)  # without slots: it remembers its digest and its text
 class Question:
     """A question, and all that its meaning depends on. `epsilon` is in 1e-12."""
 
@@ -65,6 +65,11 @@ class Question:
         if self.mode == "open":
             return digest(self.plan)
         return digest(private_part(self.plan) if self.mode == "aggregate" else find_release(self.plan))
+
+    @cached_property
+    def text(self) -> str:
+        """Its canonical bytes, as text."""
+        return dumps(self).decode()
 
 
 @dataclass(frozen=True, slots=True)
