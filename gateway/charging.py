@@ -42,7 +42,7 @@ def asked_for(ask: Ask, admitted: AdmittedQuery, prepared: Prepared, query_id: s
         mode=question.mode,
         policy_digest=question.policy_digest,
         snapshot=prepared.snapshot,
-        question=question.text,
+        question=question.canonical.decode(),
         ticket=f"tkt_{token_hex(16)}",
         right=Right(question.mode, admitted.policy.supply, admitted.licence, admitted.purpose),
     )

@@ -30,7 +30,7 @@ class _Entry:
     policies: tuple[Policy, ...]
     """Held, so that none of them can become another one under the same identity."""
     size: int
-    """Of all that is held of it, in bytes: what is made of a question and kept beside it shares most of its parts."""
+    """Of all that is held of it, in bytes: as much again may be made of a question and kept beside it."""
 
 
 class Known:
@@ -53,7 +53,7 @@ class Known:
                 self._entries.move_to_end(key)
                 return found.query
         query = read(sql, parameters, policies, self._limits, mode)
-        self._remember(key, _Entry(query, tuple(policies.values()), held_bytes((key, query)) * 3 // 2))
+        self._remember(key, _Entry(query, tuple(policies.values()), 2 * held_bytes((key, query))))
         return query
 
     def _remember(self, key: Hashable, entry: _Entry) -> None:

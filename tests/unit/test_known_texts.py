@@ -131,10 +131,17 @@ def test_it_holds_so_many_texts_and_so_many_bytes(monkeypatch: pytest.MonkeyPatc
     assert (len(texts._entries), texts._size) == (0, 0)
 
 
+def quoted(number: int) -> str:
+    return f"'{number}'"
+
+
 LONG: tuple[Callable[[int], str], ...] = (
     lambda i: f"SELECT COUNT(*) FROM people WHERE age IN ({', '.join(str(i + k) for k in range(300))})",
     lambda i: f"SELECT COUNT(*) FROM people WHERE {' AND '.join(f'age > {i + k}' for k in range(60))}",
     lambda i: f"SELECT {', '.join(f'SUM(income) AS m{i}_{k}' for k in range(20))} FROM people",
+    lambda i: (
+        f"SELECT COUNT(*) FROM people WHERE diagnosis IN ('\U0001f9ec', {', '.join(map(quoted, range(i, i + 60)))})"
+    ),
 )
 
 
@@ -144,7 +151,9 @@ def remembered(write: Callable[[int], str]) -> tuple[int, int]:
 
     def ask(number: int) -> None:
         query = texts.read(write(number), {}, ONLY_CLINIC, None)
-        _settle(query, ONLY_CLINIC["clinic"], "dp", None).question(1, None)
+        question = _settle(query, ONLY_CLINIC["clinic"], "dp", None).question(1, None)
+        assert question.canonical
+        assert question.plan_digest
 
     ask(1000)  # what is made once and kept by others is there
     before = texts._size
