@@ -25,7 +25,7 @@ HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
-_RAW: Final = [(name.lower().encode("latin-1"), text.encode("latin-1")) for name, text in HEADERS.items()]
+WRITTEN: Final = [(name.lower().encode("latin-1"), text.encode("latin-1")) for name, text in HEADERS.items()]
 METHODS: Final = frozenset({"GET", "POST", "DELETE", "HEAD", "PUT", "PATCH", "OPTIONS"})
 _log = logs.logger("bpk.http")
 
@@ -50,7 +50,7 @@ class Envelope:
                 status = int(message["status"])
                 given = list(message["headers"])
                 names = {name for name, _ in given}
-                missing = [header for header in _RAW if header[0] not in names]
+                missing = [header for header in WRITTEN if header[0] not in names]
                 message = {**message, "headers": [*given, *missing, (b"x-request-id", request_id.encode("latin-1"))]}
             await send(message)
 
