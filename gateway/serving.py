@@ -18,7 +18,7 @@ from gateway.http.server import Server
 from gateway.listening import address_of, listen
 from gateway.supervisor import Supervisor
 
-SWITCH_S: Final = 0.0005
+SWITCH_S: Final = 0.0002
 """How long a thread may keep the others from going on. Who writes lets go of the interpreter at every statement, while
 others wait for its transaction: at the usual 5 ms for each that would be most of what they wait for."""
 
