@@ -20,6 +20,8 @@ from gateway.errors import NotReady, Unsound
 from gateway.store import Reading, Transaction
 
 _CHANGES: Final = f"SELECT body FROM record WHERE code = '{SHAPE}' ORDER BY seq"  # noqa: S608  # as its index is written
+NEWEST: Final = f"{_CHANGES} DESC LIMIT 1"
+"""Gives the record by which the log changed its key last, if it ever did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,12 @@ class Ring:
 
     def signer(self, view: Reading) -> Signer:
         """Raises KeyMissing where this home does not hold the log's key of now."""
-        hashed = self._current(view)
+        row = view.one(NEWEST)
+        return self.signer_after(None if row is None else row[0], view)
+
+    def signer_after(self, change: bytes | None, view: Reading) -> Signer:
+        """As `signer`, where it is known already what `NEWEST` gives. Raises KeyMissing."""
+        hashed = self._after(change, view)
         if hashed not in self._found:
             self._found.update({each.key_hash: each for each in self.held.all()})
         if hashed not in self._found:
@@ -69,7 +76,7 @@ class Ring:
         """All that the log had."""
         handed = _records(view)
         if not handed:
-            named = self._current(view)
+            named = self._after(None, view)
             first = next((vkey for vkey in self.held.vkeys() if key_hash(vkey) == named), self.held.signer.vkey)
             return Keys.of(first)
         keys = Keys.of(first_key(handed[0]))
@@ -77,11 +84,10 @@ class Ring:
             keys = keys.named(record)
         return keys
 
-    def _current(self, view: Reading) -> str | None:
+    def _after(self, change: bytes | None, view: Reading) -> str | None:
         """The hash of the key that signs now, as records name keys; None in an empty log."""
-        row = view.one(f"{_CHANGES} DESC LIMIT 1")
-        if row is not None:
-            return key_hash(json.loads(row[0])["terms"]["to"])
+        if change is not None:
+            return key_hash(json.loads(change)["terms"]["to"])
         self._begun_with = self._begun_with or begun_with(view)  # read once: a first record does not change
         return self._begun_with
 
@@ -94,7 +100,7 @@ def begun_with(view: Reading) -> str | None:
 
 def last(view: Reading) -> int:
     """The place of the record by which the log changed its key last; -1 where it never did."""
-    row = view.one(f"{_CHANGES} DESC LIMIT 1")
+    row = view.one(NEWEST)
     return -1 if row is None else int(json.loads(row[0])["seq"])
 
 

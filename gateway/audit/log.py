@@ -30,6 +30,7 @@ from gateway.errors import Fault, Misconfigured, Refusal, Unsound
 from gateway.right import Right
 from gateway.store import Reading, Store, Transaction
 
+_LAST: Final = f"SELECT seq, time, body, ({handover.NEWEST}) FROM record ORDER BY seq DESC LIMIT 1"  # noqa: S608  # our own text
 NO_LONGER: Final = "the log no longer extends what was signed before"
 
 
@@ -456,9 +457,10 @@ class Log:
         rights.remember(tx, name, entry)
 
     def _write(self, tx: Transaction, entry: Entry, right: Right | None = None) -> int:
-        last = tx.one("SELECT seq, time, body FROM record ORDER BY seq DESC LIMIT 1")
+        last = tx.one(_LAST)
         seq, time = (0, "") if last is None else (last[0] + 1, last[1])
-        signer = self._ring.signer(tx) if seq else self._ring.held.signer  # nothing is added without a key to sign it
+        held = self._ring.held.signer
+        signer = held if last is None else self._ring.signer_after(last[3], tx)  # nothing is added without one
         degraded = self._degraded()
         if degraded is None:
             degraded = () if last is None else tuple(records.read(last[2]).get(records.DEGRADED, ()))

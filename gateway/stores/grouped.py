@@ -1,9 +1,9 @@
 """Several write transactions become durable with one commit, where their writers come at the same time.
 
 A commit waits for the disk, a transaction of a question hardly at all. So whoever is done while others wait leaves the
-commit to them: each transaction is a savepoint inside one that the last of them commits. To each it looks as if it was
-alone: no block ends, well or with an error, before what it has seen and written is durable. Where that fails, it has
-failed for all of them, and none may act on what it saw.
+commit to them: each transaction but the first is a savepoint inside one that the last of them commits. To each it looks
+as if it was alone: no block ends, well or with an error, before what it has seen and written is durable. Where that
+fails, it has failed for all of them, and none may act on what it saw.
 """
 
 from __future__ import annotations
@@ -116,17 +116,23 @@ class Grouped(Pooled[Connection]):
         return self._group
 
     def _inside(self, group: _Group) -> Iterator[Transaction]:
+        """Before the first of a group nobody has written, whose work a savepoint would keep: its end is that of all."""
+        first = group.members == 1
         try:
-            self._begin_inner()
+            if not first:
+                self._begin_inner()
             tx = Transaction(group.execute)
             try:
                 yield tx
             finally:
                 tx.close()
-            self._end_inner()
+            if not first:
+                self._end_inner()
             group.kept += 1
         except BaseException as error:
-            if not self._undo_inner():
+            if first:
+                self._lose(group, None)
+            elif not self._undo_inner():
                 self._lose(group, error if isinstance(error, self.errors) else NotWritten(self._name, "lost"))
             raise
 
@@ -151,7 +157,7 @@ class Grouped(Pooled[Connection]):
             self._undo()
             group.over.set()
 
-    def _lose(self, group: _Group, error: Exception) -> None:
+    def _lose(self, group: _Group, error: Exception | None) -> None:
         self._group, group.error = None, error
         self._undo()
         group.over.set()

@@ -142,6 +142,27 @@ def test_one_that_fails_takes_back_its_own_and_no_others(store: Counted) -> None
     assert store.commits == 1
 
 
+def the_first_fails(store: Counted) -> set[str]:
+    """What is durable in the end, of two who follow it."""
+    ends = at_once(store, refused_where("before"), add("a"), add("b"))
+    assert [type(error) for error, _ in ends] == [Refusal, type(None), type(None)]
+    return durable(store)
+
+
+def test_the_first_that_fails_takes_back_its_own_and_no_others(store: Counted) -> None:
+    with store.transaction() as tx:
+        add("before")(tx)
+    assert the_first_fails(store) == {"before", "a", "b"}
+
+
+def test_a_first_one_whose_writes_stay_is_noticed(store: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted."""
+    with store.transaction() as tx:
+        add("before")(tx)
+    monkeypatch.setattr(Grouped, "_lose", lambda *_: None)
+    assert "undone" in the_first_fails(store)
+
+
 def test_a_refusal_is_told_when_what_it_rests_on_is_durable(store: Counted) -> None:
     _, (refusal, held), _ = at_once(store, add("a"), refused_where("a"), add("b"))
     assert isinstance(refusal, Refusal)
