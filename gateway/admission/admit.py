@@ -130,7 +130,7 @@ def _found(query: Query, policy: Policy, mode: Mode, blocks: tuple[str, ...] | N
 
 
 def _settle(query: Query, policy: Policy, mode: Mode, blocks: tuple[str, ...] | None) -> _Settled:
-    """What may be asked of these columns in this mode. Raises Refusal(blocks_invalid)."""
+    """Of what `require_asked` has let through. Raises Refusal(blocks_invalid)."""
     plan = of_blocks.within(query.plan, policy, mode, blocks)
     plan = plan if mode == "open" else normal(plan)
     settled = query.beside.what = _Settled(policy, mode, blocks, plan, of_blocks.charged(plan, policy, mode))
